@@ -1,0 +1,153 @@
+"""The command line: one command for each stage, all settings from YAML files and dotted options."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from pairstill import __version__
+from pairstill.config import RunConfig
+from pairstill.errors import ConfigError, PairstillError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pairstill.pipeline import Pipeline
+    from pairstill.report.tables import Row
+
+STAGES = {
+    "run": "run every stage: prepare, teach, distill, evaluate",
+    "prepare": "check the pairs and encode what frozen towers allow",
+    "teach": "train the teachers and record their trajectories",
+    "distill": "distil the pairs (trains teachers that are missing)",
+    "evaluate": "train students on the distilled set and the references, and measure recall",
+}
+QUICKSTART = "the whole pipeline on embedded pairs: Random, PTM-ST and full data in a few minutes"
+QUICKSTART_DIR = "runs/quickstart"
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser; every option is a field of `RunConfig`."""
+    parser = ArgumentParser(
+        prog="pairstill",
+        description="Multimodal dataset distillation: a few hundred synthetic pairs in place of a large set.",
+        version=f"pairstill {__version__}",
+    )
+    commands = parser.add_subcommands(dest="command", metavar="COMMAND", help="what to do:")
+    for name, text in STAGES.items():
+        commands.add_subcommand(name, _stage_parser(f"pairstill {name}", text), help=text)
+    quickstart = ArgumentParser(prog="pairstill quickstart", description=f"{_sentence(QUICKSTART)}")
+    quickstart.add_argument("--run_dir", default=QUICKSTART_DIR, help="folder of the run", type=str)
+    quickstart.add_argument("--json", action="store_true", help="print the recalls as one JSON object in the last line")
+    commands.add_subcommand("quickstart", quickstart, help=QUICKSTART)
+    return parser
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+def _stage_parser(prog: str, text: str) -> ArgumentParser:
+    parser = ArgumentParser(
+        prog=prog,
+        description=f"{_sentence(text)} Settings come from --config files, then from options; later ones win.",
+    )
+    parser.add_argument("--config", action="config", help="YAML file with settings; may be given several times")
+    parser.add_class_arguments(RunConfig)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status: 0 done, 1 an error in the run, 2 wrong usage."""
+    parser = build_parser()
+    parsed = parser.parse_args(arguments)
+    try:
+        if parsed.command is None:
+            parser.print_help()
+            return 2
+        if parsed.command == "quickstart":
+            return _quickstart(parsed.quickstart)
+        return _stage(parsed.command, _run_config(parser, parsed))
+    except ConfigError as error:
+        print(f"pairstill: error: {error}", file=sys.stderr)
+        return 2
+    except PairstillError as error:
+        print(f"pairstill: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("pairstill: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _run_config(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
+    instantiated = parser.instantiate_classes(parsed)
+    settings: dict[str, Any] = dict(vars(instantiated[parsed.command]))
+    settings.pop("config", None)
+    return RunConfig(**settings)
+
+
+def _pipeline(config: RunConfig) -> "tuple[Pipeline, Console]":
+    # the heavy imports, so that --help and usage errors answer at once
+    from rich.console import Console
+
+    from pairstill.pipeline import Pipeline
+
+    progress = Console(stderr=True)
+    return Pipeline(config, progress), progress
+
+
+def _stage(command: str, config: RunConfig) -> int:
+    pipeline, progress = _pipeline(config)
+    match command:
+        case "prepare":
+            manifest = pipeline.prepare()
+            progress.print(f"{len(manifest.records)} images are ready; fingerprint {manifest.fingerprint[:16]}")
+        case "teach":
+            experts = pipeline.teach()
+            progress.print(f"{len(experts)} experts are in {pipeline.folder.trajectories}")
+        case "distill":
+            distilled = pipeline.distill()
+            progress.print(
+                f"{distilled.num_pairs} pairs ({distilled.pairs_equivalent:.2f} pairs' worth of bytes) are in "
+                f"{pipeline.folder.distilled}"
+            )
+        case "evaluate":
+            _print_table(pipeline.evaluate(), config)
+        case _:
+            _print_table(pipeline.run(), config)
+    return 0
+
+
+def _quickstart(options: Namespace) -> int:
+    began = time.perf_counter()
+    config = RunConfig(run_dir=options.run_dir)
+    pipeline, _ = _pipeline(config)
+    rows = pipeline.run()
+    _print_table(rows, config)
+    print(f"The distilled pairs are in {pipeline.folder.distilled}, the table in {pipeline.folder.path}/results.md")
+    if options.json:
+        names = {"Random": "random", "PTM-ST": "ptm_st", "Full data": "full"}
+        recalls = {names[row.title]: round(row.mean, 2) for row in rows}
+        seconds = round(time.perf_counter() - began, 1)
+        print(json.dumps({"mean_recall": recalls, "seconds": seconds, "run": str(pipeline.folder.path)}))
+    return 0
+
+
+def _print_table(rows: "Sequence[Row]", config: RunConfig) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pairstill.report.tables import HEADER, cells
+
+    chosen = "epochs chosen on validation" if config.evaluate.protocol == "strict" else "best epoch on test, optimistic"
+    table = Table(title=f"Recall on the test split in % (protocol {config.evaluate.protocol}: {chosen})")
+    for number, title in enumerate(HEADER):
+        table.add_column(title, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*cells(row))
+    console = Console()
+    # a table that does not fit is unreadable; a pipe has no width
+    Console(width=max(console.width, 120)).print(table)

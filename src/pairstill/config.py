@@ -1,0 +1,537 @@
+"""Every setting of a run, as frozen dataclasses that check themselves; imports nothing heavy.
+
+A run is described by one `RunConfig`. Each part is passed on as the smallest piece that is needed.
+Rates and sizes default to the embedded benchmark (`scenes`); `configs/` holds the others.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pairstill.errors import ConfigError
+
+MAX_CAPTION_WORDS = 30
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def _require_positive(owner: str, **values: float) -> None:
+    for name, value in values.items():
+        _require(value > 0, f"{owner}.{name} is {value}; it must be above 0")
+
+
+@dataclass(frozen=True)
+class ScenesConfig:
+    """The embedded procedural benchmark.
+
+    Attributes:
+        train: number of training images (five captions each).
+        val: number of validation images.
+        test: number of test images.
+        size: side of the square images, in pixels.
+        seed: seed of the generated scenes; the same seed gives the same pixels and captions.
+    """
+
+    train: int = 1500
+    val: int = 200
+    test: int = 300
+    size: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_positive("data.scenes", train=self.train, val=self.val, test=self.test)
+        _require(self.size >= 16, f"data.scenes.size is {self.size}; shapes need at least 16 pixels")
+
+
+@dataclass(frozen=True)
+class ColumnsConfig:
+    """Names of the columns (or tar members) that a table, hub dataset or webdataset holds.
+
+    Attributes:
+        image: column with the image path (table) or the image itself (huggingface); for webdataset, the
+            extensions that hold images, separated by semicolons.
+        caption: column with a caption, or with a list of captions; for webdataset, the extension of the text member.
+        split: column that names the split; not used by huggingface and webdataset when `data.splits` names them.
+    """
+
+    image: str = "image"
+    caption: str = "caption"
+    split: str = "split"
+
+
+@dataclass(frozen=True)
+class SplitsConfig:
+    """Where each split comes from, for sources that keep splits apart (huggingface, webdataset).
+
+    Attributes:
+        train: name of the hub split, or glob of the tar shards, that becomes `train`.
+        val: the same for `val`.
+        test: the same for `test`.
+    """
+
+    train: str | None = None
+    val: str | None = None
+    test: str | None = None
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The real pairs.
+
+    Attributes:
+        source: `scenes` (embedded), `karpathy` (Flickr8k, Flickr30k, COCO split files), `llava_cc3m`,
+            `table` (CSV, JSONL or Parquet), `huggingface` or `webdataset`.
+        root: folder of the dataset (for huggingface: the hub name or a local folder). `scenes` needs none.
+        annotations: the JSON or table file, relative to `root`.
+        images: folder of the image files, relative to `root`; image paths may not leave it.
+        columns: names of columns for `table`, `huggingface` and `webdataset`.
+        splits: where each split comes from, for `huggingface` and `webdataset`.
+        scenes: settings of the embedded benchmark.
+        split_seed: seed of the random 3:1:1 split of `llava_cc3m`.
+        on_bad_pair: `error` stops before any work and lists every bad pair; `drop` leaves them out and reports them.
+        normalise_captions: lower-case, strip punctuation and keep at most 30 words, as the paper's code does.
+        max_pixels: images with more pixels than this are refused as decompression bombs.
+    """
+
+    source: Literal["scenes", "karpathy", "llava_cc3m", "table", "huggingface", "webdataset"] = "scenes"
+    root: str | None = None
+    annotations: str | None = None
+    images: str = "."
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    splits: SplitsConfig = field(default_factory=SplitsConfig)
+    scenes: ScenesConfig = field(default_factory=ScenesConfig)
+    split_seed: int = 0
+    on_bad_pair: Literal["error", "drop"] = "error"
+    normalise_captions: bool = True
+    max_pixels: int = 89_478_485
+
+    def __post_init__(self) -> None:
+        _require_positive("data", max_pixels=self.max_pixels)
+        if self.source != "scenes":
+            _require(self.root is not None, f"data.source is {self.source}: set data.root to where the pairs are")
+        if self.source in ("karpathy", "llava_cc3m", "table"):
+            _require(
+                self.annotations is not None,
+                f"data.source is {self.source}: set data.annotations to its file, relative to data.root",
+            )
+        if self.source in ("huggingface", "webdataset"):
+            named = (self.splits.train, self.splits.val, self.splits.test)
+            _require(
+                None not in named,
+                f"data.source is {self.source}: set data.splits.train, data.splits.val and data.splits.test",
+            )
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """The image tower.
+
+    Attributes:
+        name: `nf_resnet_tiny` (embedded, no weights needed), `mobilenetv1_075`, or any timm model by name.
+        pretrained: fetch the weights that timm knows for this name from the hub.
+        weights: a local safetensors file with the tower's weights, instead of `pretrained`.
+        trainable: train the tower (the paper's main protocol); otherwise it is frozen and only the heads learn.
+        size: side of the square input in pixels; null takes the encoder's own.
+        mean: per-channel mean of the input normalisation; null takes the encoder's own.
+        std: per-channel standard deviation of the input normalisation; null takes the encoder's own.
+        init_seed: seed of the tower's initial weights when it has no pretrained ones; teachers and students share them.
+    """
+
+    name: str = "nf_resnet_tiny"
+    pretrained: bool = False
+    weights: str | None = None
+    trainable: bool = True
+    size: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    init_seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(
+            not (self.pretrained and self.weights is not None),
+            "image.pretrained and image.weights are both set; use one of them",
+        )
+        if self.size is not None:
+            _require_positive("image", size=self.size)
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text tower, always frozen.
+
+    Attributes:
+        name: `hashed_ngrams` (embedded, no weights needed), `minilm` (extra `minilm`, works offline), or any
+            transformers encoder by hub name or local folder.
+        pooling: `cls` (the first token) or `mean` (over the tokens of the caption); only for transformers encoders.
+        max_tokens: captions are cut after this many tokens.
+        width: width of the `hashed_ngrams` embedding; other encoders have their own.
+    """
+
+    name: str = "hashed_ngrams"
+    pooling: Literal["cls", "mean"] = "cls"
+    max_tokens: int = 64
+    width: int = 128
+
+    def __post_init__(self) -> None:
+        _require_positive("text", max_tokens=self.max_tokens, width=self.width)
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """The trainable projection heads.
+
+    Attributes:
+        kind: `residual` is the paper's LayerNorm(h + Dropout(W2 GELU(h))) with h = W1 x; `linear` is W1 x alone.
+        image: whether the image side has a head; required when the image tower is frozen.
+        width: width of the shared space; null takes the image tower's width (only without an image head).
+        dropout: probability of the dropout inside a residual head.
+    """
+
+    kind: Literal["residual", "linear"] = "residual"
+    image: bool = False
+    width: int | None = None
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.dropout < 1, f"heads.dropout is {self.dropout}; it must be in [0, 1)")
+        if self.image:
+            _require(self.width is not None, "heads.image is on: set heads.width")
+        if self.width is not None:
+            _require_positive("heads", width=self.width)
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """Training of the teachers, whose parameters after every epoch are the expert trajectories.
+
+    Attributes:
+        num_experts: number of independent teachers.
+        epochs: epochs of each teacher; the last snapshot has this number.
+        batch_size: pairs in a mini-batch.
+        lr_image: learning rate of the image side (the tower and its head, as far as they are trained).
+        lr_text: learning rate of the text head.
+        momentum: momentum of SGD; the paper's text says 0.9, its authors' trajectories were made with 0.
+        weight_decay: weight decay of SGD; the paper's text says 5e-4, its authors' trajectories were made with 0.
+        captions: `all` visits every caption in an epoch, `sample` every image once with a random caption.
+        augment: `paper` is random resized crop 0.5-1, flip and RandAugment(2, 5); needs a trainable tower.
+        keep: `endpoints` stores only the snapshots that the phases need, `all` every epoch.
+    """
+
+    num_experts: int = 3
+    epochs: int = 10
+    batch_size: int = 128
+    lr_image: float = 0.1
+    lr_text: float = 0.1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    captions: Literal["all", "sample"] = "all"
+    augment: Literal["none", "paper"] = "none"
+    keep: Literal["endpoints", "all"] = "endpoints"
+
+    def __post_init__(self) -> None:
+        _require_positive(
+            "teacher",
+            num_experts=self.num_experts,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr_image=self.lr_image,
+            lr_text=self.lr_text,
+        )
+        _require(0 <= self.momentum < 1, f"teacher.momentum is {self.momentum}; it must be in [0, 1)")
+        _require(self.weight_decay >= 0, f"teacher.weight_decay is {self.weight_decay}; it must not be negative")
+        _require(self.batch_size >= 2, "teacher.batch_size is 1; a contrastive loss needs at least 2 pairs")
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """One phase: a subset of distilled pairs and the stretch of the teachers that it learns.
+
+    Attributes:
+        num_pairs: distilled pairs in this phase (N_p).
+        outer_steps: updates of the distilled pairs (I_p).
+        range_start: first start epoch that may be drawn (T_p^-).
+        range_end: last start epoch that may be drawn (T_p^+).
+        endpoint: epoch of the snapshot that the shortcut ends at (t_p).
+    """
+
+    num_pairs: int = 99
+    outer_steps: int = 200
+    range_start: int = 0
+    range_end: int = 2
+    endpoint: int = 6
+
+    def __post_init__(self) -> None:
+        _require_positive("phase", num_pairs=self.num_pairs, outer_steps=self.outer_steps, endpoint=self.endpoint)
+        _require(
+            0 <= self.range_start <= self.range_end,
+            f"phase range is {self.range_start}..{self.range_end}; it needs 0 <= range_start <= range_end",
+        )
+
+
+@dataclass(frozen=True)
+class OuterConfig:
+    """The outer optimiser, which moves the distilled pairs.
+
+    Attributes:
+        optimizer: `adam` (betas 0.5, 0.9) or `sgd` (momentum 0.5, as in the paper).
+        rate_unit: `std` states the rates of images and texts in units of their own initial standard deviation,
+            so that they carry over between encoders; `absolute` takes them as they are.
+        lr_images: rate of the image pixels.
+        lr_texts: rate of the text embeddings.
+        lr_similarity: rate of the similarity matrix (always absolute).
+        lr_inner_lr: rate of the two learned inner rates (always absolute).
+        momentum: momentum of `sgd`.
+        betas: betas of `adam`.
+    """
+
+    optimizer: Literal["adam", "sgd"] = "adam"
+    rate_unit: Literal["std", "absolute"] = "std"
+    lr_images: float = 0.04
+    lr_texts: float = 0.01
+    lr_similarity: float = 0.004
+    lr_inner_lr: float = 0.002
+    momentum: float = 0.5
+    betas: tuple[float, float] = (0.5, 0.9)
+
+    def __post_init__(self) -> None:
+        for name in ("lr_images", "lr_texts", "lr_similarity", "lr_inner_lr"):
+            _require(getattr(self, name) >= 0, f"distill.outer.{name} must not be negative")
+
+
+@dataclass(frozen=True)
+class SimilarityConfig:
+    """The learned similarity matrix.
+
+    Attributes:
+        kind: `full` learns every entry; `low_rank` learns diag(w) + (scale / rank) L R^T (LoRS).
+        rank: rank of L and R, for `low_rank`.
+        scale: the factor before the product, for `low_rank`.
+    """
+
+    kind: Literal["full", "low_rank"] = "full"
+    rank: int = 20
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_positive("distill.similarity", rank=self.rank, scale=self.scale)
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """The distillation; switching `phased`, `shortcut` and `ema` off gives the rows of the paper's Table 4.
+
+    Attributes:
+        phases: the phases in order; with `phased` off there must be exactly one.
+        phased: phased teacher models (PTM).
+        shortcut: match shortcut trajectories (ST) instead of the recorded ones.
+        ema: keep the exponential moving average of everything learned (Eq. 7) instead of the last values.
+        ema_decay: decay of that average.
+        range_reading: `inclusive` lets start epochs reach `range_end`; `exclusive` stops one before it,
+            as the authors' code does.
+        matching_span: epochs from start to target.
+        inner_steps: SGD steps on distilled pairs between start and target.
+        batch_size: distilled pairs in a mini-batch of the inner loop.
+        lr_image: initial inner rate of the image side; null takes the teachers'.
+        lr_text: initial inner rate of the text side; null takes the teachers'.
+        loss: loss of the inner loop and of the students, `wbce` (with learned similarities) or `infonce` (none).
+        matching: `per_tower` adds one ratio per tower, `joint` is one ratio over all parameters.
+        init: `real` starts from real pairs drawn at random, `noise` from Gaussian noise of the same moments.
+        similarity: the learned similarity matrix.
+        outer: the outer optimiser.
+        checkpoint_every: outer steps between checkpoints.
+        validate_every: outer steps between validations of a student on the pairs so far; 0 never validates.
+        patience: stop a phase after this many validations without a better recall, and keep the best;
+            0 always goes to the end and keeps the last.
+    """
+
+    phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)
+    phased: bool = True
+    shortcut: bool = True
+    ema: bool = True
+    ema_decay: float = 0.99
+    range_reading: Literal["inclusive", "exclusive"] = "inclusive"
+    matching_span: int = 1
+    inner_steps: int = 8
+    batch_size: int = 20
+    lr_image: float | None = None
+    lr_text: float | None = None
+    loss: Literal["wbce", "infonce"] = "wbce"
+    matching: Literal["per_tower", "joint"] = "per_tower"
+    init: Literal["real", "noise"] = "real"
+    similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
+    outer: OuterConfig = field(default_factory=OuterConfig)
+    checkpoint_every: int = 25
+    validate_every: int = 0
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        _require(len(self.phases) > 0, "distill.phases is empty; give at least one phase")
+        _require(
+            self.phased or len(self.phases) == 1,
+            f"distill.phased is off but distill.phases has {len(self.phases)}; keep one phase",
+        )
+        _require(0 <= self.ema_decay < 1, f"distill.ema_decay is {self.ema_decay}; it must be in [0, 1)")
+        _require_positive(
+            "distill",
+            matching_span=self.matching_span,
+            inner_steps=self.inner_steps,
+            checkpoint_every=self.checkpoint_every,
+        )
+        _require(self.batch_size >= 2, f"distill.batch_size is {self.batch_size}; it must be at least 2")
+        _require(self.validate_every >= 0 and self.patience >= 0, "distill.validate_every and patience start at 0")
+        _require(
+            self.patience == 0 or self.validate_every > 0,
+            "distill.patience is set but distill.validate_every is 0; set how often to validate",
+        )
+        for number, phase in enumerate(self.phases, start=1):
+            self._check_phase(number, phase)
+
+    def _check_phase(self, number: int, phase: PhaseConfig) -> None:
+        last = self.last_start(phase)
+        _require(
+            last >= phase.range_start,
+            f"phase {number}: the range {phase.range_start}..{phase.range_end} read as "
+            f"{self.range_reading} holds no start epoch",
+        )
+        _require(
+            last + self.matching_span <= phase.endpoint or not self.shortcut,
+            f"phase {number}: a start at epoch {last} with matching_span {self.matching_span} goes past the "
+            f"endpoint {phase.endpoint}; lower range_end or raise endpoint",
+        )
+
+    def last_start(self, phase: PhaseConfig) -> int:
+        """Return the last start epoch that `phase` may draw under `range_reading`."""
+        return phase.range_end if self.range_reading == "inclusive" else phase.range_end - 1
+
+    @property
+    def num_pairs(self) -> int:
+        """Distilled pairs over all phases."""
+        return sum(phase.num_pairs for phase in self.phases)
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Training of a student on the distilled pairs, phase after phase.
+
+    Attributes:
+        epochs: epochs on each phase (50 in the paper; the authors' code uses 100).
+        batch_size: distilled pairs in a mini-batch.
+        momentum: momentum of SGD.
+        weight_decay: weight decay of SGD.
+        validate_every: epochs between validations; the last epoch of a phase is always validated.
+    """
+
+    epochs: int = 50
+    batch_size: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    validate_every: int = 5
+
+    def __post_init__(self) -> None:
+        _require_positive("student", epochs=self.epochs, batch_size=self.batch_size, validate_every=self.validate_every)
+        _require(0 <= self.momentum < 1, f"student.momentum is {self.momentum}; it must be in [0, 1)")
+
+
+@dataclass(frozen=True)
+class ReferencesConfig:
+    """The two references of every table: random real pairs, and all of them.
+
+    Attributes:
+        rate_scales: both references try the teachers' rates times each of these; validation chooses.
+        momentum: momentum of SGD on all pairs (random pairs use the students').
+        weight_decay: weight decay of SGD on all pairs.
+        random_pairs: number of random real pairs; null takes as many as the distilled set's budget.
+        full_epochs: epochs on all pairs; null takes the teachers'.
+    """
+
+    rate_scales: tuple[float, ...] = (1.0,)
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    random_pairs: int | None = None
+    full_epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(len(self.rate_scales) > 0, "evaluate.references.rate_scales is empty; give at least one scale")
+        _require(all(s > 0 for s in self.rate_scales), "evaluate.references.rate_scales must all be above 0")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is measured, and how.
+
+    Attributes:
+        protocol: `strict` chooses the epoch on the validation split and reads the test split once;
+            `paper` reports the best epoch on the test split, which is optimistic, to compare with published tables.
+        num_students: students per method, each with its own seed.
+        methods: which rows to measure.
+        references: settings of the rows `random` and `full`.
+    """
+
+    protocol: Literal["strict", "paper"] = "strict"
+    num_students: int = 3
+    methods: tuple[Literal["random", "distilled", "full"], ...] = ("random", "distilled", "full")
+    references: ReferencesConfig = field(default_factory=ReferencesConfig)
+
+    def __post_init__(self) -> None:
+        _require_positive("evaluate", num_students=self.num_students)
+        _require(len(self.methods) > 0, "evaluate.methods is empty; name at least one of random, distilled, full")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run, from real pairs to a table of recalls.
+
+    Attributes:
+        run_dir: folder that receives everything the run makes; an interrupted run goes on from it.
+        seed: seed of the run; teachers, distillation and students derive theirs from it.
+        device: `auto` takes a GPU if there is one; or `cpu`, `cuda`, `cuda:1`, ...
+        threads: CPU threads of the tensor library; null leaves its default.
+        cache_dir: folder for text embeddings, frozen features and extracted images, shared between runs.
+        data: the real pairs.
+        image: the image tower.
+        text: the text tower.
+        heads: the projection heads.
+        teacher: the teachers.
+        distill: the distillation.
+        student: the students.
+        evaluate: what is measured.
+    """
+
+    run_dir: str = "runs/default"
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    cache_dir: str = "~/.cache/pairstill"
+    data: DataConfig = field(default_factory=DataConfig)
+    image: ImageConfig = field(default_factory=ImageConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.image.trainable or self.heads.image,
+            "image.trainable is off and heads.image is off: nothing on the image side can learn; turn one on",
+        )
+        _require(
+            self.image.trainable or self.teacher.augment == "none",
+            "teacher.augment is paper but the image tower is frozen: its features are computed once; "
+            "set teacher.augment to none",
+        )
+        needed = max(self.last_epoch_needed(phase) for phase in self.distill.phases)
+        _require(
+            needed <= self.teacher.epochs,
+            f"the phases need snapshot {needed} but teachers train {self.teacher.epochs} epochs; "
+            "raise teacher.epochs or lower the endpoints and ranges",
+        )
+
+    def last_epoch_needed(self, phase: PhaseConfig) -> int:
+        """Return the last snapshot that `phase` reads."""
+        if self.distill.shortcut:
+            return phase.endpoint
+        return self.distill.last_start(phase) + self.distill.matching_span

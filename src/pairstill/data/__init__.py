@@ -1,0 +1,1 @@
+"""Real pairs: sources, the checked manifest, image batches and the teachers' augmentation."""

@@ -1,0 +1,131 @@
+"""What a source hands over: listings as they stand in its files, not yet checked against the images."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pairstill.config import DataConfig
+from pairstill.errors import DataError
+
+
+@dataclass(frozen=True)
+class RawPair:
+    """One listing: an image with the captions that the source gives it in one place.
+
+    Attributes:
+        image: path of the image as written in the source, meant relative to the image root.
+        captions: captions as written, at least one.
+        split: name of the split as written (or as the source's rule makes it).
+        where: the place of the listing, for messages, such as "line 12".
+    """
+
+    image: str
+    captions: tuple[str, ...]
+    split: str
+    where: str
+
+
+@dataclass(frozen=True)
+class RawPairs:
+    """All listings of a source.
+
+    Attributes:
+        image_root: absolute folder that image paths start from and may not leave.
+        pairs: the listings that could be read, in the source's order.
+        unreadable: one message for each listing that could not be read.
+    """
+
+    image_root: Path
+    pairs: tuple[RawPair, ...]
+    unreadable: tuple[str, ...] = ()
+
+
+def parse_listing(*, image: Any, captions: Any, split: Any, where: str) -> RawPair | str:
+    """Return the listing, or a message that says what is wrong with its fields.
+
+    Args:
+        image: must be a string that is not empty.
+        captions: must be a string, or a list of strings that is not empty.
+        split: must be a string.
+        where: the place of the listing.
+    """
+    if not isinstance(image, str) or not image:
+        return f"{where}: the image is {image!r}; it must be a path"
+    if isinstance(captions, str):
+        captions = [captions]
+    if not isinstance(captions, list | tuple) or not all(isinstance(caption, str) for caption in captions):
+        return f"{where}: the caption is {captions!r}; it must be a string or a list of strings"
+    if not captions:
+        return f"{where}: image {image!r} has no caption"
+    if not isinstance(split, str):
+        return f"{where}: the split is {split!r}; it must be a string"
+    if not all(_is_unicode(text) for text in (image, split, *captions)):
+        return f"{where}: image {image!r} or a caption holds half a surrogate pair; write it as valid Unicode"
+    return RawPair(image, tuple(captions), split, where)
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether `text` can be written as UTF-8; JSON's escapes allow strings that cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def collect(image_root: Path, parsed: Iterable[RawPair | str]) -> RawPairs:
+    """Return the parsed listings as `RawPairs`, the messages kept apart."""
+    parsed = tuple(parsed)
+    return RawPairs(
+        image_root=image_root,
+        pairs=tuple(item for item in parsed if isinstance(item, RawPair)),
+        unreadable=tuple(item for item in parsed if isinstance(item, str)),
+    )
+
+
+def root_of(config: DataConfig) -> Path:
+    """Return the dataset's folder.
+
+    Raises:
+        DataError: `data.root` is not set.
+    """
+    if config.root is None:
+        raise DataError(f"data.source is {config.source}: set data.root to where the pairs are")
+    return Path(config.root).expanduser()
+
+
+def image_root_of(config: DataConfig) -> Path:
+    """Return the absolute folder of the image files.
+
+    Raises:
+        DataError: it is not a folder.
+    """
+    folder = (root_of(config) / config.images).resolve()
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; set data.root and data.images to the folder of the image files")
+    return folder
+
+
+def annotations_of(config: DataConfig) -> Path:
+    """Return the path of the annotations file.
+
+    Raises:
+        DataError: it is not set, or not a file.
+    """
+    if config.annotations is None:
+        raise DataError(f"data.source is {config.source}: set data.annotations to its file, relative to data.root")
+    path = root_of(config) / config.annotations
+    if not path.is_file():
+        raise DataError(f"{path} is not a file; set data.root and data.annotations to the annotations file")
+    return path
+
+
+def read_annotations_json(config: DataConfig) -> Any:
+    """Return the content of a JSON annotations file.
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
+    path = annotations_of(config)
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path} is not valid JSON ({error}); fetch or export it again") from error

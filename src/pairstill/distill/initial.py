@@ -1,0 +1,90 @@
+"""Where distilled pairs start: real pairs drawn at random, or noise of the same moments."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pairstill.config import PhaseConfig
+from pairstill.data.loader import normalise, read_image
+from pairstill.data.manifest import Manifest
+from pairstill.encoders.image import ImageSpec
+from pairstill.encoders.split import EncodedSplit
+from pairstill.errors import DataError
+
+
+@dataclass(frozen=True)
+class InitialPairs:
+    """The pairs that a phase starts from.
+
+    Attributes:
+        images: (pairs, 3, size, size), normalised.
+        text_embeddings: (pairs, width).
+        captions: the real captions; empty strings for noise.
+        sources: the real images' paths; empty strings for noise.
+    """
+
+    images: Tensor
+    text_embeddings: Tensor
+    captions: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+def draw_pairs(split: EncodedSplit, sizes: list[int], generator: torch.Generator) -> list[Tensor]:
+    """Draw disjoint random images for each phase, each with one of its captions; return caption numbers.
+
+    Raises:
+        DataError: the split has fewer images than all phases together need.
+    """
+    if sum(sizes) > split.num_images:
+        raise DataError(
+            f"{sum(sizes)} distilled pairs are asked for but the training split has {split.num_images} images; "
+            "ask for fewer pairs or give more data"
+        )
+    order = split.epoch_order("sample", generator)
+    return list(order[: sum(sizes)].split(sizes))
+
+
+def real_pairs(manifest: Manifest, split: EncodedSplit, captions: Tensor) -> InitialPairs:
+    """Return the real pairs of these caption numbers of the training split."""
+    paths, texts = manifest.image_paths("train"), manifest.captions("train")
+    records = manifest.split("train")
+    owners = split.caption_owner[captions].tolist()
+    pixels = torch.stack([read_image(paths[owner], split.spec.size) for owner in owners])
+    return InitialPairs(
+        normalise(pixels, split.spec.mean, split.spec.std),
+        split.text_embeddings.take(captions).clone(),
+        tuple(texts[caption] for caption in captions.tolist()),
+        tuple(records[owner].image for owner in owners),
+    )
+
+
+def noise_like(real: InitialPairs, generator: torch.Generator) -> InitialPairs:
+    """Return Gaussian noise with the real images' mean and deviation per channel, and the texts' per dimension."""
+
+    def like(values: Tensor, dims: tuple[int, ...]) -> Tensor:
+        noise = torch.randn(values.shape, generator=generator)
+        return noise * values.std(dims, keepdim=True) + values.mean(dims, keepdim=True)
+
+    empty = ("",) * len(real.captions)
+    return InitialPairs(like(real.images, (0, 2, 3)), like(real.text_embeddings, (0,)), empty, empty)
+
+
+def initial_pairs(
+    manifest: Manifest,
+    split: EncodedSplit,
+    phases: tuple[PhaseConfig, ...],
+    kind: Literal["real", "noise"],
+    generator: torch.Generator,
+) -> list[InitialPairs]:
+    """Return the initial pairs of every phase."""
+    drawn = draw_pairs(split, [phase.num_pairs for phase in phases], generator)
+    real = [real_pairs(manifest, split, captions) for captions in drawn]
+    return real if kind == "real" else [noise_like(pairs, generator) for pairs in real]
+
+
+def pixel_range(spec: ImageSpec) -> tuple[Tensor, Tensor]:
+    """Return the lowest and the highest normalised pixel value of each channel, (3, 1, 1)."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
+    return -mean / std, (1 - mean) / std

@@ -1,0 +1,78 @@
+"""The inner loop: plain SGD of a student on mini-batches of distilled pairs, with learned rates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pairstill.model.dual_encoder import DropoutMasks, Parameters, side_of
+
+PairLoss = Callable[[Parameters, Tensor, Tensor, Tensor, DropoutMasks | None], Tensor]
+"""Loss of (parameters, image inputs, text embeddings, similarities, masks) of one mini-batch."""
+
+
+@dataclass(frozen=True)
+class InnerData:
+    """What the inner loop trains on.
+
+    Attributes:
+        images: image inputs (pairs, ...): pixels, or features of a frozen tower.
+        texts: text embeddings (pairs, width).
+        similarity: (pairs, pairs), rows images, columns texts.
+    """
+
+    images: Tensor
+    texts: Tensor
+    similarity: Tensor
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the images, texts and similarities of the pairs in `index`."""
+        return self.images[index], self.texts[index], self.similarity[index][:, index]
+
+
+@dataclass(frozen=True)
+class InnerRates:
+    """The learned inner rates, scalars.
+
+    Attributes:
+        image: rate of the image side.
+        text: rate of the text side.
+    """
+
+    image: Tensor
+    text: Tensor
+
+    def of(self, name: str) -> Tensor:
+        """Return the rate of a parameter, by its name."""
+        return self.image if side_of(name) == "image" else self.text
+
+
+@dataclass(frozen=True)
+class InnerStep:
+    """The randomness of one inner step, drawn beforehand.
+
+    Attributes:
+        index: the pairs of the mini-batch.
+        masks: the dropout masks.
+    """
+
+    index: Tensor
+    masks: DropoutMasks | None
+
+
+def draw_batches(pairs: int, batch_size: int, steps: int, generator: torch.Generator) -> list[Tensor]:
+    """Return the mini-batches of `steps` inner steps.
+
+    Pairs are visited in a random order, and in a new one when it runs out; the last mini-batch of an order is smaller
+    when `batch_size` does not divide `pairs`.
+    """
+    batches: list[Tensor] = []
+    while len(batches) < steps:
+        batches.extend(torch.randperm(pairs, generator=generator).split(batch_size))
+    return batches[:steps]
+
+
+def inner_step(parameters: Parameters, gradients: Parameters, rates: InnerRates) -> Parameters:
+    """Return theta - A g: every parameter moved against its gradient by its side's rate."""
+    return {name: value - rates.of(name) * gradients[name] for name, value in parameters.items()}

@@ -1,0 +1,333 @@
+"""The outer loop of one phase: hypergradients move the distilled pairs, an average of them is kept.
+
+All randomness of a step derives from the seed, the phase and the step's number, so a checkpoint holds tensors only
+and a killed run goes on to the same bits.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pairstill.config import DistillConfig, OuterConfig, PhaseConfig
+from pairstill.distill.hypergradient import Hypergradient, exact_hypergradient
+from pairstill.distill.inner_loop import InnerData, InnerRates, InnerStep, draw_batches
+from pairstill.distill.matching import matching_losses
+from pairstill.distilled import compose_similarity
+from pairstill.encoders.image import to_channels_last
+from pairstill.errors import ArtifactError, NumericalError
+from pairstill.model.dual_encoder import DropoutMasks, DualEncoder, ModelFactory, Parameters
+from pairstill.model.functional import pair_loss
+from pairstill.rng import generator
+from pairstill.storage import open_tensors, save_tensors
+from pairstill.trajectories.shortcut import Path as TeacherPath
+
+Learned = dict[str, Tensor]
+"""Everything that a phase learns, by name: `images`, `texts`, `similarity/...`, `inner_lr_image`, `inner_lr_text`."""
+
+SIMILARITY = "similarity/"
+TOWER_CHUNK = 50
+
+
+class TeacherPaths(Protocol):
+    """The paths that a phase may match, one for each expert."""
+
+    def __len__(self) -> int:
+        """Return the number of experts."""
+        ...
+
+    def __getitem__(self, expert: int) -> TeacherPath:
+        """Return the path of an expert, read when it is asked for."""
+        ...
+
+
+@dataclass(frozen=True)
+class PhaseProblem:
+    """What the outer loop of a phase works on.
+
+    Attributes:
+        number: the phase's number, from 1.
+        phase: its settings.
+        config: the distillation's settings.
+        seed: seed of the distillation.
+        factory: draws the dropout masks, and says which device to use.
+        model: the structure of the student.
+        tower: the frozen image tower, or None when the tower is part of the student.
+        paths: the teachers' paths.
+        initial: what is learned, at its start.
+        constant_factors: factors of the similarity that are not learned.
+    """
+
+    number: int
+    phase: PhaseConfig
+    config: DistillConfig
+    seed: int
+    factory: ModelFactory
+    model: DualEncoder
+    tower: nn.Module | None
+    paths: TeacherPaths
+    initial: Learned
+    constant_factors: dict[str, Tensor]
+
+
+@dataclass
+class PhaseState:
+    """Where the outer loop stands; all of it goes into a checkpoint.
+
+    Attributes:
+        step: outer steps done.
+        learned: the live values.
+        average: their exponential moving average (Eq. 7); the live values when `ema` is off.
+        optimizer: the outer optimiser over `learned`.
+        best: the validated values with the best recall, when validation decides.
+        best_recall: their recall; below 0 before the first validation.
+        stale: validations since the best.
+    """
+
+    step: int
+    learned: Learned
+    average: Learned
+    optimizer: torch.optim.Optimizer
+    best: Learned
+    best_recall: float = -1.0
+    stale: int = 0
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one outer step shows.
+
+    Attributes:
+        phase: the phase's number.
+        step: the step's number, from 1.
+        steps: steps of the phase.
+        losses: matching loss by part.
+        expert: the expert that was drawn.
+        start_epoch: the start epoch that was drawn.
+        inner_lr_image: learned rate of the image side, after the step.
+        inner_lr_text: learned rate of the text side, after the step.
+    """
+
+    phase: int
+    step: int
+    steps: int
+    losses: dict[str, float]
+    expert: int
+    start_epoch: int
+    inner_lr_image: float
+    inner_lr_text: float
+
+
+@dataclass(frozen=True)
+class OuterHooks:
+    """What the caller wants to know of.
+
+    Attributes:
+        on_step: called after every outer step.
+        validate: called every `validate_every` steps with the values that would be kept and the step's number;
+            returns their validation recall.
+    """
+
+    on_step: Callable[[StepReport], None]
+    validate: Callable[[Learned, int], float]
+
+
+def distill_phase(problem: PhaseProblem, checkpoint: Path, hooks: OuterHooks) -> Learned:
+    """Distil one phase and return what it learned; goes on from `checkpoint` when that exists.
+
+    Raises:
+        NumericalError: a value is not finite; the message names step and tensor, the last checkpoint is kept.
+        ArtifactError: the checkpoint is damaged or belongs to another phase.
+    """
+    config, steps = problem.config, problem.phase.outer_steps
+    state = _start(problem)
+    if checkpoint.is_file():
+        _restore(state, problem, checkpoint)
+    while state.step < steps and not _exhausted(state, config):
+        hooks.on_step(_advance(state, problem))
+        if config.validate_every and (state.step % config.validate_every == 0 or state.step == steps):
+            _observe(state, hooks.validate(_kept(state, problem.config), state.step), config)
+        if state.step % config.checkpoint_every == 0 or state.step == steps or _exhausted(state, config):
+            _save(state, problem, checkpoint)
+    if config.patience:
+        return state.best
+    return _kept(state, config)
+
+
+def _exhausted(state: PhaseState, config: DistillConfig) -> bool:
+    return config.patience > 0 and state.stale >= config.patience
+
+
+def _kept(state: PhaseState, config: DistillConfig) -> Learned:
+    return state.average if config.ema else {name: value.detach() for name, value in state.learned.items()}
+
+
+def _observe(state: PhaseState, recall: float, config: DistillConfig) -> None:
+    if recall > state.best_recall:
+        state.best = {name: value.detach().clone() for name, value in _kept(state, config).items()}
+        state.best_recall, state.stale = recall, 0
+    else:
+        state.stale += 1
+
+
+def _start(problem: PhaseProblem) -> PhaseState:
+    device = problem.factory.device
+    learned = {name: value.to(device).clone().requires_grad_() for name, value in problem.initial.items()}
+    average = {name: value.detach().clone() for name, value in learned.items()}
+    best = {name: value.clone() for name, value in average.items()}
+    return PhaseState(0, learned, average, _outer_optimizer(learned, problem.config.outer), best)
+
+
+def _outer_optimizer(learned: Learned, config: OuterConfig) -> torch.optim.Optimizer:
+    """Build the outer optimiser with a rate for each kind of variable, in the units that the settings name."""
+    unit = 1.0 if config.rate_unit == "absolute" else None
+    groups = []
+    for name, value in learned.items():
+        if name == "images":
+            rate = config.lr_images * (unit or float(value.detach().std()))
+        elif name == "texts":
+            rate = config.lr_texts * (unit or float(value.detach().std()))
+        elif name.startswith(SIMILARITY):
+            rate = config.lr_similarity
+        else:
+            rate = config.lr_inner_lr
+        groups.append({"params": [value], "lr": rate})
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum)
+    return torch.optim.Adam(groups, lr=0.0, betas=config.betas)
+
+
+def _advance(state: PhaseState, problem: PhaseProblem) -> StepReport:
+    """Do one outer step in place."""
+    config, phase = problem.config, problem.phase
+    draw = generator(problem.seed, "phase", problem.number, "step", state.step)
+    expert = int(torch.randint(len(problem.paths), (), generator=draw))
+    first, last = phase.range_start, config.last_start(phase)
+    epoch = int(torch.randint(first, last + 1, (), generator=draw))
+    path = problem.paths[expert]
+    hypergradient = _hypergradient(
+        problem, state.learned, path.at(epoch), path.at(epoch + config.matching_span), _inner_steps(problem, draw)
+    )
+    state.step += 1
+    _check(hypergradient.losses, "matching loss", problem.number, state.step)
+    _check({n: v.grad for n, v in state.learned.items() if v.grad is not None}, "gradient", problem.number, state.step)
+    state.optimizer.step()
+    _check(state.learned, "value", problem.number, state.step)
+    with torch.no_grad():
+        for name, value in state.learned.items():
+            # Eq. 7; written so that the average is exact when value and average agree
+            state.average[name].lerp_(value, 1 - config.ema_decay)
+    rates = {side: float(state.learned[f"inner_lr_{side}"].detach()) for side in ("image", "text")}
+    if min(rates.values()) <= 0:
+        raise NumericalError(
+            f"phase {problem.number}, step {state.step}: a learned inner rate fell to {min(rates.values()):.4g}; "
+            "lower distill.outer.lr_inner_lr"
+        )
+    return StepReport(
+        problem.number,
+        state.step,
+        phase.outer_steps,
+        {part: float(value) for part, value in hypergradient.losses.items()},
+        expert,
+        epoch,
+        rates["image"],
+        rates["text"],
+    )
+
+
+def _inner_steps(problem: PhaseProblem, draw: torch.Generator) -> list[InnerStep]:
+    config = problem.config
+    batches = draw_batches(problem.phase.num_pairs, config.batch_size, config.inner_steps, draw)
+    device = problem.factory.device
+    return [InnerStep(index.to(device), problem.factory.draw_masks(len(index), draw)) for index in batches]
+
+
+def _hypergradient(
+    problem: PhaseProblem, learned: Learned, start: Parameters, target: Parameters, steps: list[InnerStep]
+) -> Hypergradient:
+    """Compute the hypergradient and leave it in `.grad` of everything learned.
+
+    A frozen tower is run once: the inner loop sees its features, and one vector-Jacobian product takes their
+    gradient back to the pixels.
+    """
+    images = learned["images"]
+    if problem.tower is None:
+        inputs = to_channels_last(images)
+    else:
+        inputs = torch.cat([problem.tower(to_channels_last(chunk)) for chunk in images.split(TOWER_CHUNK)])
+    similarity = compose_similarity(similarity_factors(learned, problem.constant_factors), len(images))
+
+    def loss(parameters: Parameters, x: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
+        return pair_loss(problem.model, parameters, (x, y, s), problem.config.loss, masks)
+
+    found = exact_hypergradient(
+        loss,
+        start,
+        InnerData(inputs, learned["texts"], similarity),
+        InnerRates(learned["inner_lr_image"], learned["inner_lr_text"]),
+        steps,
+        lambda end: matching_losses(end, start, target, problem.config.matching),
+    )
+    factors = [value for name, value in learned.items() if name.startswith(SIMILARITY)]
+    outputs = [inputs, similarity] if factors else [inputs]
+    gradients = torch.autograd.grad(outputs, [images, *factors], [found.images, found.similarity][: len(outputs)])
+    for value, gradient in zip([images, *factors], gradients, strict=True):
+        value.grad = gradient
+    learned["texts"].grad = found.texts
+    learned["inner_lr_image"].grad = found.inner_lr_image
+    learned["inner_lr_text"].grad = found.inner_lr_text
+    return found
+
+
+def similarity_factors(learned: Mapping[str, Tensor], constant: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the learned and the constant factors of the similarity, under their plain names."""
+    factors = {name.removeprefix(SIMILARITY): v for name, v in learned.items() if name.startswith(SIMILARITY)}
+    return {**factors, **({name: v.to(learned["images"].device) for name, v in constant.items()} if factors else {})}
+
+
+def _check(values: Mapping[str, Tensor], what: str, phase: int, step: int) -> None:
+    for name, value in values.items():
+        if not bool(value.isfinite().all()):
+            raise NumericalError(
+                f"phase {phase}, step {step}: the {what} of {name} is not finite; the last checkpoint is kept. "
+                "Lower the rates in distill.outer"
+            )
+
+
+def _save(state: PhaseState, problem: PhaseProblem, checkpoint: Path) -> None:
+    tensors = {f"learned/{name}": value for name, value in state.learned.items()}
+    tensors |= {f"average/{name}": value for name, value in state.average.items()}
+    tensors |= {f"best/{name}": value for name, value in state.best.items()}
+    for name, value in state.learned.items():
+        for key, content in state.optimizer.state.get(value, {}).items():
+            if isinstance(content, Tensor):
+                tensors[f"optimizer/{name}/{key}"] = content
+    progress = {"phase": problem.number, "step": state.step, "best_recall": state.best_recall, "stale": state.stale}
+    save_tensors(checkpoint, tensors, {"kind": "checkpoint", "progress": json.dumps(progress)})
+
+
+def _restore(state: PhaseState, problem: PhaseProblem, checkpoint: Path) -> None:
+    """Fill `state` from a checkpoint, in place."""
+    with open_tensors(checkpoint) as stored:
+        header = stored.metadata() or {}
+        if header.get("kind") != "checkpoint":
+            raise ArtifactError(f"{checkpoint} is not a checkpoint; delete it to start the phase anew")
+        progress = json.loads(header["progress"])
+        if progress["phase"] != problem.number:
+            raise ArtifactError(f"{checkpoint} is of phase {progress['phase']}, not {problem.number}; delete it")
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
+    with torch.no_grad():
+        for name, value in state.learned.items():
+            value.copy_(tensors[f"learned/{name}"])
+            state.average[name].copy_(tensors[f"average/{name}"])
+            state.best[name].copy_(tensors[f"best/{name}"])
+            prefix = f"optimizer/{name}/"
+            moments = {key.removeprefix(prefix): v for key, v in tensors.items() if key.startswith(prefix)}
+            if moments:
+                # Adam keeps its step count on the CPU, its moments with the parameter
+                state.optimizer.state[value] = {k: v if k == "step" else v.to(value.device) for k, v in moments.items()}
+    state.step, state.best_recall, state.stale = progress["step"], progress["best_recall"], progress["stale"]

@@ -1,0 +1,148 @@
+"""Phased distillation (Algorithm 1): one subset after another, each from its own stretch of the teachers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairstill.config import DistillConfig, PhaseConfig
+from pairstill.distill.initial import InitialPairs
+from pairstill.distill.outer_loop import (
+    SIMILARITY,
+    Learned,
+    OuterHooks,
+    PhaseProblem,
+    StepReport,
+    distill_phase,
+    similarity_factors,
+)
+from pairstill.distill.similarity import initial_factors
+from pairstill.distilled import DistilledPhase, DistilledSet
+from pairstill.model.dual_encoder import ModelFactory
+from pairstill.rng import generator
+from pairstill.storage import load_tensors, save_tensors
+from pairstill.trajectories.shortcut import Path as TeacherPath
+from pairstill.trajectories.shortcut import recorded_path, shortcut_path
+from pairstill.trajectories.trajectory import Trajectory
+
+PATHS_IN_MEMORY = 8
+
+
+class ExpertPaths:
+    """The paths of one phase, read lazily; the last few stay in memory."""
+
+    def __init__(self, experts: list[Path], phase: PhaseConfig, config: DistillConfig, device: torch.device) -> None:
+        """Serve shortcuts to the phase's endpoint, or the recorded snapshots when shortcuts are off."""
+        self._experts = experts
+
+        def read(expert: int) -> TeacherPath:
+            trajectory = Trajectory.open(experts[expert])
+            if config.shortcut:
+                return shortcut_path(trajectory, phase.endpoint, device)
+            last = config.last_start(phase) + config.matching_span
+            return recorded_path(trajectory, phase.range_start, last, device)
+
+        self._read = lru_cache(PATHS_IN_MEMORY)(read)
+
+    def __len__(self) -> int:
+        """Return the number of experts."""
+        return len(self._experts)
+
+    def __getitem__(self, expert: int) -> TeacherPath:
+        """Return the path of an expert."""
+        return self._read(expert)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """A phased distillation, ready to run.
+
+    Attributes:
+        config: its settings.
+        seed: its seed.
+        factory: the model.
+        tower: the frozen image tower, or None when the tower is trained.
+        experts: the experts' trajectory files.
+        initial: the initial pairs of every phase.
+        initial_rates: initial inner rates of the image and the text side.
+        describe: fills `DistilledSet`'s encoder, head and provenance fields.
+    """
+
+    config: DistillConfig
+    seed: int
+    factory: ModelFactory
+    tower: nn.Module | None
+    experts: list[Path]
+    initial: list[InitialPairs]
+    initial_rates: tuple[float, float]
+    describe: Mapping[str, Any]
+
+    def run(
+        self,
+        folder: Path,
+        on_step: Callable[[StepReport], None],
+        on_checkpoint: Callable[[DistilledSet, int], float],
+    ) -> DistilledSet:
+        """Distil every phase and return the distilled set; goes on from what `folder` holds.
+
+        Args:
+            folder: receives a checkpoint and, when it is done, the result of each phase.
+            on_step: called after every outer step.
+            on_checkpoint: called at validations with the set so far and the step; returns its validation recall.
+        """
+        done: list[DistilledPhase] = []
+        for number, phase in enumerate(self.config.phases, start=1):
+            result = folder / f"phase{number}.safetensors"
+            problem = self._problem(number, phase)
+
+            def validate(learned: Learned, step: int, problem: PhaseProblem = problem) -> float:
+                return on_checkpoint(self._collect([*done, self._phase(problem, learned)]), step)
+
+            if not result.is_file():
+                checkpoint = folder / f"phase{number}.checkpoint.safetensors"
+                save_tensors(result, distill_phase(problem, checkpoint, OuterHooks(on_step, validate)))
+                checkpoint.unlink(missing_ok=True)
+            done.append(self._phase(problem, load_tensors(result)))
+        return self._collect(done)
+
+    def _problem(self, number: int, phase: PhaseConfig) -> PhaseProblem:
+        pairs = self.initial[number - 1]
+        learned: dict[str, Tensor] = {"images": pairs.images, "texts": pairs.text_embeddings}
+        constant: dict[str, Tensor] = {}
+        if self.config.loss == "wbce":
+            draw = generator(self.seed, "similarity", number)
+            factors, constant = initial_factors(self.config.similarity, phase.num_pairs, draw)
+            learned |= {SIMILARITY + name: value for name, value in factors.items()}
+        learned["inner_lr_image"], learned["inner_lr_text"] = (torch.tensor(rate) for rate in self.initial_rates)
+        return PhaseProblem(
+            number,
+            phase,
+            self.config,
+            self.seed,
+            self.factory,
+            self.factory.build(),
+            self.tower,
+            ExpertPaths(self.experts, phase, self.config, self.factory.device),
+            learned,
+            constant,
+        )
+
+    def _phase(self, problem: PhaseProblem, learned: Learned) -> DistilledPhase:
+        pairs = self.initial[problem.number - 1]
+        values = {name: value.detach().cpu() for name, value in learned.items()}
+        return DistilledPhase(
+            images=values["images"].contiguous(),
+            text_embeddings=values["texts"],
+            similarity_factors=similarity_factors(values, problem.constant_factors),
+            inner_lr_image=float(values["inner_lr_image"]),
+            inner_lr_text=float(values["inner_lr_text"]),
+            captions=pairs.captions,
+            sources=pairs.sources,
+        )
+
+    def _collect(self, phases: list[DistilledPhase]) -> DistilledSet:
+        return DistilledSet(tuple(phases), loss=self.config.loss, **self.describe)

@@ -1,0 +1,246 @@
+"""The distilled set: what is kept of a large dataset, as safetensors and a JSON manifest."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pairstill.errors import ArtifactError, NumericalError
+from pairstill.storage import file_digest, load_tensors, read_json, save_tensors, write_json
+
+FORMAT = "pairstill.distilled_set"
+VERSION = 1
+TENSORS = "distilled.safetensors"
+MANIFEST = "distilled.json"
+
+
+@dataclass(frozen=True)
+class DistilledPhase:
+    """One phase's distilled pairs.
+
+    Attributes:
+        images: (pairs, 3, height, width) in the image tower's normalised input space.
+        text_embeddings: (pairs, width) in the text tower's output space.
+        similarity_factors: what is stored of the similarity: `matrix` (pairs, pairs), or `weights` (pairs,), `left` and
+            `right` (pairs, rank) with `scale`; see `similarity`. Empty for the identity.
+        inner_lr_image: learned student rate of the image side.
+        inner_lr_text: learned student rate of the text side.
+        captions: the real captions that the pairs started from; empty strings where they started from noise.
+        sources: the real images that the pairs started from, likewise.
+    """
+
+    images: Tensor
+    text_embeddings: Tensor
+    similarity_factors: Mapping[str, Tensor]
+    inner_lr_image: float
+    inner_lr_text: float
+    captions: tuple[str, ...]
+    sources: tuple[str, ...]
+
+    @property
+    def num_pairs(self) -> int:
+        """Pairs in this phase."""
+        return len(self.images)
+
+    @property
+    def similarity(self) -> Tensor:
+        """The similarity matrix (pairs, pairs), rows images, columns texts."""
+        return compose_similarity(self.similarity_factors, self.num_pairs)
+
+    @property
+    def storage_bytes(self) -> int:
+        """Bytes of everything learned, as stored in float32."""
+        scalars = self.images.numel() + self.text_embeddings.numel() + 2
+        scalars += sum(factor.numel() for factor in self.similarity_factors.values())
+        return 4 * scalars
+
+
+def compose_similarity(factors: Mapping[str, Tensor], pairs: int) -> Tensor:
+    """Return the similarity matrix (pairs, pairs) of its factors.
+
+    `matrix` is the matrix; `weights`, `left`, `right` and `scale` give diag(weights) + scale left right^T, where the
+    constant scale is a/r of LoRS (Appendix A); no factors at all are the identity.
+    """
+    if not factors:
+        return torch.eye(pairs)
+    if "matrix" in factors:
+        return factors["matrix"]
+    return torch.diag(factors["weights"]) + factors["scale"] * factors["left"] @ factors["right"].T
+
+
+@dataclass(frozen=True)
+class DistilledSet:
+    """Distilled pairs in phases, with all that a student needs to train on them.
+
+    Attributes:
+        phases: the phases, in the order in which a student trains on them.
+        image_encoder: specification of the image tower (name, size, mean, std, width, digest, trainable).
+        text_encoder: specification of the text tower.
+        heads: settings of the projection heads.
+        loss: the loss that students train with, `wbce` or `infonce`.
+        provenance: method, seeds, data fingerprint and versions.
+    """
+
+    phases: tuple[DistilledPhase, ...]
+    image_encoder: Mapping[str, Any]
+    text_encoder: Mapping[str, Any]
+    heads: Mapping[str, Any]
+    loss: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_pairs(self) -> int:
+        """Pairs over all phases."""
+        return sum(phase.num_pairs for phase in self.phases)
+
+    @property
+    def storage_bytes(self) -> int:
+        """Bytes of everything learned."""
+        return sum(phase.storage_bytes for phase in self.phases)
+
+    @property
+    def pairs_equivalent(self) -> float:
+        """The storage in units of one real pair: a float32 image and text embedding of the same shapes."""
+        phase = self.phases[0]
+        return self.storage_bytes / (4 * (phase.images[0].numel() + phase.text_embeddings[0].numel()))
+
+    def dataset(self) -> "DistilledPairs":
+        """Return an ordinary PyTorch dataset over all pairs."""
+        return DistilledPairs(self)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the set to `folder`; the manifest is written last and names the tensors' digest.
+
+        Raises:
+            NumericalError: a value is not finite; nothing is written.
+        """
+        folder = Path(folder)
+        tensors = _to_tensors(self.phases)
+        for name, value in tensors.items():
+            if not bool(value.isfinite().all()):
+                raise NumericalError(f"distilled set: {name} holds values that are not finite; it is not saved")
+        save_tensors(folder / TENSORS, tensors)
+        write_json(
+            folder / MANIFEST,
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "num_pairs": self.num_pairs,
+                "storage_bytes": self.storage_bytes,
+                "pairs_equivalent": round(self.pairs_equivalent, 3),
+                "tensors": {"file": TENSORS, "sha256": file_digest(folder / TENSORS)},
+                "image_encoder": dict(self.image_encoder),
+                "text_encoder": dict(self.text_encoder),
+                "heads": dict(self.heads),
+                "loss": self.loss,
+                "phases": [
+                    {
+                        "num_pairs": phase.num_pairs,
+                        "inner_lr_image": phase.inner_lr_image,
+                        "inner_lr_text": phase.inner_lr_text,
+                        "similarity_factors": sorted(phase.similarity_factors),
+                        "pairs": [
+                            {"caption": caption, "source": source}
+                            for caption, source in zip(phase.captions, phase.sources, strict=True)
+                        ],
+                    }
+                    for phase in self.phases
+                ],
+                "provenance": dict(self.provenance),
+            },
+        )
+
+    @staticmethod
+    def load(folder: Path | str) -> "DistilledSet":
+        """Read a set from its folder and check that it is whole.
+
+        Raises:
+            ArtifactError: a file is missing, damaged, of another format, or the parts do not fit together.
+        """
+        folder = Path(folder)
+        manifest = read_json(folder / MANIFEST)
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+            raise ArtifactError(f"{folder / MANIFEST} is not a distilled set of format version {VERSION}")
+        try:
+            if file_digest(folder / TENSORS) != manifest["tensors"]["sha256"]:
+                raise ArtifactError(f"{folder / TENSORS} does not match its manifest; it was changed or cut short")
+            tensors = load_tensors(folder / TENSORS)
+            phases = tuple(
+                _phase_from(tensors, number, entry) for number, entry in enumerate(manifest["phases"], start=1)
+            )
+            return DistilledSet(
+                phases,
+                manifest["image_encoder"],
+                manifest["text_encoder"],
+                manifest["heads"],
+                manifest["loss"],
+                manifest["provenance"],
+            )
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(f"{folder / MANIFEST} lacks or garbles {error}; distil again") from error
+        except FileNotFoundError as error:
+            raise ArtifactError(f"{folder / TENSORS} does not exist; copy the whole folder") from error
+
+
+def _to_tensors(phases: tuple[DistilledPhase, ...]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for number, phase in enumerate(phases, start=1):
+        tensors[f"phase{number}/images"] = phase.images
+        tensors[f"phase{number}/text_embeddings"] = phase.text_embeddings
+        for name, factor in phase.similarity_factors.items():
+            tensors[f"phase{number}/similarity/{name}"] = factor
+    return tensors
+
+
+def _phase_from(tensors: Mapping[str, Tensor], number: int, entry: Mapping[str, Any]) -> DistilledPhase:
+    pairs = entry["pairs"]
+    phase = DistilledPhase(
+        images=tensors[f"phase{number}/images"],
+        text_embeddings=tensors[f"phase{number}/text_embeddings"],
+        similarity_factors={name: tensors[f"phase{number}/similarity/{name}"] for name in entry["similarity_factors"]},
+        inner_lr_image=float(entry["inner_lr_image"]),
+        inner_lr_text=float(entry["inner_lr_text"]),
+        captions=tuple(pair["caption"] for pair in pairs),
+        sources=tuple(pair["source"] for pair in pairs),
+    )
+    found = {len(phase.images), len(phase.text_embeddings), len(pairs), int(entry["num_pairs"])}
+    if len(found) != 1 or phase.similarity.shape != (phase.num_pairs, phase.num_pairs):
+        raise ArtifactError(f"phase {number} of the distilled set: images, texts and similarities differ in number")
+    return phase
+
+
+class DistilledPairs(Dataset[dict[str, Any]]):
+    """A PyTorch dataset of distilled pairs; item i is a dictionary.
+
+    Keys: `image` (3, height, width), `text_embedding` (width,), `phase` (from 1), `index` (the pair's row and column in
+    its phase's similarity matrix), `caption` (the real caption that it started from).
+    """
+
+    def __init__(self, distilled: DistilledSet) -> None:
+        """View `distilled` as a flat dataset."""
+        self._phases = distilled.phases
+        self._places = [(p, i) for p, phase in enumerate(distilled.phases) for i in range(phase.num_pairs)]
+
+    def __len__(self) -> int:
+        """Return the number of pairs over all phases."""
+        return len(self._places)
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        """Return one pair."""
+        number, index = self._places[item]
+        phase = self._phases[number]
+        return {
+            "image": phase.images[index],
+            "text_embedding": phase.text_embeddings[index],
+            "phase": number + 1,
+            "index": index,
+            "caption": phase.captions[index],
+        }
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield all pairs in order."""
+        return (self[item] for item in range(len(self)))

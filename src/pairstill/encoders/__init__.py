@@ -1,0 +1,1 @@
+"""The two pretrained towers, and the cache of what they compute."""

@@ -1,0 +1,157 @@
+"""The image tower: any timm model, its weights, and the input it expects."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from pairstill.config import ImageConfig
+from pairstill.encoders import towers as _registered  # noqa: F401 - importing registers the towers with timm
+from pairstill.errors import ConfigError
+from pairstill.rng import seeded_globally
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What is needed to prepare an image for a tower, and to know the tower again.
+
+    Attributes:
+        name: timm's name of the model.
+        size: side of the square input in pixels.
+        mean: mean of the input normalisation per channel, for pixels in [0, 1].
+        std: standard deviation of the input normalisation per channel.
+        width: number of pooled features.
+        digest: SHA-256 of the tower's initial parameters and buffers.
+    """
+
+    name: str
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    width: int
+    digest: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ImageEncoder:
+    """A tower in evaluation mode, with its specification.
+
+    Batch-norm layers keep their pretrained statistics everywhere, so that a trajectory is its parameters and
+    nothing else; `train()` is never called on the tower.
+    """
+
+    tower: nn.Module
+    spec: ImageSpec
+
+
+def build_image_encoder(config: ImageConfig) -> ImageEncoder:
+    """Build the tower that `config` names, without a classifier.
+
+    Raises:
+        ConfigError: timm does not know the name, or the weights do not fit the model.
+    """
+    if not timm.is_model(config.name):
+        alike = ", ".join(timm.list_models(f"*{config.name.split('_')[0]}*")[:8]) or "none"
+        raise ConfigError(f"image.name is {config.name!r}, which timm does not know; names alike: {alike}")
+    with seeded_globally("image tower", config.init_seed):
+        tower: Any = timm.create_model(config.name, pretrained=config.pretrained, num_classes=0)
+    if config.weights is not None:
+        _load_weights(tower, Path(config.weights))
+    tower = tower.eval().to(memory_format=torch.channels_last)
+    known = tower.pretrained_cfg
+    size = config.size or int(known["input_size"][-1])
+    return ImageEncoder(
+        tower,
+        ImageSpec(
+            name=config.name,
+            size=size,
+            mean=config.mean or tuple(known["mean"]),
+            std=config.std or tuple(known["std"]),
+            width=_checked_width(tower, size),
+            digest=_state_digest(tower),
+        ),
+    )
+
+
+def _load_weights(tower: Any, path: Path) -> None:
+    """Load a safetensors state, leaving out the classifier that the tower does not have."""
+    if not path.is_file():
+        raise ConfigError(f"image.weights is {str(path)!r}, which is no file; give a safetensors file of the tower")
+    classifier = tower.pretrained_cfg.get("classifier")
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
+    state = load_file(path)
+    state = {name: value for name, value in state.items() if not name.startswith(tuple(f"{head}." for head in heads))}
+    try:
+        tower.load_state_dict(state)
+    except RuntimeError as error:
+        raise ConfigError(f"image.weights {str(path)!r} does not fit {type(tower).__name__}: {error}") from error
+
+
+def _checked_width(tower: Any, size: int) -> int:
+    """Return `num_features`, after checking that the pooled output really has this width."""
+    width = int(tower.num_features)
+    with torch.no_grad():
+        found = tuple(tower(torch.zeros(1, 3, size, size)).shape)
+    if found != (1, width):
+        raise ConfigError(
+            f"the image tower gives features of shape {found} where its num_features says (1, {width}); "
+            "choose a model whose pooled features are its num_features"
+        )
+    return width
+
+
+def _state_digest(module: nn.Module) -> str:
+    state = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        state.update(name.encode())
+        state.update(value.detach().contiguous().cpu().numpy().tobytes())
+    return state.hexdigest()
+
+
+def fold_batch_norm(module: nn.Module) -> nn.Module:
+    """Merge every batch-norm layer that follows a convolution into it, in place, and return the module.
+
+    In evaluation mode this computes the same function with fewer operations and less memory. Only for frozen
+    towers: the folded weights are not the parameters of the original.
+    """
+    previous: Any = None
+    child: Any  # layers are known by their class only at run time
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.BatchNorm2d) and child.running_mean is not None and child.running_var is not None and isinstance(previous, nn.Conv2d):
+            weight, bias = fuse_conv_bn_weights(
+                previous.weight,
+                previous.bias,
+                child.running_mean,
+                child.running_var,
+                child.eps,
+                child.weight,
+                child.bias,
+            )
+            previous.weight, previous.bias = nn.Parameter(weight), nn.Parameter(bias)
+            # timm's BatchNormAct2d also applies dropout and the activation; the activation must stay
+            setattr(module, name, getattr(child, "act", nn.Identity()))
+        else:
+            fold_batch_norm(child)
+        previous = child
+    return module
+
+
+def frozen_tower(encoder: ImageEncoder, device: torch.device) -> nn.Module:
+    """Return the tower on `device`, folded and without gradients for its parameters."""
+    tower = fold_batch_norm(encoder.tower).requires_grad_(False)
+    return tower.to(device).to(memory_format=torch.channels_last)
+
+
+def to_channels_last(images: Tensor) -> Tensor:
+    """Return images (pairs, channels, height, width) in the memory layout that convolutions run fastest on."""
+    return images.contiguous(memory_format=torch.channels_last)

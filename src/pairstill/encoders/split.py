@@ -1,0 +1,156 @@
+"""A split as the model sees it: image inputs, text embeddings, and which caption belongs to which image."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pairstill.data.loader import normalise, read_image
+from pairstill.data.manifest import Manifest
+from pairstill.encoders.cache import CachedRows, cached_rows
+from pairstill.encoders.image import ImageEncoder, ImageSpec, to_channels_last
+from pairstill.encoders.text import TextEncoder
+from pairstill.schema import Split
+from pairstill.storage import digest
+
+if TYPE_CHECKING:
+    from pairstill.data.augment import TeacherAugmentation
+
+TOWER_BATCH = 64
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """One split, encoded as far as frozen towers allow.
+
+    Attributes:
+        images: rows (images, features) of a frozen tower, or uint8 pixels (images, 3, size, size) for a trainable one.
+        text_embeddings: rows (captions, width).
+        caption_owner: the image that each caption belongs to, (captions,).
+        spec: the image tower's specification, with the normalisation of pixels.
+        device: where batches are put.
+    """
+
+    images: CachedRows
+    text_embeddings: CachedRows
+    caption_owner: Tensor
+    spec: ImageSpec
+    device: torch.device
+
+    @property
+    def num_images(self) -> int:
+        """Images in the split."""
+        return len(self.images)
+
+    @property
+    def num_captions(self) -> int:
+        """Captions in the split."""
+        return len(self.text_embeddings)
+
+    def image_inputs(self, index: Tensor, augment: "TeacherAugmentation | None" = None, seed: int = 0) -> Tensor:
+        """Return what the model takes for these images: features, or normalised pixels (images, 3, size, size)."""
+        rows = self.images.take(index)
+        if rows.dtype != torch.uint8:
+            return rows.to(self.device)
+        rows = rows.to(self.device)
+        if augment is not None:
+            rows = augment(rows.float() / 255, torch.Generator().manual_seed(seed))
+        return to_channels_last(normalise(rows, self.spec.mean, self.spec.std))
+
+    def texts(self, index: Tensor) -> Tensor:
+        """Return the embeddings (captions, width) of these captions."""
+        return self.text_embeddings.take(index).to(self.device)
+
+    def image_batches(self) -> Iterator[Tensor]:
+        """Yield the inputs of all images in order."""
+        for start in range(0, self.num_images, EVALUATION_BATCH):
+            yield self.image_inputs(torch.arange(start, min(start + EVALUATION_BATCH, self.num_images)))
+
+    def text_batches(self) -> Iterator[Tensor]:
+        """Yield the embeddings of all captions in order."""
+        step = 8 * EVALUATION_BATCH
+        for start in range(0, self.num_captions, step):
+            yield self.text_embeddings.slice(start, start + step).to(self.device)
+
+    def epoch_order(self, captions: str, generator: torch.Generator) -> Tensor:
+        """Return caption numbers in a random order: every caption, or one random caption of every image."""
+        if captions == "all":
+            return torch.randperm(self.num_captions, generator=generator)
+        ranks = torch.rand(self.num_captions, generator=generator)
+        chosen = torch.full((self.num_images,), -1.0)
+        chosen.scatter_reduce_(0, self.caption_owner, ranks, "amax")
+        picked = (ranks == chosen[self.caption_owner]).nonzero().flatten()
+        return picked[torch.randperm(len(picked), generator=generator)]
+
+
+def encode_split(
+    manifest: Manifest,
+    split: Split,
+    image: ImageEncoder,
+    text: TextEncoder,
+    *,
+    tower: nn.Module | None,
+    cache_dir: Path,
+    device: torch.device,
+) -> EncodedSplit:
+    """Encode a split, reading the cache where the same rows were computed before.
+
+    Args:
+        manifest: the checked pairs.
+        split: which of its splits.
+        image: the image tower and its specification.
+        text: the text tower.
+        tower: the frozen tower on `device`, whose features are cached; None caches pixels, for a trainable tower.
+        cache_dir: the cache shared by runs.
+        device: where the tower computes and batches are put.
+    """
+    paths = manifest.image_paths(split)
+    content = digest(
+        *(d for record, d in zip(manifest.records, manifest.image_digests, strict=True) if record.split == split)
+    )
+    captions, owners = manifest.captions(split), manifest.caption_owner(split)
+
+    def pixels(start: int, stop: int) -> Tensor:
+        return torch.stack([read_image(path, image.spec.size) for path in paths[start:stop]])
+
+    def features(start: int, stop: int) -> Tensor:
+        assert tower is not None
+        return torch.cat(
+            [
+                _tower_features(tower, normalise(pixels(at, min(at + TOWER_BATCH, stop)), spec.mean, spec.std), device)
+                for at in range(start, stop, TOWER_BATCH)
+            ]
+        )
+
+    def embeddings(start: int, stop: int) -> Tensor:
+        return text.encode(captions[start:stop])
+
+    spec = image.spec
+    kind, compute = ("pixels", pixels) if tower is None else ("features", features)
+    parts = (str(spec.size), content) if tower is None else (repr(spec), content)
+    return EncodedSplit(
+        images=cached_rows(
+            cache_dir / kind / digest(*parts),
+            len(paths),
+            compute,
+            about={"kind": kind, "split": split, "images": len(paths), "encoder": spec.to_json()},
+        ),
+        text_embeddings=cached_rows(
+            cache_dir / "texts" / digest(repr(text.spec), *captions),
+            len(captions),
+            embeddings,
+            about={"kind": "texts", "split": split, "captions": len(captions), "encoder": text.spec.to_json()},
+        ),
+        caption_owner=torch.tensor(owners, dtype=torch.int64),
+        spec=spec,
+        device=device,
+    )
+
+
+@torch.no_grad()
+def _tower_features(tower: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    return tower(to_channels_last(images.to(device))).float().cpu()

@@ -1,0 +1,171 @@
+"""The protocols: which epoch counts, over which seeds, and what a result records.
+
+`strict` chooses every epoch and every rate on the validation split and reads the test split once. `paper` reports the
+best epoch on the test split, which is optimistic: it exists so that published tables can be compared.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from torch import nn
+
+from pairstill.config import EvaluateConfig, StudentConfig, TeacherConfig
+from pairstill.distilled import DistilledSet
+from pairstill.encoders.split import EncodedSplit
+from pairstill.evaluate.retrieval import Recalls, retrieval_recalls
+from pairstill.evaluate.student import StudentPhase, student_phases, train_student
+from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters
+from pairstill.model.functional import embed_split
+from pairstill.rng import generator
+from pairstill.trajectories.teacher import RealTraining, train_on_real_pairs
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The encoded splits.
+
+    Attributes:
+        train: the training split.
+        val: the validation split, on which everything is chosen.
+        test: the test split, read once by `strict`.
+    """
+
+    train: EncodedSplit
+    val: EncodedSplit
+    test: EncodedSplit
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One trained model, measured.
+
+    Attributes:
+        recalls: on the test split.
+        validation: mean recall of the chosen epoch on the validation split, or None under `paper`.
+        epoch: the chosen epoch, over all phases.
+        settings: settings that validation chose, such as the rates of a reference.
+        seconds: time of training and of the choice, without encoding.
+    """
+
+    recalls: Recalls
+    validation: float | None
+    epoch: int
+    settings: dict[str, float]
+    seconds: float
+
+
+def recalls_on(model: DualEncoder, parameters: Parameters, split: EncodedSplit) -> Recalls:
+    """Return the recalls of a model on a split."""
+    return retrieval_recalls(*embed_split(model, parameters, split), split.caption_owner)
+
+
+def best_epoch(
+    model: DualEncoder,
+    epochs: Iterable[tuple[int, Parameters]],
+    splits: Splits,
+    protocol: Literal["strict", "paper"],
+) -> Outcome:
+    """Train by drawing from `epochs`, choose one under the protocol, and measure it on the test split."""
+    began = time.perf_counter()
+    chosen, best, at = {}, -1.0, 0
+    for epoch, parameters in epochs:
+        recall = recalls_on(model, parameters, splits.val if protocol == "strict" else splits.test).mean
+        if recall > best:
+            best, at = recall, epoch
+            chosen = {name: value.detach().clone() for name, value in parameters.items()}
+    recalls = recalls_on(model, chosen, splits.test)
+    validation = best if protocol == "strict" else None
+    return Outcome(recalls, validation, at, {}, time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that a measurement needs besides the method.
+
+    Attributes:
+        factory: the model.
+        tower: the frozen image tower, or None when the tower is trained.
+        splits: the encoded splits.
+        student: the students' settings.
+        teacher: the teachers' settings, whose rates the references start from.
+        evaluate: the protocol and the references' settings.
+        seed: seed of the run.
+    """
+
+    factory: ModelFactory
+    tower: nn.Module | None
+    splits: Splits
+    student: StudentConfig
+    teacher: TeacherConfig
+    evaluate: EvaluateConfig
+    seed: int
+
+    def distilled(self, distilled: DistilledSet, student: int) -> Outcome:
+        """Measure a student trained on the distilled set."""
+        phases = student_phases(distilled.phases, _loss(distilled.loss), self.tower, self.factory.device)
+        return self._student(phases, distilled.loss, student)
+
+    def random(self, num_pairs: int, student: int) -> Outcome:
+        """Measure a student trained with InfoNCE on random real pairs; each student has its own draw."""
+        train = self.splits.train
+        draw = generator(self.seed, "random pairs", student)
+        captions = train.epoch_order("sample", draw)[:num_pairs]
+        images, texts = train.image_inputs(train.caption_owner[captions]), train.texts(captions)
+        outcomes = []
+        for scale in self.evaluate.references.rate_scales:
+            lr_image, lr_text = self.teacher.lr_image * scale, self.teacher.lr_text * scale
+            phase = StudentPhase(images, texts, None, lr_image, lr_text)
+            outcome = self._student([phase], "infonce", student)
+            outcomes.append(replace(outcome, settings={"lr_image": lr_image, "lr_text": lr_text}))
+        return _chosen(outcomes)
+
+    def full(self, student: int) -> Outcome:
+        """Measure a model trained with InfoNCE on all real pairs."""
+        references = self.evaluate.references
+        outcomes = []
+        for scale in references.rate_scales:
+            training = replace(
+                RealTraining.of_teacher(self.teacher),
+                epochs=references.full_epochs or self.teacher.epochs,
+                lr_image=self.teacher.lr_image * scale,
+                lr_text=self.teacher.lr_text * scale,
+                momentum=references.momentum,
+                weight_decay=references.weight_decay,
+            )
+            model = self.factory.build()
+            seed = (self.seed, "full", student)
+            initial = self.factory.initial_parameters(*seed)
+            epochs = train_on_real_pairs(self.factory, model, initial, self.splits.train, training, *seed)
+            numbered = ((number, parameters) for number, (parameters, _) in enumerate(epochs, start=1))
+            outcome = best_epoch(model, numbered, self.splits, self.evaluate.protocol)
+            outcomes.append(replace(outcome, settings={"lr_image": training.lr_image, "lr_text": training.lr_text}))
+        return _chosen(outcomes)
+
+    def validate(self, distilled: DistilledSet) -> float:
+        """Return the validation recall of one student after its last epoch; never reads the test split."""
+        phases = student_phases(distilled.phases, _loss(distilled.loss), self.tower, self.factory.device)
+        model = self.factory.build()
+        config = replace(self.student, validate_every=self.student.epochs)
+        seed = (self.seed, "validation student")
+        recall = 0.0
+        for _, parameters in train_student(self.factory, model, phases, _loss(distilled.loss), config, *seed):
+            recall = recalls_on(model, parameters, self.splits.val).mean
+        return recall
+
+    def _student(self, phases: list[StudentPhase], loss: str, student: int) -> Outcome:
+        model = self.factory.build()
+        seed = (self.seed, "student", student)
+        epochs = train_student(self.factory, model, phases, _loss(loss), self.student, *seed)
+        return best_epoch(model, epochs, self.splits, self.evaluate.protocol)
+
+
+def _loss(name: str) -> Literal["wbce", "infonce"]:
+    return "infonce" if name == "infonce" else "wbce"
+
+
+def _chosen(outcomes: list[Outcome]) -> Outcome:
+    """Return the outcome with the best validation (or, under `paper`, test) recall, with the time of all."""
+    best = max(outcomes, key=lambda o: o.recalls.mean if o.validation is None else o.validation)
+    return replace(best, seconds=sum(outcome.seconds for outcome in outcomes))

@@ -1,0 +1,1 @@
+"""The dual encoder, its losses, and its use as a pure function of its parameters."""

@@ -1,0 +1,47 @@
+"""The dual encoder as a pure function of its parameters."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from pairstill.encoders.split import EncodedSplit
+from pairstill.model.dual_encoder import DropoutMasks, DualEncoder, Parameters
+from pairstill.model.losses import cosine_logits, info_nce, weighted_bce
+
+LossName = Literal["wbce", "infonce"]
+
+
+def pair_loss(
+    model: DualEncoder,
+    parameters: Parameters,
+    batch: tuple[Tensor, Tensor, Tensor | None],
+    loss: LossName,
+    masks: DropoutMasks | None,
+) -> Tensor:
+    """Return the loss of a mini-batch of pairs under `parameters`.
+
+    Args:
+        model: the structure; its own parameter values are not used.
+        parameters: every parameter by name.
+        batch: image inputs (pairs, ...), text embeddings (pairs, width) and, for `wbce`, the similarities
+            (pairs, pairs) of exactly these pairs.
+        loss: `wbce` against the similarities, or `infonce` against the identity.
+        masks: dropout masks, or None for no dropout.
+    """
+    images, texts, similarity = batch
+    logits = cosine_logits(*functional_call(model, parameters, (images, texts, masks)))
+    if loss == "infonce":
+        return info_nce(logits)
+    if similarity is None:
+        raise ValueError("the wbce loss needs the similarities of the mini-batch")
+    return weighted_bce(logits, similarity)
+
+
+@torch.no_grad()
+def embed_split(model: DualEncoder, parameters: Parameters, split: EncodedSplit) -> tuple[Tensor, Tensor]:
+    """Return embeddings (images, width) and (captions, width) of a whole split, without dropout."""
+    images = [functional_call(model, parameters, (batch, None))[0] for batch in split.image_batches()]
+    texts = [functional_call(model, parameters, (None, batch))[1] for batch in split.text_batches()]
+    return torch.cat(images), torch.cat(texts)

@@ -1,0 +1,354 @@
+"""The wiring: build every part from the settings, then run the stages. The only place that knows all the layers."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from pairstill.config import RunConfig
+from pairstill.data.manifest import Manifest, build_manifest
+from pairstill.distill.initial import initial_pairs
+from pairstill.distill.outer_loop import StepReport
+from pairstill.distill.phases import Distillation
+from pairstill.distilled import DistilledSet
+from pairstill.encoders.image import ImageEncoder, build_image_encoder, frozen_tower
+from pairstill.encoders.split import EncodedSplit, encode_split
+from pairstill.encoders.text import TextEncoder, build_text_encoder
+from pairstill.errors import ArtifactError, ConfigError
+from pairstill.evaluate.protocol import Bench, Outcome, Splits, recalls_on
+from pairstill.model.dual_encoder import ModelFactory, Parameters
+from pairstill.report.tables import Row, markdown, summarise
+from pairstill.rng import derive_seed, generator
+from pairstill.runfolder import RunFolder, commit
+from pairstill.runlog import progress_bar
+from pairstill.schema import Split
+from pairstill.storage import write_json, write_text_atomic
+from pairstill.trajectories.teacher import RealTraining, epochs_to_keep, record_expert
+
+DISTILLED_METHOD = "ptm_st"
+
+
+class Pipeline:
+    """One run: its parts are built when they are first needed, its stages can be called alone and again."""
+
+    def __init__(self, config: RunConfig, console: Console | None = None) -> None:
+        """Open the run's folder and fix device and threads.
+
+        Args:
+            config: the run's settings.
+            console: where progress is shown; None shows none.
+        """
+        self.config = config
+        self.console = console or Console(quiet=True)
+        self.device = _device(config.device)
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        self.folder = RunFolder(config)
+        self.cache_dir = Path(config.cache_dir).expanduser()
+
+    # parts
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The checked real pairs."""
+        self.console.print("Checking the pairs", style="dim")
+        pairs = self.config.distill.num_pairs
+        needed = max(pairs, self.config.evaluate.references.random_pairs or 0)
+        manifest = build_manifest(self.config.data, self.cache_dir, need={"train": needed, "val": 1, "test": 1})
+        write_json(self.folder.path / "data.json", _describe_data(manifest))
+        for problem in manifest.dropped:
+            self.folder.metrics.write("dropped_pair", problem=problem)
+        if manifest.dropped:
+            self.console.print(f"Left out {len(manifest.dropped)} bad pairs; data.json lists them", style="yellow")
+        return manifest
+
+    @cached_property
+    def image(self) -> ImageEncoder:
+        """The image tower."""
+        return build_image_encoder(self.config.image)
+
+    @cached_property
+    def text(self) -> TextEncoder:
+        """The text tower."""
+        return build_text_encoder(self.config.text)
+
+    @cached_property
+    def tower(self) -> nn.Module | None:
+        """The image tower when it is frozen."""
+        return None if self.config.image.trainable else frozen_tower(self.image, self.device)
+
+    @cached_property
+    def factory(self) -> ModelFactory:
+        """The model."""
+        config = self.config
+        return ModelFactory(self.image, config.image.trainable, self.text.spec.width, config.heads, self.device)
+
+    def _split(self, split: Split) -> EncodedSplit:
+        self.console.print(f"Encoding the {split} split (cached)", style="dim")
+        return encode_split(
+            self.manifest,
+            split,
+            self.image,
+            self.text,
+            tower=self.tower,
+            cache_dir=self.cache_dir,
+            device=self.device,
+        )
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The encoded splits."""
+        return Splits(self._split("train"), self._split("val"), self._split("test"))
+
+    @cached_property
+    def bench(self) -> Bench:
+        """What measures students and references."""
+        config = self.config
+        return Bench(
+            self.factory, self.tower, self.splits, config.student, config.teacher, config.evaluate, config.seed
+        )
+
+    # stages
+
+    def prepare(self) -> Manifest:
+        """Check the pairs and encode all splits."""
+        with self._timed("prepare"):
+            manifest, _ = self.manifest, self.splits
+        return manifest
+
+    def teach(self) -> list[Path]:
+        """Train the experts that are not there yet and return the files of all."""
+        config, teacher = self.config, self.config.teacher
+        keep = epochs_to_keep(teacher, config.distill)
+        paths = [self.folder.trajectories / f"expert_{i:04d}.safetensors" for i in range(teacher.num_experts)]
+        missing = [number for number, path in enumerate(paths) if not path.is_file()]
+        if not missing:
+            return paths
+        train, val = self.splits.train, self.splits.val
+        model = self.factory.build()
+        with self._timed("teach"), progress_bar(self.console) as progress:
+            task = progress.add_task("Teachers", total=len(paths) * teacher.epochs, status="")
+            progress.advance(task, (len(paths) - len(missing)) * teacher.epochs)
+            for expert in missing:
+
+                def on_epoch(epoch: int, parameters: Parameters, loss: float, expert: int = expert) -> None:
+                    recall = recalls_on(model, parameters, val).mean
+                    self.folder.metrics.write(
+                        "teacher_epoch", expert=expert, epoch=epoch, loss=loss, validation_mean_recall=recall
+                    )
+                    progress.update(task, advance=1, status=f"loss {loss:.3f}, validation recall {recall:.1f}")
+
+                record_expert(
+                    self.factory,
+                    train,
+                    RealTraining.of_teacher(teacher),
+                    paths[expert],
+                    config.seed,
+                    "expert",
+                    expert,
+                    keep=keep,
+                    on_epoch=on_epoch,
+                )
+        return paths
+
+    def distill(self) -> DistilledSet:
+        """Distil what is not distilled yet and return the distilled set."""
+        if (self.folder.distilled / "distilled.json").is_file():
+            return DistilledSet.load(self.folder.distilled)
+        experts = self.teach()
+        config, distill = self.config, self.config.distill
+        draw = generator(config.seed, "initial pairs")
+        distillation = Distillation(
+            config=distill,
+            seed=derive_seed(config.seed, "distillation"),
+            factory=self.factory,
+            tower=self.tower,
+            experts=experts,
+            initial=initial_pairs(self.manifest, self.splits.train, distill.phases, distill.init, draw),
+            initial_rates=(distill.lr_image or config.teacher.lr_image, distill.lr_text or config.teacher.lr_text),
+            describe=self._description(),
+        )
+        with self._timed("distill"), self._distill_progress() as (on_step, on_checkpoint):
+            distilled = distillation.run(self.folder.distillation, on_step, on_checkpoint)
+        distilled.save(self.folder.distilled)
+        return distilled
+
+    def evaluate(self) -> list[Row]:
+        """Measure every asked-for row that is not measured yet, write the table, and return its rows."""
+        evaluate = self.config.evaluate
+        distilled = self._distilled() if "distilled" in evaluate.methods else None
+        known = {(r["method"], r["protocol"], r["seeds"]["student"]) for r in self.folder.results()}
+        jobs = [
+            (method, student)
+            for method in evaluate.methods
+            for student in range(evaluate.num_students)
+            if (_row_name(method), evaluate.protocol, student) not in known
+        ]
+        with self._timed("evaluate"), progress_bar(self.console) as progress:
+            task = progress.add_task("Students", total=len(jobs), status="")
+            for method, student in jobs:
+                progress.update(task, status=f"{method}, student {student + 1}")
+                result = self._measure(method, student, distilled)
+                self.folder.add_result(result)
+                self.folder.metrics.write("student", **{k: result[k] for k in ("method", "protocol", "mean_recall")})
+                progress.advance(task)
+        rows = summarise(r for r in self.folder.results() if r["protocol"] == evaluate.protocol)
+        write_text_atomic(self.folder.path / "results.md", markdown(rows))
+        return rows
+
+    def run(self) -> list[Row]:
+        """Run every stage."""
+        self.prepare()
+        self.teach()
+        self.distill()
+        return self.evaluate()
+
+    # details
+
+    def _distilled(self) -> DistilledSet:
+        if not (self.folder.distilled / "distilled.json").is_file():
+            raise ArtifactError(
+                f"{self.folder.distilled} holds no distilled set; run `pairstill distill` with these settings first, "
+                "or leave `distilled` out of evaluate.methods"
+            )
+        return DistilledSet.load(self.folder.distilled)
+
+    def _measure(self, method: str, student: int, distilled: DistilledSet | None) -> dict[str, Any]:
+        train = self.splits.train
+        pixels = 3 * self.image.spec.size**2
+        pair_bytes = 4 * (pixels + self.text.spec.width)
+        pairs = self.config.evaluate.references.random_pairs or self._budget()
+        match method:
+            case "distilled":
+                assert distilled is not None
+                outcome = self.bench.distilled(distilled, student)
+                num_pairs, size = distilled.num_pairs, distilled.storage_bytes
+            case "random":
+                outcome = self.bench.random(pairs, student)
+                num_pairs, size = pairs, pairs * pair_bytes
+            case _:
+                outcome = self.bench.full(student)
+                num_pairs = train.num_captions
+                size = 4 * (pixels * train.num_images + self.text.spec.width * train.num_captions)
+        return self._result(_row_name(method), num_pairs, size, student, outcome)
+
+    def _result(self, method: str, num_pairs: int, size: int, student: int, outcome: Outcome) -> dict[str, Any]:
+        stages = ("teach", "distill") if method == DISTILLED_METHOD else ()
+        return {
+            "method": method,
+            "num_pairs": num_pairs,
+            "protocol": self.config.evaluate.protocol,
+            "seeds": {"run": self.config.seed, "student": student},
+            **{key: round(value, 4) for key, value in asdict(outcome.recalls).items()},
+            "mean_recall": round(outcome.recalls.mean, 4),
+            "validation_mean_recall": None if outcome.validation is None else round(outcome.validation, 4),
+            "epoch": outcome.epoch,
+            "settings": outcome.settings,
+            "seconds": round(outcome.seconds, 2),
+            "stage_seconds": {stage: self.folder.seconds(stage) for stage in stages},
+            "bytes": size,
+            "config": str(self.folder.path / "config.yaml"),
+            "commit": commit(),
+        }
+
+    def _budget(self) -> int:
+        """Return the whole pairs that the distilled set's storage is worth."""
+        pairs = self.config.distill.num_pairs
+        pair = 3 * self.image.spec.size**2 + self.text.spec.width
+        extra = sum(self._similarity_scalars(phase.num_pairs) for phase in self.config.distill.phases)
+        return -(-(pairs * pair + extra) // pair)
+
+    def _similarity_scalars(self, pairs: int) -> int:
+        if self.config.distill.loss == "infonce":
+            return 2
+        similarity = self.config.distill.similarity
+        return 2 + (pairs**2 if similarity.kind == "full" else pairs * (1 + 2 * similarity.rank))
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "image_encoder": {**self.image.spec.to_json(), "trainable": self.config.image.trainable},
+            "text_encoder": self.text.spec.to_json(),
+            "heads": asdict(self.config.heads),
+            "provenance": {
+                "method": DISTILLED_METHOD,
+                "seed": self.config.seed,
+                "data": _describe_data(self.manifest),
+                "distill": asdict(self.config.distill),
+                "teacher": asdict(self.config.teacher),
+                "commit": commit(),
+            },
+        }
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.folder.add_seconds(stage, time.perf_counter() - began)
+
+    @contextmanager
+    def _distill_progress(self) -> Iterator[tuple[Callable[[StepReport], None], Callable[[DistilledSet, int], float]]]:
+        """Show and log outer steps and validations."""
+        recall = _Last()
+        with progress_bar(self.console) as progress:
+            tasks: dict[int, Any] = {}
+
+            def on_step(report: StepReport) -> None:
+                self.folder.metrics.write("distill_step", **asdict(report))
+                if report.phase not in tasks:
+                    name = f"Phase {report.phase} of {len(self.config.distill.phases)}"
+                    tasks[report.phase] = progress.add_task(name, total=report.steps, status="")
+                rates = f"rates {report.inner_lr_image:.3f} {report.inner_lr_text:.3f}"
+                shown = "" if recall.value is None else f", validation recall {recall.value:.1f}"
+                status = f"loss {sum(report.losses.values()):.3f}, {rates}{shown}"
+                progress.update(tasks[report.phase], completed=report.step, status=status)
+
+            def on_checkpoint(distilled: DistilledSet, step: int) -> float:
+                recall.value = self.bench.validate(distilled)
+                self.folder.metrics.write(
+                    "validation", phase=len(distilled.phases), step=step, validation_mean_recall=recall.value
+                )
+                return recall.value
+
+            yield on_step, on_checkpoint
+
+
+@dataclass
+class _Last:
+    """The last validation recall, for display."""
+
+    value: float | None = None
+
+
+def _row_name(method: str) -> str:
+    return DISTILLED_METHOD if method == "distilled" else method
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device is {name!r}; allowed are auto, cpu, cuda, cuda:0, ...") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device is {name!r} but no GPU is available; use --device cpu")
+    return device
+
+
+def _describe_data(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "source": manifest.source,
+        "fingerprint": manifest.fingerprint,
+        "images": {split: len(manifest.split(split)) for split in ("train", "val", "test")},
+        "captions": {split: len(manifest.captions(split)) for split in ("train", "val", "test")},
+        "dropped": list(manifest.dropped),
+    }

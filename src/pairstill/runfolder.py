@@ -1,0 +1,147 @@
+"""The folder of a run: resolved settings, versions, data fingerprint, metrics, results and artifacts."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pairstill.config import RunConfig
+from pairstill.errors import ArtifactError, ConfigError
+from pairstill.runlog import MetricsLog
+from pairstill.storage import read_json, write_json, write_text_atomic
+
+# what may differ between a run and its continuation: where and how it computes, and what is measured at the end
+FREE_SETTINGS = ("run_dir", "device", "threads", "cache_dir", "student", "evaluate")
+PACKAGES = ("pairstill", "torch", "timm", "transformers", "safetensors", "kornia", "numpy")
+
+
+class RunFolder:
+    """One run's folder; opening it again goes on with the same run."""
+
+    def __init__(self, config: RunConfig) -> None:
+        """Create the folder, or open it if it holds a run with the same settings.
+
+        Raises:
+            ConfigError: the folder holds a run whose settings differ; the message names them.
+        """
+        self.path = Path(config.run_dir)
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"run_dir is {config.run_dir!r}, which is a file; give a folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._check_same_run(config)
+        write_text_atomic(self.path / "config.yaml", to_yaml(config))
+        write_json(self.path / "environment.json", environment(config))
+        self.metrics = MetricsLog(self.path / "metrics.jsonl")
+
+    def _check_same_run(self, config: RunConfig) -> None:
+        path = self.path / "config.yaml"
+        if not path.is_file():
+            return
+        try:
+            before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ArtifactError(f"{path} is not YAML ({error}); choose another run_dir") from error
+        old, new = _flat(before or {}), _flat(plain(config))
+        differing = [
+            f"{key}: {old.get(key)!r} before, {new.get(key)!r} now"
+            for key in sorted({*old, *new})
+            if key.split(".")[0] not in FREE_SETTINGS and old.get(key) != new.get(key)
+        ]
+        if differing:
+            raise ConfigError(
+                f"{self.path} holds a run with other settings; choose another run_dir, or delete it:\n  - "
+                + "\n  - ".join(differing[:20])
+            )
+
+    @property
+    def trajectories(self) -> Path:
+        """Folder of the experts."""
+        return self.path / "trajectories"
+
+    @property
+    def distillation(self) -> Path:
+        """Folder of checkpoints and finished phases."""
+        return self.path / "distillation"
+
+    @property
+    def distilled(self) -> Path:
+        """Folder of the distilled set."""
+        return self.path / "distilled"
+
+    def results(self) -> list[dict[str, Any]]:
+        """Return the results so far, one mapping per student."""
+        path = self.path / "results.jsonl"
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def add_result(self, result: Mapping[str, Any]) -> None:
+        """Add one student's result; the file is rewritten whole, so that it never holds half a line."""
+        lines = [json.dumps(entry, allow_nan=False) for entry in [*self.results(), result]]
+        write_text_atomic(self.path / "results.jsonl", "\n".join(lines) + "\n")
+
+    def add_seconds(self, stage: str, seconds: float) -> None:
+        """Add to the seconds that a stage has taken over all sittings."""
+        path = self.path / "seconds.json"
+        known = read_json(path) if path.is_file() else {}
+        write_json(path, {**known, stage: round(known.get(stage, 0.0) + seconds, 1)})
+
+    def seconds(self, stage: str) -> float:
+        """Return the seconds that a stage has taken over all sittings."""
+        path = self.path / "seconds.json"
+        return float(read_json(path).get(stage, 0.0)) if path.is_file() else 0.0
+
+
+def plain(config: RunConfig) -> dict[str, Any]:
+    """Return the settings as JSON values."""
+    return json.loads(json.dumps(asdict(config)))
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Return the settings as YAML that `pairstill run --config` reads back."""
+    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+
+
+def environment(config: RunConfig) -> dict[str, Any]:
+    """Return versions, machine, seed and commit."""
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "packages": {name: _version(name) for name in PACKAGES},
+        "commit": commit(),
+        "seed": config.seed,
+    }
+
+
+def commit() -> str | None:
+    """Return the commit that this code was run from, with "+changes" if files differ from it; None outside git."""
+    here = Path(__file__).parent
+    try:
+        name = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "-C", str(here), "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return name + ("+changes" if changed else "")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(values, dict) and values:
+        return {k: v for key, inner in values.items() for k, v in _flat(inner, f"{prefix}{key}.").items()}
+    return {prefix.removesuffix("."): values}

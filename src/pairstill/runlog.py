@@ -1,0 +1,50 @@
+"""The metrics of a run: one JSON object per line, and the progress that a person sees."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class MetricsLog:
+    """Appends events to `metrics.jsonl`; a line cut short by a kill is completed before the next one."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the log at `path`, creating its folder."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
+            with path.open("ab") as stream:
+                stream.write(b"\n")
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one event with its values and the time.
+
+        Args:
+            event: what happened, such as `distill_step`.
+            values: JSON values; floats must be finite.
+        """
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **values}, allow_nan=False) + "\n"
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+
+def progress_bar(console: Console) -> Progress:
+    """Return a progress display with stage, count, elapsed and remaining time, and a `status` text per task."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[status]}"),
+        console=console,
+    )

@@ -1,0 +1,1 @@
+"""Expert trajectories: recorded while teachers train, stored compactly, interpolated into shortcuts."""

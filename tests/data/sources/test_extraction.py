@@ -1,0 +1,57 @@
+import pytest
+
+from pairstill.data.sources.extraction import extract_once
+from pairstill.data.sources.raw import RawPair
+from pairstill.errors import ArtifactError
+
+
+def write_one(folder):
+    (folder / "a.png").write_bytes(b"pixels")
+    return [RawPair("a.png", ("one", "two"), "train", "row 0"), "row 1: bad"]
+
+
+def never(folder):
+    raise AssertionError("a finished folder must not be written again")
+
+
+def test_second_call_reads_what_the_first_wrote(tmp_path):
+    first = extract_once(tmp_path, "key", write_one)
+    assert first.image_root == tmp_path / "images" / "key"
+    assert first.pairs == (RawPair("a.png", ("one", "two"), "train", "row 0"),)
+    assert first.unreadable == ("row 1: bad",)
+    assert extract_once(tmp_path, "key", never) == first
+
+
+def test_interrupted_write_leaves_nothing(tmp_path):
+    def interrupted(folder):
+        (folder / "a.png").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_once(tmp_path, "key", interrupted)
+    assert list((tmp_path / "images").iterdir()) == []
+    assert extract_once(tmp_path, "key", write_one).pairs
+
+
+def test_another_run_that_finishes_first_wins(tmp_path):
+    def slow(folder):
+        extract_once(tmp_path, "key", write_one)
+        return [RawPair("late.png", ("late",), "train", "row 0")]
+
+    assert extract_once(tmp_path, "key", slow).pairs[0].image == "a.png"
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["key"]
+
+
+def test_unfinished_folder_of_the_same_name_is_an_error_not_a_guess(tmp_path):
+    (tmp_path / "images" / "key").mkdir(parents=True)
+    (tmp_path / "images" / "key" / "stray").touch()
+    with pytest.raises(OSError, match="not empty"):
+        extract_once(tmp_path, "key", write_one)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"pairs": [[1]], "unreadable": []}', "[]", "{"])
+def test_damaged_index_is_refused(tmp_path, content):
+    folder = extract_once(tmp_path, "key", write_one).image_root
+    (folder / "pairs.json").write_text(content)
+    with pytest.raises(ArtifactError, match="delete"):
+        extract_once(tmp_path, "key", never)

@@ -1,0 +1,72 @@
+import hashlib
+
+import pytest
+
+from pairstill.data.checks import check_image, check_images, clean_path
+from pairstill.errors import DataError
+
+LIMIT = 1_000
+
+
+@pytest.mark.parametrize(("image", "expected"), [("a.jpg", "a.jpg"), ("./a//b.jpg", "a/b.jpg"), ("a/./b", "a/b")])
+def test_clean_path(image, expected):
+    assert clean_path(image) == expected
+
+
+@pytest.mark.parametrize("image", ["/etc/passwd", "../a.jpg", "a/../../b.jpg", "a/.."])
+def test_paths_that_leave_the_root(image):
+    with pytest.raises(DataError, match="leaves the image root"):
+        clean_path(image)
+
+
+@pytest.mark.parametrize("image", [".", "./", "a\0b"])
+def test_paths_of_no_file(image):
+    with pytest.raises(DataError, match="not the path of a file"):
+        clean_path(image)
+
+
+def test_good_image_gets_the_digest_of_its_content(tmp_path, make_image):
+    path = make_image(tmp_path / "a.png")
+    check = check_image(tmp_path, "a.png", LIMIT)
+    assert check.problem is None
+    assert check.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_missing_file_folder_and_undecodable_file(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.jpg").write_text("no image")
+    checks = check_images(tmp_path, ["absent.jpg", "folder", "text.jpg", "text.jpg/below"], LIMIT)
+    assert [check.digest for check in checks] == ["", "", "", ""]
+    problems = [str(check.problem) for check in checks]
+    assert problems[0] == f"is missing from {tmp_path}"
+    assert problems[1] == "is not a file"
+    assert problems[2].startswith("cannot be decoded")
+    assert problems[3]
+
+
+def test_link_inside_the_root_is_followed_and_one_that_leaves_is_not(tmp_path, make_image):
+    root = tmp_path / "root"
+    make_image(root / "a.png")
+    (root / "inside.png").symlink_to(root / "a.png")
+    outside = make_image(tmp_path / "secret.png")
+    (root / "outside.png").symlink_to(outside)
+    (root / "folder").symlink_to(tmp_path)
+    checks = check_images(root.resolve(), ["inside.png", "outside.png", "folder/secret.png"], LIMIT)
+    assert checks[0].problem is None
+    for check in checks[1:]:
+        assert str(check.problem).startswith("is a link that leaves the image root")
+
+
+def test_loop_of_links_is_a_problem_not_a_crash(tmp_path):
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    assert check_image(tmp_path, "loop.png", LIMIT).problem is not None
+
+
+def test_outcomes_keep_the_order(tmp_path, make_image):
+    names = [f"{number}.png" for number in range(40)]
+    for number, name in enumerate(names):
+        make_image(tmp_path / name, colour=(number, 0, 0))
+    checks = check_images(tmp_path, names, LIMIT)
+    assert [check.digest for check in checks] == [
+        hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names
+    ]

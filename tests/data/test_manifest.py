@@ -1,0 +1,245 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pairstill.config import DataConfig, ScenesConfig
+from pairstill.data.manifest import Manifest, build_manifest
+from pairstill.errors import ArtifactError, DataError
+from pairstill.schema import ImageRecord
+from pairstill.storage import digest, file_digest
+
+
+def entry(filename, split, *captions):
+    """Return one image of a Karpathy split file."""
+    return {"filename": filename, "split": split, "sentences": [{"raw": caption} for caption in captions]}
+
+
+GOOD = [
+    entry("a.png", "train", "One.", "Two!"),
+    entry("b.png", "train", "Three"),
+    entry("c.png", "val", "Four"),
+    entry("d.png", "test", "Five", "Six"),
+]
+DROP = {"on_bad_pair": "drop"}
+
+
+def test_records_splits_captions_and_owners(make_karpathy, tmp_path):
+    manifest = build_manifest(make_karpathy(GOOD), tmp_path / "cache", need={"train": 2, "val": 1, "test": 1})
+    assert manifest.source == "karpathy"
+    assert manifest.image_root == tmp_path / "images"
+    assert manifest.split("train") == (
+        ImageRecord("a.png", ("one", "two"), "train"),
+        ImageRecord("b.png", ("three",), "train"),
+    )
+    assert manifest.captions("train") == ["one", "two", "three"]
+    assert manifest.caption_owner("train") == [0, 0, 1]
+    assert manifest.captions("test") == ["five", "six"]
+    assert manifest.caption_owner("test") == [0, 0]
+    assert manifest.image_paths("val") == [tmp_path / "images" / "c.png"]
+    assert manifest.image_digests[2] == file_digest(tmp_path / "images" / "c.png")
+    assert manifest.dropped == ()
+
+
+def test_captions_stay_as_written_on_request(make_karpathy, tmp_path):
+    manifest = build_manifest(make_karpathy(GOOD, normalise_captions=False), tmp_path)
+    assert manifest.captions("train") == ["One.", "Two!", "Three"]
+
+
+def problem_of(config, cache_dir, need=None):
+    with pytest.raises(DataError) as caught:
+        build_manifest(config, cache_dir, need=need)
+    return str(caught.value)
+
+
+BAD = {
+    "missing image": (entry("no/such.png", "train", "x"), "images[4]: image 'no/such.png' is missing from"),
+    "path that climbs": (entry("../dataset.json", "train", "x"), "images[4]: image '../dataset.json' leaves the image"),
+    "absolute path": (entry("/etc/hostname", "train", "x"), "images[4]: image '/etc/hostname' leaves the image root"),
+    "empty caption": (entry("e.png", "train", " ... "), "images[4]: image 'e.png' has the empty caption ' ... '"),
+    "unknown split": (
+        entry("e.png", "dev", "x"),
+        "images[4]: image 'e.png' has split 'dev'; it must be one of train, val, test",
+    ),
+    "pair listed twice": (
+        entry("a.png", "train", "ONE"),
+        "images[4]: image 'a.png' is listed twice with caption 'one'",
+    ),
+    "image in two splits": (
+        entry("a.png", "test", "x"),
+        "images[4]: image 'a.png' is in split 'test' but also in 'train'",
+    ),
+    "no caption": (entry("e.png", "train"), "images[4]: image 'e.png' has no caption"),
+    "caption of a wrong type": (
+        {"filename": "e.png", "split": "train", "sentences": [{"tokens": ["x"]}]},
+        "images[4]: the caption is [None]; it must be a string or a list of strings",
+    ),
+    "half a surrogate pair": (entry("e.png", "train", "x \ud83d"), "holds half a surrogate pair"),
+    "same image by another spelling": (
+        entry("./a.png", "val", "x"),
+        "images[4]: image './a.png' is in split 'val' but also in 'train'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_pair_stops_with_the_place_and_the_remedy(kind, make_karpathy, tmp_path):
+    bad, expected = BAD[kind]
+    message = problem_of(make_karpathy([*GOOD, bad]), tmp_path)
+    assert message.startswith(f"1 problem in the pairs of {tmp_path}:\n  - ")
+    assert expected in message
+    assert message.endswith("leave the bad pairs out with `--data.on_bad_pair drop`.")
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_pair_is_dropped_and_recorded_on_request(kind, make_karpathy, tmp_path):
+    bad, expected = BAD[kind]
+    manifest = build_manifest(make_karpathy([*GOOD, bad], **DROP), tmp_path)
+    assert [record.image for record in manifest.records] == ["a.png", "b.png", "c.png", "d.png"]
+    assert manifest.captions("train") == ["one", "two", "three"]
+    assert len(manifest.dropped) == 1
+    assert expected in manifest.dropped[0]
+
+
+def test_truncated_image_is_found(make_karpathy, make_image, tmp_path):
+    path = make_image(tmp_path / "images" / "b.png", size=(64, 64))
+    path.write_bytes(path.read_bytes()[:-30])
+    assert "images[1]: image 'b.png' cannot be decoded" in problem_of(make_karpathy(GOOD), tmp_path)
+
+
+def test_link_that_leaves_the_root_is_found(make_karpathy, make_image, tmp_path):
+    secret = make_image(tmp_path / "secret.png")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").symlink_to(secret)
+    message = problem_of(make_karpathy(GOOD), tmp_path)
+    assert f"images[0]: image 'a.png' is a link that leaves the image root (to {secret})" in message
+
+
+def test_image_over_the_pixel_limit_is_found(make_karpathy, tmp_path):
+    message = problem_of(make_karpathy(GOOD, max_pixels=15), tmp_path)
+    assert "image 'a.png' has too many pixels (4 x 4 = 16, at most 15 are allowed)" in message
+
+
+def test_all_problems_are_counted_and_twenty_shown(make_karpathy, tmp_path):
+    bad = [entry(f"no/{number}.png", "train", "x") for number in range(25)]
+    message = problem_of(make_karpathy([*GOOD, *bad]), tmp_path)
+    assert message.startswith("25 problems in the pairs of")
+    assert message.count("  - ") == 20
+    assert "... and 5 more" in message
+
+
+def test_dropping_one_caption_keeps_the_image_and_its_others(make_karpathy, tmp_path):
+    config = make_karpathy([*GOOD, entry("e.png", "train", "good", "?")], **DROP)
+    manifest = build_manifest(config, tmp_path)
+    assert manifest.records[-1] == ImageRecord("e.png", ("good",), "train")
+    assert manifest.dropped == ("images[4]: image 'e.png' has the empty caption '?'",)
+
+
+def test_equal_captions_of_one_listing_are_kept(make_karpathy, tmp_path):
+    manifest = build_manifest(make_karpathy([entry("a.png", "train", "A dog.", "a dog")]), tmp_path)
+    assert manifest.captions("train") == ["a dog", "a dog"]
+
+
+def test_listings_of_one_image_are_merged_in_order(make_karpathy, tmp_path):
+    entries = [entry("a.png", "train", "one"), entry("b.png", "train", "two"), entry("a.png", "train", "three")]
+    manifest = build_manifest(make_karpathy(entries), tmp_path)
+    assert manifest.captions("train") == ["one", "three", "two"]
+    assert len(manifest.image_digests) == 2
+
+
+def test_too_small_split_names_both_numbers(make_karpathy, tmp_path):
+    message = problem_of(make_karpathy(GOOD), tmp_path, need={"train": 2, "val": 3})
+    assert "split 'val' has 1 usable images but 3 are needed" in message
+    assert "1 problem in" in message
+    assert "on_bad_pair" not in message
+
+
+def test_split_size_is_checked_after_dropping(make_karpathy, tmp_path):
+    config = make_karpathy([*GOOD, entry("no/such.png", "val", "x")], **DROP)
+    message = problem_of(config, tmp_path, need={"val": 2})
+    assert message.index("split 'val' has 1 usable images but 2") < message.index("no/such.png")
+    assert "on_bad_pair" not in message
+
+
+def test_no_usable_image_at_all(make_karpathy, tmp_path):
+    assert "no usable image is left" in problem_of(make_karpathy([entry("no/a.png", "train", "x")], **DROP), tmp_path)
+    assert "no usable image is left" in problem_of(make_karpathy([entry("a.png", "train", "?")], **DROP), tmp_path)
+
+
+def test_fingerprint_is_the_hash_of_paths_contents_splits_and_captions(make_karpathy, tmp_path):
+    manifest = build_manifest(make_karpathy([entry("a.png", "val", "one", "two")]), tmp_path)
+    content = file_digest(tmp_path / "images" / "a.png")
+    assert manifest.fingerprint == digest("a.png", content, "val", "2", "one", "two")
+
+
+def test_fingerprint_changes_with_every_part_but_not_with_the_root(make_karpathy, make_image, tmp_path):
+    original = build_manifest(make_karpathy(GOOD), tmp_path)
+    prints = {original.fingerprint}
+    for changed in (
+        [entry("a.png", "train", "One."), *GOOD[1:]],
+        [entry("a.png", "test", "One.", "Two!"), *GOOD[1:]],
+        [GOOD[1], GOOD[0], *GOOD[2:]],
+    ):
+        prints.add(build_manifest(make_karpathy(changed), tmp_path).fingerprint)
+    make_image(tmp_path / "images" / "a.png", colour=(9, 9, 9))
+    prints.add(build_manifest(make_karpathy(GOOD), tmp_path).fingerprint)
+    assert len(prints) == 5
+    elsewhere = Manifest(original.source, tmp_path / "moved", original.records, original.image_digests)
+    assert elsewhere.fingerprint == original.fingerprint
+
+
+def test_saved_manifest_comes_back_equal(make_karpathy, tmp_path):
+    manifest = build_manifest(make_karpathy([*GOOD, entry("no/such.png", "val", "x")], **DROP), tmp_path)
+    manifest.save(tmp_path / "manifest.json")
+    loaded = Manifest.load(tmp_path / "manifest.json")
+    assert loaded == manifest
+    assert loaded.fingerprint == manifest.fingerprint
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["records"][0].update(captions=["other"]), "was changed after it was written"),
+        (lambda c: c["records"].pop(), "was changed after it was written"),
+        (lambda c: c["records"][0].update(split="dev"), "is damaged"),
+        (lambda c: c["records"][0].pop("sha256"), "is damaged"),
+        (lambda c: c["records"][0].update(image=7), "is damaged"),
+        (lambda c: c.pop("dropped"), "is damaged"),
+        (lambda c: c.update(records=3), "is damaged"),
+        (lambda c: c.update(format="pairstill-manifest-9"), "has format 'pairstill-manifest-9'"),
+    ],
+)
+def test_damaged_manifest_is_refused(change, message, make_karpathy, tmp_path):
+    path = tmp_path / "manifest.json"
+    build_manifest(make_karpathy(GOOD), tmp_path).save(path)
+    edit(path, change)
+    with pytest.raises(ArtifactError, match=message):
+        Manifest.load(path)
+
+
+def test_missing_or_foreign_manifest_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match="does not exist"):
+        Manifest.load(tmp_path / "manifest.json")
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(ArtifactError, match="has format None"):
+        Manifest.load(tmp_path / "list.json")
+
+
+def test_import_stays_light():
+    heavy = "torch datasets webdataset pyarrow kornia"
+    code = f"import sys, pairstill.data.manifest; print([m for m in '{heavy}'.split() if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_embedded_scenes_need_no_settings(tmp_path):
+    config = DataConfig(scenes=ScenesConfig(train=4, val=2, test=3, size=16))
+    manifest = build_manifest(config, tmp_path, need={"train": 4, "val": 2, "test": 3})
+    assert [len(manifest.split(split)) for split in ("train", "val", "test")] == [4, 2, 3]
+    assert manifest.caption_owner("val") == [0] * 5 + [1] * 5
