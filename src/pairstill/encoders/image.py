@@ -127,23 +127,24 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     previous: Any = None
     child: Any  # layers are known by their class only at run time
     for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and child.running_mean is not None and child.running_var is not None and isinstance(previous, nn.Conv2d):
-            weight, bias = fuse_conv_bn_weights(
-                previous.weight,
-                previous.bias,
-                child.running_mean,
-                child.running_var,
-                child.eps,
-                child.weight,
-                child.bias,
-            )
-            previous.weight, previous.bias = nn.Parameter(weight), nn.Parameter(bias)
+        if isinstance(child, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d):
+            _fold(previous, child)
             # timm's BatchNormAct2d also applies dropout and the activation; the activation must stay
             setattr(module, name, getattr(child, "act", nn.Identity()))
         else:
             fold_batch_norm(child)
         previous = child
     return module
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        raise ConfigError("a batch-norm layer of the image tower keeps no statistics; it cannot be frozen")
+    weight, bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias, mean, variance, norm.eps, norm.weight, norm.bias
+    )
+    convolution.weight, convolution.bias = nn.Parameter(weight), nn.Parameter(bias)
 
 
 def frozen_tower(encoder: ImageEncoder, device: torch.device) -> nn.Module:
