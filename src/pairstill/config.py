@@ -327,7 +327,7 @@ class DistillConfig:
         phased: phased teacher models (PTM).
         shortcut: match shortcut trajectories (ST) instead of the recorded ones.
         ema: keep the exponential moving average of everything learned (Eq. 7) instead of the last values.
-        ema_decay: decay of that average.
+        ema_decay: decay of that average (0.99 in the paper, whose phases take 2,000 steps).
         range_reading: `inclusive` lets start epochs reach `range_end`; `exclusive` stops one before it,
             as the authors' code does.
         matching_span: epochs from start to target.
@@ -350,7 +350,7 @@ class DistillConfig:
     phased: bool = True
     shortcut: bool = True
     ema: bool = True
-    ema_decay: float = 0.99
+    ema_decay: float = 0.95
     range_reading: Literal["inclusive", "exclusive"] = "inclusive"
     matching_span: int = 1
     inner_steps: int = 8
@@ -417,20 +417,23 @@ class StudentConfig:
 
     Attributes:
         epochs: epochs on each phase (50 in the paper; the authors' code uses 100).
-        batch_size: distilled pairs in a mini-batch.
+        batch_size: pairs in a mini-batch; null takes the inner loop's, which the distilled pairs were made for
+            (the paper uses 128 whatever the inner loop has). Random pairs use `teacher.batch_size`.
         momentum: momentum of SGD.
         weight_decay: weight decay of SGD.
         validate_every: epochs between validations; the last epoch of a phase is always validated.
     """
 
     epochs: int = 50
-    batch_size: int = 128
+    batch_size: int | None = None
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    validate_every: int = 5
+    validate_every: int = 1
 
     def __post_init__(self) -> None:
-        _require_positive("student", epochs=self.epochs, batch_size=self.batch_size, validate_every=self.validate_every)
+        _require_positive("student", epochs=self.epochs, validate_every=self.validate_every)
+        if self.batch_size is not None:
+            _require(self.batch_size >= 2, f"student.batch_size is {self.batch_size}; it must be at least 2")
         _require(0 <= self.momentum < 1, f"student.momentum is {self.momentum}; it must be in [0, 1)")
 
 

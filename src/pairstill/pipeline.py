@@ -112,7 +112,14 @@ class Pipeline:
         """What measures students and references."""
         config = self.config
         return Bench(
-            self.factory, self.tower, self.splits, config.student, config.teacher, config.evaluate, config.seed
+            factory=self.factory,
+            tower=self.tower,
+            splits=self.splits,
+            student=config.student,
+            batch_size=config.student.batch_size or config.distill.batch_size,
+            teacher=config.teacher,
+            evaluate=config.evaluate,
+            seed=config.seed,
         )
 
     # stages

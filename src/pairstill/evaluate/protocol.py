@@ -89,6 +89,7 @@ class Bench:
         tower: the frozen image tower, or None when the tower is trained.
         splits: the encoded splits.
         student: the students' settings.
+        batch_size: pairs in a mini-batch of students on distilled pairs.
         teacher: the teachers' settings, whose rates the references start from.
         evaluate: the protocol and the references' settings.
         seed: seed of the run.
@@ -98,6 +99,7 @@ class Bench:
     tower: nn.Module | None
     splits: Splits
     student: StudentConfig
+    batch_size: int
     teacher: TeacherConfig
     evaluate: EvaluateConfig
     seed: int
@@ -105,7 +107,7 @@ class Bench:
     def distilled(self, distilled: DistilledSet, student: int) -> Outcome:
         """Measure a student trained on the distilled set."""
         phases = student_phases(distilled.phases, _loss(distilled.loss), self.tower, self.factory.device)
-        return self._student(phases, distilled.loss, student)
+        return self._student(phases, distilled.loss, student, self.batch_size)
 
     def random(self, num_pairs: int, student: int) -> Outcome:
         """Measure a student trained with InfoNCE on random real pairs; each student has its own draw."""
@@ -117,7 +119,7 @@ class Bench:
         for scale in self.evaluate.references.rate_scales:
             lr_image, lr_text = self.teacher.lr_image * scale, self.teacher.lr_text * scale
             phase = StudentPhase(images, texts, None, lr_image, lr_text)
-            outcome = self._student([phase], "infonce", student)
+            outcome = self._student([phase], "infonce", student, self.teacher.batch_size)
             outcomes.append(replace(outcome, settings={"lr_image": lr_image, "lr_text": lr_text}))
         return _chosen(outcomes)
 
@@ -144,20 +146,19 @@ class Bench:
         return _chosen(outcomes)
 
     def validate(self, distilled: DistilledSet) -> float:
-        """Return the validation recall of one student after its last epoch; never reads the test split."""
+        """Return the validation recall of one student at its best epoch; never reads the test split."""
         phases = student_phases(distilled.phases, _loss(distilled.loss), self.tower, self.factory.device)
         model = self.factory.build()
-        config = replace(self.student, validate_every=self.student.epochs)
         seed = (self.seed, "validation student")
-        recall = 0.0
-        for _, parameters in train_student(self.factory, model, phases, _loss(distilled.loss), config, *seed):
-            recall = recalls_on(model, parameters, self.splits.val).mean
-        return recall
+        epochs = train_student(
+            self.factory, model, phases, _loss(distilled.loss), self.student, *seed, batch_size=self.batch_size
+        )
+        return max(recalls_on(model, parameters, self.splits.val).mean for _, parameters in epochs)
 
-    def _student(self, phases: list[StudentPhase], loss: str, student: int) -> Outcome:
+    def _student(self, phases: list[StudentPhase], loss: str, student: int, batch_size: int) -> Outcome:
         model = self.factory.build()
         seed = (self.seed, "student", student)
-        epochs = train_student(self.factory, model, phases, _loss(loss), self.student, *seed)
+        epochs = train_student(self.factory, model, phases, _loss(loss), self.student, *seed, batch_size=batch_size)
         return best_epoch(model, epochs, self.splits, self.evaluate.protocol)
 
 

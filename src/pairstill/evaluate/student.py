@@ -60,6 +60,7 @@ def train_student(
     loss: LossName,
     config: StudentConfig,
     *seed: int | str,
+    batch_size: int,
 ) -> Iterator[tuple[int, Parameters]]:
     """Train a student through the phases and yield at every epoch that is to be validated.
 
@@ -73,6 +74,7 @@ def train_student(
         loss: `wbce` or `infonce`.
         config: the students' settings.
         seed: seed of this student.
+        batch_size: pairs in a mini-batch.
 
     Yields:
         Epochs done over all phases, and the live parameters (copy them to keep them).
@@ -89,7 +91,7 @@ def train_student(
                 for group in optimizer.param_groups:
                     group["lr"] *= 0.1
             draw = generator(*seed, "phase", number, "epoch", epoch)
-            value = _epoch(factory, model, parameters, phase, loss, config.batch_size, optimizer, draw)
+            value = _epoch(factory, model, parameters, phase, loss, batch_size, optimizer, draw)
             if not bool(value.isfinite()):
                 raise NumericalError(
                     f"student: the loss is {float(value)} in epoch {epoch} of phase {number}; its rates are {rates}"
