@@ -4,12 +4,13 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill import __version__
-from pairstill.config import RunConfig
+from pairstill.config import DistillConfig, RunConfig
 from pairstill.errors import ConfigError, PairstillError
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ def build_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="pairstill",
         description="Multimodal dataset distillation: a few hundred synthetic pairs in place of a large set.",
-        version=f"pairstill {__version__}",
+        version=__version__,
     )
-    commands = parser.add_subcommands(dest="command", metavar="COMMAND", help="what to do:")
+    commands = parser.add_subcommands(required=False, dest="command", metavar="COMMAND", help="what to do:")
     for name, text in STAGES.items():
         commands.add_subcommand(name, _stage_parser(f"pairstill {name}", text), help=text)
     quickstart = ArgumentParser(prog="pairstill quickstart", description=f"{_sentence(QUICKSTART)}")
@@ -57,6 +58,8 @@ def _stage_parser(prog: str, text: str) -> ArgumentParser:
     )
     parser.add_argument("--config", action="config", help="YAML file with settings; may be given several times")
     parser.add_class_arguments(RunConfig)
+    # as plain values, which --print_config can write
+    parser.set_defaults({"distill.phases": [asdict(phase) for phase in DistillConfig().phases]})
     return parser
 
 
@@ -83,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_config(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
-    instantiated = parser.instantiate_classes(parsed)
+    instantiated = parser.instantiate(parsed)
     settings: dict[str, Any] = dict(vars(instantiated[parsed.command]))
     settings.pop("config", None)
     return RunConfig(**settings)

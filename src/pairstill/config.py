@@ -219,14 +219,14 @@ class TeacherConfig:
         keep: `endpoints` stores only the snapshots that the phases need, `all` every epoch.
     """
 
-    num_experts: int = 3
-    epochs: int = 10
-    batch_size: int = 128
+    num_experts: int = 2
+    epochs: int = 8
+    batch_size: int = 64
     lr_image: float = 0.1
     lr_text: float = 0.1
     momentum: float = 0.0
     weight_decay: float = 0.0
-    captions: Literal["all", "sample"] = "all"
+    captions: Literal["all", "sample"] = "sample"
     augment: Literal["none", "paper"] = "none"
     keep: Literal["endpoints", "all"] = "endpoints"
 
@@ -257,7 +257,7 @@ class PhaseConfig:
     """
 
     num_pairs: int = 99
-    outer_steps: int = 200
+    outer_steps: int = 100
     range_start: int = 0
     range_end: int = 2
     endpoint: int = 6
@@ -332,6 +332,8 @@ class DistillConfig:
             as the authors' code does.
         matching_span: epochs from start to target.
         inner_steps: SGD steps on distilled pairs between start and target.
+        trajectories_per_step: starts (expert and epoch) whose hypergradients are averaged in an outer step (1 in the
+            paper); with a frozen tower more of them cost little, since the tower still runs once.
         batch_size: distilled pairs in a mini-batch of the inner loop.
         lr_image: initial inner rate of the image side; null takes the teachers'.
         lr_text: initial inner rate of the text side; null takes the teachers'.
@@ -354,6 +356,7 @@ class DistillConfig:
     range_reading: Literal["inclusive", "exclusive"] = "inclusive"
     matching_span: int = 1
     inner_steps: int = 8
+    trajectories_per_step: int = 1
     batch_size: int = 20
     lr_image: float | None = None
     lr_text: float | None = None
@@ -363,7 +366,7 @@ class DistillConfig:
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
     checkpoint_every: int = 25
-    validate_every: int = 0
+    validate_every: int = 25
     patience: int = 0
 
     def __post_init__(self) -> None:
@@ -377,6 +380,7 @@ class DistillConfig:
             "distill",
             matching_span=self.matching_span,
             inner_steps=self.inner_steps,
+            trajectories_per_step=self.trajectories_per_step,
             checkpoint_every=self.checkpoint_every,
         )
         _require(self.batch_size >= 2, f"distill.batch_size is {self.batch_size}; it must be at least 2")
@@ -453,7 +457,7 @@ class ReferencesConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     random_pairs: int | None = None
-    full_epochs: int | None = None
+    full_epochs: int | None = 12
 
     def __post_init__(self) -> None:
         _require(len(self.rate_scales) > 0, "evaluate.references.rate_scales is empty; give at least one scale")

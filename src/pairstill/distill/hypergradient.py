@@ -41,6 +41,22 @@ class Hypergradient:
     inner_lr_text: Tensor
 
 
+def mean_hypergradient(found: Sequence[Hypergradient]) -> Hypergradient:
+    """Return the mean of hypergradients and losses over several stretches of the teachers."""
+
+    def mean(values: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(values)).mean(0)
+
+    return Hypergradient(
+        {part: mean([one.losses[part] for one in found]) for part in found[0].losses},
+        images=mean([one.images for one in found]),
+        texts=mean([one.texts for one in found]),
+        similarity=mean([one.similarity for one in found]),
+        inner_lr_image=mean([one.inner_lr_image for one in found]),
+        inner_lr_text=mean([one.inner_lr_text for one in found]),
+    )
+
+
 def exact_hypergradient(
     loss: PairLoss,
     start: Parameters,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pairstill.config import DistillConfig, OuterConfig, PhaseConfig
-from pairstill.distill.hypergradient import Hypergradient, exact_hypergradient
+from pairstill.distill.hypergradient import Hypergradient, exact_hypergradient, mean_hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerRates, InnerStep, draw_batches
 from pairstill.distill.matching import matching_losses
 from pairstill.distilled import compose_similarity
@@ -105,9 +105,9 @@ class StepReport:
         phase: the phase's number.
         step: the step's number, from 1.
         steps: steps of the phase.
-        losses: matching loss by part.
-        expert: the expert that was drawn.
-        start_epoch: the start epoch that was drawn.
+        losses: matching loss by part, the mean over the stretches.
+        experts: the expert of each stretch.
+        start_epochs: the start epoch of each stretch.
         inner_lr_image: learned rate of the image side, after the step.
         inner_lr_text: learned rate of the text side, after the step.
     """
@@ -116,10 +116,29 @@ class StepReport:
     step: int
     steps: int
     losses: dict[str, float]
-    expert: int
-    start_epoch: int
+    experts: list[int]
+    start_epochs: list[int]
     inner_lr_image: float
     inner_lr_text: float
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What an outer step draws: a stretch of a teacher, and how the student goes along it.
+
+    Attributes:
+        expert: the expert.
+        epoch: the start epoch.
+        start: parameters at the start epoch.
+        target: parameters `matching_span` epochs later.
+        steps: the inner steps.
+    """
+
+    expert: int
+    epoch: int
+    start: Parameters
+    target: Parameters
+    steps: list[InnerStep]
 
 
 @dataclass(frozen=True)
@@ -205,15 +224,10 @@ def _advance(state: PhaseState, problem: PhaseProblem) -> StepReport:
     """Do one outer step in place."""
     config, phase = problem.config, problem.phase
     draw = generator(problem.seed, "phase", problem.number, "step", state.step)
-    expert = int(torch.randint(len(problem.paths), (), generator=draw))
-    first, last = phase.range_start, config.last_start(phase)
-    epoch = int(torch.randint(first, last + 1, (), generator=draw))
-    path = problem.paths[expert]
-    hypergradient = _hypergradient(
-        problem, state.learned, path.at(epoch), path.at(epoch + config.matching_span), _inner_steps(problem, draw)
-    )
+    stretches = [_draw_stretch(problem, draw) for _ in range(config.trajectories_per_step)]
+    losses = _set_gradients(problem, state.learned, stretches)
     state.step += 1
-    _check(hypergradient.losses, "matching loss", problem.number, state.step)
+    _check(losses, "matching loss", problem.number, state.step)
     _check({n: v.grad for n, v in state.learned.items() if v.grad is not None}, "gradient", problem.number, state.step)
     state.optimizer.step()
     _check(state.learned, "value", problem.number, state.step)
@@ -231,27 +245,28 @@ def _advance(state: PhaseState, problem: PhaseProblem) -> StepReport:
         problem.number,
         state.step,
         phase.outer_steps,
-        {part: float(value) for part, value in hypergradient.losses.items()},
-        expert,
-        epoch,
+        {part: float(value) for part, value in losses.items()},
+        [stretch.expert for stretch in stretches],
+        [stretch.epoch for stretch in stretches],
         rates["image"],
         rates["text"],
     )
 
 
-def _inner_steps(problem: PhaseProblem, draw: torch.Generator) -> list[InnerStep]:
-    config = problem.config
-    batches = draw_batches(problem.phase.num_pairs, config.batch_size, config.inner_steps, draw)
-    device = problem.factory.device
-    return [InnerStep(index.to(device), problem.factory.draw_masks(len(index), draw)) for index in batches]
+def _draw_stretch(problem: PhaseProblem, draw: torch.Generator) -> Stretch:
+    config, phase = problem.config, problem.phase
+    expert = int(torch.randint(len(problem.paths), (), generator=draw))
+    epoch = int(torch.randint(phase.range_start, config.last_start(phase) + 1, (), generator=draw))
+    path, device = problem.paths[expert], problem.factory.device
+    batches = draw_batches(phase.num_pairs, config.batch_size, config.inner_steps, draw)
+    steps = [InnerStep(index.to(device), problem.factory.draw_masks(len(index), draw)) for index in batches]
+    return Stretch(expert, epoch, path.at(epoch), path.at(epoch + config.matching_span), steps)
 
 
-def _hypergradient(
-    problem: PhaseProblem, learned: Learned, start: Parameters, target: Parameters, steps: list[InnerStep]
-) -> Hypergradient:
-    """Compute the hypergradient and leave it in `.grad` of everything learned.
+def _set_gradients(problem: PhaseProblem, learned: Learned, stretches: list[Stretch]) -> dict[str, Tensor]:
+    """Leave the hypergradient, averaged over the stretches, in `.grad` of everything learned; return the losses.
 
-    A frozen tower is run once: the inner loop sees its features, and one vector-Jacobian product takes their
+    A frozen tower is run once: the inner loops see its features, and one vector-Jacobian product takes their
     gradient back to the pixels.
     """
     images = learned["images"]
@@ -260,18 +275,9 @@ def _hypergradient(
     else:
         inputs = torch.cat([problem.tower(to_channels_last(chunk)) for chunk in images.split(TOWER_CHUNK)])
     similarity = compose_similarity(similarity_factors(learned, problem.constant_factors), len(images))
-
-    def loss(parameters: Parameters, x: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
-        return pair_loss(problem.model, parameters, (x, y, s), problem.config.loss, masks)
-
-    found = exact_hypergradient(
-        loss,
-        start,
-        InnerData(inputs, learned["texts"], similarity),
-        InnerRates(learned["inner_lr_image"], learned["inner_lr_text"]),
-        steps,
-        lambda end: matching_losses(end, start, target, problem.config.matching),
-    )
+    data = InnerData(inputs, learned["texts"], similarity)
+    rates = InnerRates(learned["inner_lr_image"], learned["inner_lr_text"])
+    found = mean_hypergradient([_along(problem, data, rates, stretch) for stretch in stretches])
     factors = [value for name, value in learned.items() if name.startswith(SIMILARITY)]
     outputs = [inputs, similarity] if factors else [inputs]
     gradients = torch.autograd.grad(outputs, [images, *factors], [found.images, found.similarity][: len(outputs)])
@@ -280,7 +286,19 @@ def _hypergradient(
     learned["texts"].grad = found.texts
     learned["inner_lr_image"].grad = found.inner_lr_image
     learned["inner_lr_text"].grad = found.inner_lr_text
-    return found
+    return found.losses
+
+
+def _along(problem: PhaseProblem, data: InnerData, rates: InnerRates, stretch: Stretch) -> Hypergradient:
+    """Return the hypergradient of one stretch."""
+
+    def loss(parameters: Parameters, x: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
+        return pair_loss(problem.model, parameters, (x, y, s), problem.config.loss, masks)
+
+    def matching(end: Parameters) -> dict[str, Tensor]:
+        return matching_losses(end, stretch.start, stretch.target, problem.config.matching)
+
+    return exact_hypergradient(loss, stretch.start, data, rates, stretch.steps, matching)
 
 
 def similarity_factors(learned: Mapping[str, Tensor], constant: Mapping[str, Tensor]) -> dict[str, Tensor]:
