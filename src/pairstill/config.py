@@ -276,22 +276,23 @@ class OuterConfig:
 
     Attributes:
         optimizer: `adam` (betas 0.5, 0.9) or `sgd` (momentum 0.5, as in the paper).
-        rate_unit: `std` states the rates of images and texts in units of their own initial standard deviation,
-            so that they carry over between encoders; `absolute` takes them as they are.
+        rate_unit: `relative` states rates in units of each variable's own scale, so that they carry over between
+            encoders: the initial standard deviation of images and of texts, and each inner rate's initial value;
+            `absolute` takes them as they are.
         lr_images: rate of the image pixels.
         lr_texts: rate of the text embeddings.
         lr_similarity: rate of the similarity matrix (always absolute).
-        lr_inner_lr: rate of the two learned inner rates (always absolute).
+        lr_inner_lr: rate of the two learned inner rates.
         momentum: momentum of `sgd`.
         betas: betas of `adam`.
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
-    rate_unit: Literal["std", "absolute"] = "std"
-    lr_images: float = 0.04
-    lr_texts: float = 0.01
-    lr_similarity: float = 0.004
-    lr_inner_lr: float = 0.002
+    rate_unit: Literal["relative", "absolute"] = "relative"
+    lr_images: float = 0.02
+    lr_texts: float = 0.02
+    lr_similarity: float = 0.008
+    lr_inner_lr: float = 0.02
     momentum: float = 0.5
     betas: tuple[float, float] = (0.5, 0.9)
 

@@ -203,18 +203,18 @@ def _start(problem: PhaseProblem) -> PhaseState:
 
 def _outer_optimizer(learned: Learned, config: OuterConfig) -> torch.optim.Optimizer:
     """Build the outer optimiser with a rate for each kind of variable, in the units that the settings name."""
-    unit = 1.0 if config.rate_unit == "absolute" else None
+    relative = config.rate_unit == "relative"
     groups = []
     for name, value in learned.items():
-        if name == "images":
-            rate = config.lr_images * (unit or float(value.detach().std()))
-        elif name == "texts":
-            rate = config.lr_texts * (unit or float(value.detach().std()))
+        if name in ("images", "texts"):
+            rate = config.lr_images if name == "images" else config.lr_texts
+            scale = float(value.detach().std()) if relative else 1.0
         elif name.startswith(SIMILARITY):
-            rate = config.lr_similarity
+            rate, scale = config.lr_similarity, 1.0
         else:
             rate = config.lr_inner_lr
-        groups.append({"params": [value], "lr": rate})
+            scale = float(value.detach()) if relative else 1.0
+        groups.append({"params": [value], "lr": rate * scale})
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum)
     return torch.optim.Adam(groups, lr=0.0, betas=config.betas)

@@ -14,6 +14,7 @@ from torch import nn
 from pairstill.config import EvaluateConfig, StudentConfig, TeacherConfig
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.split import EncodedSplit
+from pairstill.errors import DataError
 from pairstill.evaluate.retrieval import Recalls, retrieval_recalls
 from pairstill.evaluate.student import StudentPhase, student_phases, train_student
 from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters
@@ -61,23 +62,40 @@ def recalls_on(model: DualEncoder, parameters: Parameters, split: EncodedSplit) 
     return retrieval_recalls(*embed_split(model, parameters, split), split.caption_owner)
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """One training at its best epoch, not yet measured on the test split.
+
+    Attributes:
+        parameters: at that epoch.
+        recall: the mean recall that chose it.
+        epoch: its number, over all phases.
+        settings: what distinguishes it from other candidates, such as its rates.
+        seconds: time of training and of the choice.
+    """
+
+    parameters: Parameters
+    recall: float
+    epoch: int
+    settings: dict[str, float]
+    seconds: float
+
+
 def best_epoch(
     model: DualEncoder,
     epochs: Iterable[tuple[int, Parameters]],
-    splits: Splits,
-    protocol: Literal["strict", "paper"],
-) -> Outcome:
-    """Train by drawing from `epochs`, choose one under the protocol, and measure it on the test split."""
+    split: EncodedSplit,
+    settings: dict[str, float] | None = None,
+) -> Candidate:
+    """Train by drawing from `epochs` and choose the first with the best mean recall on `split`."""
     began = time.perf_counter()
     chosen, best, at = {}, -1.0, 0
     for epoch, parameters in epochs:
-        recall = recalls_on(model, parameters, splits.val if protocol == "strict" else splits.test).mean
+        recall = recalls_on(model, parameters, split).mean
         if recall > best:
             best, at = recall, epoch
             chosen = {name: value.detach().clone() for name, value in parameters.items()}
-    recalls = recalls_on(model, chosen, splits.test)
-    validation = best if protocol == "strict" else None
-    return Outcome(recalls, validation, at, {}, time.perf_counter() - began)
+    return Candidate(chosen, best, at, settings or {}, time.perf_counter() - began)
 
 
 @dataclass(frozen=True)
@@ -107,26 +125,31 @@ class Bench:
     def distilled(self, distilled: DistilledSet, student: int) -> Outcome:
         """Measure a student trained on the distilled set."""
         phases = student_phases(distilled.phases, _loss(distilled.loss), self.tower, self.factory.device)
-        return self._student(phases, distilled.loss, student, self.batch_size)
+        return self._measured([self._student(phases, distilled.loss, student, self.batch_size)])
 
     def random(self, num_pairs: int, student: int) -> Outcome:
         """Measure a student trained with InfoNCE on random real pairs; each student has its own draw."""
         train = self.splits.train
+        if num_pairs > train.num_images:
+            raise DataError(
+                f"{num_pairs} random pairs are asked for but the training split has {train.num_images} images; "
+                "lower evaluate.references.random_pairs or the distilled pairs, or give more data"
+            )
         draw = generator(self.seed, "random pairs", student)
         captions = train.epoch_order("sample", draw)[:num_pairs]
         images, texts = train.image_inputs(train.caption_owner[captions]), train.texts(captions)
-        outcomes = []
+        candidates = []
         for scale in self.evaluate.references.rate_scales:
             lr_image, lr_text = self.teacher.lr_image * scale, self.teacher.lr_text * scale
             phase = StudentPhase(images, texts, None, lr_image, lr_text)
-            outcome = self._student([phase], "infonce", student, self.teacher.batch_size)
-            outcomes.append(replace(outcome, settings={"lr_image": lr_image, "lr_text": lr_text}))
-        return _chosen(outcomes)
+            settings = {"lr_image": lr_image, "lr_text": lr_text}
+            candidates.append(self._student([phase], "infonce", student, self.teacher.batch_size, settings))
+        return self._measured(candidates)
 
     def full(self, student: int) -> Outcome:
         """Measure a model trained with InfoNCE on all real pairs."""
         references = self.evaluate.references
-        outcomes = []
+        candidates = []
         for scale in references.rate_scales:
             training = replace(
                 RealTraining.of_teacher(self.teacher),
@@ -141,9 +164,9 @@ class Bench:
             initial = self.factory.initial_parameters(*seed)
             epochs = train_on_real_pairs(self.factory, model, initial, self.splits.train, training, *seed)
             numbered = ((number, parameters) for number, (parameters, _) in enumerate(epochs, start=1))
-            outcome = best_epoch(model, numbered, self.splits, self.evaluate.protocol)
-            outcomes.append(replace(outcome, settings={"lr_image": training.lr_image, "lr_text": training.lr_text}))
-        return _chosen(outcomes)
+            settings = {"lr_image": training.lr_image, "lr_text": training.lr_text}
+            candidates.append(best_epoch(model, numbered, self._chooser, settings))
+        return self._measured(candidates)
 
     def validate(self, distilled: DistilledSet) -> float:
         """Return the validation recall of one student at its best epoch; never reads the test split."""
@@ -155,18 +178,31 @@ class Bench:
         )
         return max(recalls_on(model, parameters, self.splits.val).mean for _, parameters in epochs)
 
-    def _student(self, phases: list[StudentPhase], loss: str, student: int, batch_size: int) -> Outcome:
+    @property
+    def _chooser(self) -> EncodedSplit:
+        """The split on which epochs and rates are chosen."""
+        return self.splits.val if self.evaluate.protocol == "strict" else self.splits.test
+
+    def _student(
+        self,
+        phases: list[StudentPhase],
+        loss: str,
+        student: int,
+        batch_size: int,
+        settings: dict[str, float] | None = None,
+    ) -> Candidate:
         model = self.factory.build()
         seed = (self.seed, "student", student)
         epochs = train_student(self.factory, model, phases, _loss(loss), self.student, *seed, batch_size=batch_size)
-        return best_epoch(model, epochs, self.splits, self.evaluate.protocol)
+        return best_epoch(model, epochs, self._chooser, settings)
+
+    def _measured(self, candidates: list[Candidate]) -> Outcome:
+        """Return the best candidate's recalls on the test split; of the others it is not read."""
+        best = max(candidates, key=lambda candidate: candidate.recall)
+        recalls = recalls_on(self.factory.build(), best.parameters, self.splits.test)
+        validation = best.recall if self.evaluate.protocol == "strict" else None
+        return Outcome(recalls, validation, best.epoch, best.settings, sum(c.seconds for c in candidates))
 
 
 def _loss(name: str) -> Literal["wbce", "infonce"]:
     return "infonce" if name == "infonce" else "wbce"
-
-
-def _chosen(outcomes: list[Outcome]) -> Outcome:
-    """Return the outcome with the best validation (or, under `paper`, test) recall, with the time of all."""
-    best = max(outcomes, key=lambda o: o.recalls.mean if o.validation is None else o.validation)
-    return replace(best, seconds=sum(outcome.seconds for outcome in outcomes))
