@@ -257,7 +257,7 @@ class PhaseConfig:
     """
 
     num_pairs: int = 99
-    outer_steps: int = 100
+    outer_steps: int = 40
     range_start: int = 0
     range_end: int = 2
     endpoint: int = 6
@@ -353,7 +353,7 @@ class DistillConfig:
     phased: bool = True
     shortcut: bool = True
     ema: bool = True
-    ema_decay: float = 0.95
+    ema_decay: float = 0.9
     range_reading: Literal["inclusive", "exclusive"] = "inclusive"
     matching_span: int = 1
     inner_steps: int = 8
@@ -367,7 +367,7 @@ class DistillConfig:
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
     checkpoint_every: int = 25
-    validate_every: int = 25
+    validate_every: int = 0
     patience: int = 0
 
     def __post_init__(self) -> None:

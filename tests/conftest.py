@@ -1,0 +1,94 @@
+"""Tiny models, splits and trajectories that every layer's tests share."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pairstill.config import HeadsConfig
+from pairstill.encoders.cache import CachedRows
+from pairstill.encoders.image import ImageEncoder, ImageSpec
+from pairstill.encoders.split import EncodedSplit
+from pairstill.model.dual_encoder import ModelFactory, Parameters
+
+CPU = torch.device("cpu")
+SIZE, FEATURES, TEXT_WIDTH = 6, 5, 7
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from threads, and sums in one order make bits comparable."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class SmoothTower(nn.Module):
+    """One strided convolution, GELU and the mean over places; smooth, so that finite differences converge."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, FEATURES, 3, stride=2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.gelu(self.conv(images)).mean((2, 3))
+
+
+def _spec() -> ImageSpec:
+    return ImageSpec("smooth", SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), FEATURES, "digest-of-smooth")
+
+
+@pytest.fixture
+def make_factory() -> Callable[..., ModelFactory]:
+    """Build a model factory around the same tiny tower."""
+
+    def make(*, trainable: bool = True, text_width: int = TEXT_WIDTH, **heads: Any) -> ModelFactory:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            tower = SmoothTower().eval()
+        if not trainable:
+            tower.requires_grad_(False)
+            heads = {"image": True, "width": 4, **heads}
+        return ModelFactory(ImageEncoder(tower, _spec()), trainable, text_width, HeadsConfig(**heads), CPU)
+
+    return make
+
+
+@pytest.fixture
+def make_split() -> Callable[..., EncodedSplit]:
+    """Build an encoded split of random rows: pixels, or features of a frozen tower."""
+
+    def make(images: int = 8, captions: int = 2, *, pixels: bool = True, seed: int = 0) -> EncodedSplit:
+        draw = torch.Generator().manual_seed(seed)
+        rows = (
+            torch.randint(256, (images, 3, SIZE, SIZE), generator=draw, dtype=torch.uint8)
+            if pixels
+            else torch.randn(images, FEATURES, generator=draw)
+        )
+        texts = torch.randn(images * captions, TEXT_WIDTH, generator=draw)
+        owner = torch.arange(images).repeat_interleave(captions)
+        return EncodedSplit(CachedRows([rows]), CachedRows([texts]), owner, _spec(), CPU)
+
+    return make
+
+
+@pytest.fixture
+def walk() -> Callable[..., list[Parameters]]:
+    """Return parameters after each of some random steps, as a teacher would leave them."""
+
+    def make(initial: Parameters, epochs: int, size: float = 0.05, seed: int = 0) -> list[Parameters]:
+        draw = torch.Generator().manual_seed(seed)
+        places, now = [], initial
+        for _ in range(epochs):
+            now = {
+                name: value + size * torch.randn(value.shape, generator=draw, dtype=value.dtype)
+                for name, value in now.items()
+            }
+            places.append(now)
+        return places
+
+    return make

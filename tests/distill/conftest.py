@@ -1,0 +1,166 @@
+"""Tiny distillation problems: a student, distilled pairs, and teachers that walked at random."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pairstill.config import DistillConfig, OuterConfig, PhaseConfig, SimilarityConfig
+from pairstill.distill.inner_loop import InnerData, InnerRates, InnerStep, PairLoss, draw_batches
+from pairstill.distill.matching import matching_losses
+from pairstill.distill.outer_loop import SIMILARITY, OuterHooks, PhaseProblem, distill_phase
+from pairstill.distill.similarity import initial_factors
+from pairstill.model.dual_encoder import ModelFactory, Parameters
+from pairstill.model.functional import pair_loss
+from pairstill.trajectories.shortcut import Path as TeacherPath
+
+PAIRS, BATCH, SIZE, FEATURES, TEXT_WIDTH = 5, 3, 6, 5, 7
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """All that a hypergradient is a function of."""
+
+    loss: PairLoss
+    start: Parameters
+    target: Parameters
+    data: InnerData
+    rates: InnerRates
+    steps: list[InnerStep]
+    matching: Callable[[Parameters], dict[str, Tensor]]
+
+    def arguments(self) -> tuple[Any, ...]:
+        return self.loss, self.start, self.data, self.rates, self.steps, self.matching
+
+    def with_data(self, **values: Tensor) -> "Unrolled":
+        return replace(self, data=replace(self.data, **values))
+
+    def with_rates(self, **values: Tensor) -> "Unrolled":
+        return replace(self, rates=replace(self.rates, **values))
+
+
+@pytest.fixture
+def unrolled(
+    make_factory: Callable[..., ModelFactory], walk: Callable[..., list[Parameters]]
+) -> Callable[..., Unrolled]:
+    """Build a matching problem with random pairs, and similarities that no small change takes over the threshold."""
+
+    def make(
+        *,
+        trainable: bool,
+        steps: int,
+        dropout: float = 0.0,
+        loss: str = "wbce",
+        kind: str = "per_tower",
+        dtype: torch.dtype = torch.float64,
+    ) -> Unrolled:
+        factory = make_factory(trainable=trainable, dropout=dropout)
+        draw = torch.Generator().manual_seed(1)
+        model = factory.build()
+        start = {name: value.double() for name, value in factory.initial_parameters(0).items()}
+        target = {name: value.to(dtype) for name, value in walk(start, 1, size=0.1)[0].items()}
+        start = {name: value.to(dtype) for name, value in start.items()}
+        shape = (PAIRS, 3, SIZE, SIZE) if trainable else (PAIRS, FEATURES)
+        # drawn in double precision, so that both precisions see the same problem
+        data = InnerData(
+            torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype),
+            torch.randn(PAIRS, TEXT_WIDTH, generator=draw, dtype=torch.float64).to(dtype),
+            (0.8 * torch.eye(PAIRS) + 0.1 * torch.rand(PAIRS, PAIRS, generator=draw, dtype=torch.float64)).to(dtype),
+        )
+        inner = [
+            InnerStep(index, factory.draw_masks(len(index), draw)) for index in draw_batches(PAIRS, BATCH, steps, draw)
+        ]
+        return Unrolled(
+            loss=lambda p, x, y, s, masks: pair_loss(model, p, (x, y, s), loss, masks),
+            start=start,
+            target=target,
+            data=data,
+            rates=InnerRates(torch.tensor(0.11, dtype=dtype), torch.tensor(0.07, dtype=dtype)),
+            steps=inner,
+            matching=lambda end: matching_losses(end, start, target, kind),
+        )
+
+    return make
+
+
+PHASE = PhaseConfig(num_pairs=PAIRS, outer_steps=6, range_start=0, range_end=1, endpoint=3)
+OUTER = OuterConfig(lr_images=0.05, lr_texts=0.05, lr_similarity=0.02, lr_inner_lr=0.002)
+CONFIG = DistillConfig(
+    phases=(PHASE,), inner_steps=3, batch_size=BATCH, ema_decay=0.9, outer=OUTER, checkpoint_every=2, validate_every=0
+)
+
+
+@pytest.fixture
+def make_problem(
+    make_factory: Callable[..., ModelFactory], walk: Callable[..., list[Parameters]]
+) -> Callable[..., PhaseProblem]:
+    """Build the problem of one phase; keywords are settings of the distillation, `outer` and `phase` of theirs."""
+
+    def make(
+        *,
+        trainable: bool = True,
+        dropout: float = 0.1,
+        seed: int = 0,
+        outer: dict[str, Any] | None = None,
+        phase: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> PhaseProblem:
+        phase_config = replace(PHASE, **(phase or {}))
+        config = replace(CONFIG, phases=(phase_config,), outer=replace(OUTER, **(outer or {})), **settings)
+        factory = make_factory(trainable=trainable, dropout=dropout)
+        paths = []
+        for expert in range(2):
+            initial = factory.initial_parameters(expert)
+            places = walk(initial, 4, size=0.1, seed=expert)
+            moves = [{name: place[name] - initial[name] for name in initial} for place in places]
+            paths.append(TeacherPath(initial, None, dict(enumerate(moves, start=1))))
+        draw = torch.Generator().manual_seed(2)
+        pairs = phase_config.num_pairs
+        learned = {
+            "images": torch.randn(pairs, 3, SIZE, SIZE, generator=draw),
+            "texts": 2 * torch.randn(pairs, TEXT_WIDTH, generator=draw),
+        }
+        constant: dict[str, Tensor] = {}
+        if config.loss == "wbce":
+            factors, constant = initial_factors(config.similarity, pairs, draw)
+            learned |= {SIMILARITY + name: value for name, value in factors.items()}
+        learned |= {"inner_lr_image": torch.tensor(0.1), "inner_lr_text": torch.tensor(0.2)}
+        return PhaseProblem(
+            number=1,
+            phase=phase_config,
+            config=config,
+            seed=seed,
+            factory=factory,
+            model=factory.build(),
+            tower=None if trainable else factory.encoder.tower,
+            paths=paths,
+            initial=learned,
+            constant_factors=constant,
+        )
+
+    return make
+
+
+@pytest.fixture
+def distil(tmp_path: Path) -> Callable[..., dict[str, Tensor]]:
+    """Distil a problem's phase, watching steps and validations when asked to."""
+
+    def run(
+        problem: PhaseProblem,
+        checkpoint: Path | None = None,
+        on_step: Callable[..., None] = lambda report: None,
+        validate: Callable[..., float] = lambda learned, step: 0.0,
+    ) -> dict[str, Tensor]:
+        path = checkpoint or tmp_path / f"checkpoint-{len(list(tmp_path.iterdir()))}.safetensors"
+        return distill_phase(problem, path, OuterHooks(on_step, validate))
+
+    return run
+
+
+@pytest.fixture
+def low_rank() -> SimilarityConfig:
+    return SimilarityConfig(kind="low_rank", rank=2, scale=3.0)

@@ -1,0 +1,195 @@
+import math
+from itertools import product
+
+import pytest
+import torch
+
+from pairstill.distill.hypergradient import exact_hypergradient, mean_hypergradient, unrolled_hypergradient
+from pairstill.distill.inner_loop import InnerStep, inner_step
+from pairstill.errors import NumericalError
+
+PARTS = ("images", "texts", "similarity", "inner_lr_image", "inner_lr_text")
+CASES = [
+    {"trainable": trainable, "steps": steps, "dropout": dropout, "loss": loss}
+    for trainable, steps, dropout, loss in product((False, True), (1, 8, 16), (0.0, 0.3), ("wbce", "infonce"))
+]
+
+
+def forward(problem):
+    """The matching loss, by the definition of the inner loop."""
+    parameters = problem.start
+    for step in problem.steps:
+        leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        value = problem.loss(leaves, *problem.data.batch(step.index), step.masks)
+        gradients = torch.autograd.grad(value, list(leaves.values()))
+        parameters = inner_step(parameters, dict(zip(leaves, gradients, strict=True)), problem.rates)
+    return sum(float(part) for part in problem.matching(parameters).values())
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_equals_backpropagation_through_the_unrolled_loop(unrolled, case):
+    problem = unrolled(**case)
+    exact, naive = (f(*problem.arguments()) for f in (exact_hypergradient, unrolled_hypergradient))
+    for part in PARTS:
+        found, expected = getattr(exact, part), getattr(naive, part)
+        assert found.shape == expected.shape and found.dtype == torch.float64
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8 * float(expected.abs().max()))
+        assert expected.abs().max() > 1e-8 or (part == "similarity" and case["loss"] == "infonce")
+    assert exact.losses.keys() == naive.losses.keys() == {"image", "text"}
+    for part in exact.losses:
+        torch.testing.assert_close(exact.losses[part], naive.losses[part], rtol=1e-12, atol=0)
+    assert sum(map(float, exact.losses.values())) == pytest.approx(forward(problem), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["per_tower", "joint"])
+@pytest.mark.parametrize("case", [case for case in CASES if case["dropout"] > 0], ids=str)
+def test_equals_central_finite_differences(unrolled, case, kind):
+    problem = unrolled(**case, kind=kind)
+    found = exact_hypergradient(*problem.arguments())
+    eps = 1e-6
+
+    def difference(changed):
+        return (forward(changed(eps)) - forward(changed(-eps))) / (2 * eps)
+
+    for part in ("images", "texts", "similarity"):
+        gradient, values = getattr(found, part), getattr(problem.data, part)
+        order = gradient.abs().flatten().argsort(descending=True)
+        for place in (int(order[0]), int(order[len(order) // 2])):
+
+            def changed(step, part=part, values=values, place=place):
+                moved = values.clone()
+                moved.view(-1)[place] += step
+                return problem.with_data(**{part: moved})
+
+            scale = float(gradient.abs().max())
+            assert float(gradient.flatten()[place]) == pytest.approx(
+                difference(changed), rel=1e-5, abs=1e-6 * scale + 1e-9
+            )
+    for side in ("image", "text"):
+        rate = getattr(problem.rates, side)
+        expected = difference(lambda step, side=side, rate=rate: problem.with_rates(**{side: rate + step}))
+        assert float(getattr(found, f"inner_lr_{side}")) == pytest.approx(expected, rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case["steps"] == 8], ids=str)
+def test_single_precision_keeps_direction_and_size(unrolled, case):
+    problem = unrolled(**case, dtype=torch.float32)
+    reference = unrolled_hypergradient(*unrolled(**case).arguments())
+    same_precision = unrolled_hypergradient(*problem.arguments())
+    found = exact_hypergradient(*problem.arguments())
+    for part in ("images", "texts", "similarity"):
+        gradient = getattr(found, part).double().flatten()
+        assert gradient.dtype == torch.float64 and getattr(found, part).dtype == torch.float32
+        if part == "similarity" and case["loss"] == "infonce":
+            assert not gradient.any()
+            continue
+        expected = getattr(same_precision, part).double().flatten()
+        assert torch.cosine_similarity(gradient, expected, dim=0) >= 0.99999
+        assert (gradient - expected).norm() <= 1e-4 * expected.norm()
+        truth = getattr(reference, part).flatten()
+        assert (gradient - truth).norm() <= 1e-3 * truth.norm()
+
+
+def test_one_step_on_a_quadratic_by_hand():
+    # loss x (w - y)^2 / 2: g = x (w - y), and the end is w - a x (w - y)
+    w, x, y, a, target = 3.0, 0.5, 1.0, 0.2, 2.0
+
+    def loss(parameters, images, texts, similarity, masks):
+        return (images * (parameters["text_w"] - texts).square()).sum() / 2
+
+    from pairstill.distill.inner_loop import InnerData, InnerRates
+
+    data = InnerData(torch.tensor([[x]]), torch.tensor([[y]]), torch.eye(1))
+    rates = InnerRates(torch.tensor(9.0), torch.tensor(a))
+    found = exact_hypergradient(
+        loss,
+        {"text_w": torch.tensor(w)},
+        data,
+        rates,
+        [InnerStep(torch.tensor([0]), None)],
+        lambda end: {"text": (end["text_w"] - target).square()},
+    )
+    end = w - a * x * (w - y)
+    slope = 2 * (end - target)
+    assert found.losses["text"].item() == pytest.approx((end - target) ** 2)
+    assert found.images.item() == pytest.approx(slope * -a * (w - y))
+    assert found.texts.item() == pytest.approx(slope * a * x)
+    assert found.inner_lr_text.item() == pytest.approx(slope * -x * (w - y))
+    assert found.inner_lr_image.item() == 0
+    assert found.similarity.item() == 0
+
+
+def test_pairs_that_no_batch_holds_have_no_gradient(unrolled):
+    problem = unrolled(trainable=True, steps=1)
+    (step,) = problem.steps
+    found = exact_hypergradient(*problem.arguments())
+    outside = torch.ones(5, dtype=torch.bool)
+    outside[step.index] = False
+    assert outside.any() and not found.images[outside].any() and not found.texts[outside].any()
+    assert not found.similarity[outside].any() and not found.similarity[:, outside].any()
+    assert found.images[step.index].any()
+
+
+def test_a_perfect_student_has_no_gradient(unrolled):
+    problem = unrolled(trainable=True, steps=2)
+    end = problem.start
+    for step in problem.steps:
+        leaves = {name: value.detach().requires_grad_() for name, value in end.items()}
+        value = problem.loss(leaves, *problem.data.batch(step.index), step.masks)
+        gradients = dict(zip(leaves, torch.autograd.grad(value, list(leaves.values())), strict=True))
+        end = {name: value.detach() for name, value in inner_step(end, gradients, problem.rates).items()}
+
+    def matching(student):
+        return {"all": torch.stack([(student[name] - end[name]).square().sum() for name in end]).sum()}
+
+    found = exact_hypergradient(problem.loss, problem.start, problem.data, problem.rates, problem.steps, matching)
+    assert found.losses["all"] < 1e-25
+    assert all(getattr(found, part).abs().max() < 1e-10 for part in PARTS)
+
+
+def test_nothing_given_is_changed(unrolled):
+    problem = unrolled(trainable=True, steps=3, dropout=0.3)
+    values = [*problem.start.values(), problem.data.images, problem.data.texts, problem.data.similarity]
+    before = [value.clone() for value in values]
+    exact_hypergradient(*problem.arguments())
+    assert all(
+        torch.equal(a, b) and a.grad is None and not a.requires_grad for a, b in zip(values, before, strict=True)
+    )
+
+
+def test_one_graph_at_a_time(unrolled, monkeypatch):
+    """A double backward of step k may not reach into another step: every leaf is detached from the others."""
+    problem = unrolled(trainable=True, steps=4)
+    seen = []
+
+    def loss(parameters, *rest):
+        seen.append(all(value.is_leaf for value in parameters.values()))
+        return problem.loss(parameters, *rest)
+
+    exact_hypergradient(loss, *problem.arguments()[1:])
+    assert len(seen) == 8 and all(seen)
+
+
+def test_mean_over_stretches_by_hand(unrolled):
+    problems = [unrolled(trainable=False, steps=steps) for steps in (1, 2, 4)]
+    found = [exact_hypergradient(*problem.arguments()) for problem in problems]
+    mean = mean_hypergradient(found)
+    for part in PARTS:
+        values = [getattr(one, part) for one in found]
+        torch.testing.assert_close(getattr(mean, part), (values[0] + values[1] + values[2]) / 3)
+    for part in ("image", "text"):
+        expected = sum(float(one.losses[part]) for one in found) / 3
+        assert float(mean.losses[part]) == pytest.approx(expected)
+    assert torch.equal(mean_hypergradient(found[:1]).images, found[0].images)
+
+
+def test_a_gradient_that_is_not_finite_names_the_inner_step(unrolled):
+    problem = unrolled(trainable=False, steps=3)
+    calls = []
+
+    def loss(*arguments):
+        calls.append(1)
+        return problem.loss(*arguments) * (math.nan if len(calls) == 2 else 1)
+
+    with pytest.raises(NumericalError, match=r"the inner loop's gradient of \w+\.\S+ is not finite at inner step 1"):
+        exact_hypergradient(loss, *problem.arguments()[1:])

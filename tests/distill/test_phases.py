@@ -1,0 +1,200 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pairstill.config import DistillConfig, OuterConfig, PhaseConfig, SimilarityConfig, TeacherConfig
+from pairstill.distill import phases as module
+from pairstill.distill.initial import InitialPairs
+from pairstill.distill.phases import Distillation, ExpertPaths
+from pairstill.storage import save_tensors
+from pairstill.trajectories.shortcut import recorded_path, shortcut_path
+from pairstill.trajectories.teacher import epochs_to_keep
+from pairstill.trajectories.trajectory import Trajectory, TrajectoryRecorder
+
+CPU = torch.device("cpu")
+PHASES = (
+    PhaseConfig(num_pairs=4, outer_steps=3, range_start=0, range_end=1, endpoint=2),
+    PhaseConfig(num_pairs=3, outer_steps=2, range_start=1, range_end=2, endpoint=3),
+)
+CONFIG = DistillConfig(
+    phases=PHASES,
+    inner_steps=2,
+    batch_size=3,
+    checkpoint_every=1,
+    validate_every=0,
+    outer=OuterConfig(lr_images=0.01, lr_texts=0.01, lr_similarity=0.01, lr_inner_lr=0.001),
+)
+
+
+@pytest.fixture
+def experts(tmp_path, make_factory, walk):
+    """Two experts of three epochs on disk, with the snapshots that the settings ask for."""
+
+    def make(config=CONFIG):
+        paths = []
+        for expert in range(2):
+            initial = make_factory(image=True, width=4).initial_parameters(expert)
+            recorder = TrajectoryRecorder(initial, epochs_to_keep(TeacherConfig(epochs=3), config))
+            for place in walk(initial, 3, seed=expert):
+                recorder.add(place)
+            paths.append(tmp_path / "experts" / f"{expert}.safetensors")
+            recorder.save(paths[-1], {})
+        return paths
+
+    return make
+
+
+@pytest.fixture
+def make_distillation(experts, make_factory):
+    def make(config=CONFIG, seed=0):
+        draw = torch.Generator().manual_seed(3)
+        initial = [
+            InitialPairs(
+                torch.randn(phase.num_pairs, 3, 6, 6, generator=draw),
+                torch.randn(phase.num_pairs, 7, generator=draw),
+                tuple(f"caption {i}" for i in range(phase.num_pairs)),
+                tuple(f"{i}.png" for i in range(phase.num_pairs)),
+            )
+            for phase in config.phases
+        ]
+        return Distillation(
+            config=config,
+            seed=seed,
+            factory=make_factory(image=True, width=4),
+            tower=None,
+            experts=experts(config),
+            initial=initial,
+            initial_rates=(0.1, 0.2),
+            describe={
+                "image_encoder": {"name": "smooth"},
+                "text_encoder": {},
+                "heads": {},
+                "provenance": {"seed": seed},
+            },
+        )
+
+    return make
+
+
+def run(distillation, folder, on_step=lambda report: None, on_checkpoint=lambda distilled, step: 0.0):
+    return distillation.run(folder, on_step, on_checkpoint)
+
+
+def same(a, b):
+    return all(
+        torch.equal(p.images, q.images)
+        and torch.equal(p.text_embeddings, q.text_embeddings)
+        and torch.equal(p.similarity, q.similarity)
+        and (p.inner_lr_image, p.inner_lr_text) == (q.inner_lr_image, q.inner_lr_text)
+        for p, q in zip(a.phases, b.phases, strict=True)
+    )
+
+
+def test_every_phase_learns_its_own_pairs(make_distillation, tmp_path):
+    distillation = make_distillation()
+    reports = []
+    distilled = run(distillation, tmp_path / "d", reports.append)
+    assert [(r.phase, r.step) for r in reports] == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
+    assert {epoch for r in reports[3:] for epoch in r.start_epochs} <= {1, 2}
+    for phase, initial in zip(distilled.phases, distillation.initial, strict=True):
+        assert phase.images.shape == initial.images.shape and not torch.equal(phase.images, initial.images)
+        assert phase.captions == initial.captions and phase.sources == initial.sources
+        assert phase.similarity.shape == (phase.num_pairs, phase.num_pairs)
+        assert phase.inner_lr_image == pytest.approx(0.1, abs=0.01) and phase.inner_lr_image != 0.1
+        assert phase.inner_lr_text == pytest.approx(0.2, abs=0.01)
+    assert distilled.loss == "wbce" and distilled.provenance == {"seed": 0}
+    assert distilled.image_encoder == {"name": "smooth"}
+
+
+def test_phases_are_independent(make_distillation, tmp_path):
+    whole = run(make_distillation(), tmp_path / "whole")
+    alone = run(make_distillation(replace(CONFIG, phases=PHASES[:1])), tmp_path / "alone")
+    assert torch.equal(whole.phases[0].images, alone.phases[0].images)
+
+
+def test_finished_phases_leave_their_result_and_no_checkpoint(make_distillation, tmp_path):
+    run(make_distillation(), tmp_path / "d")
+    assert sorted(p.name for p in (tmp_path / "d").iterdir()) == ["phase1.safetensors", "phase2.safetensors"]
+
+
+@pytest.mark.parametrize("kill", [(1, 2), (2, 1), (2, 2)])
+def test_a_killed_distillation_goes_on_to_the_same_bits(make_distillation, tmp_path, kill):
+    straight = run(make_distillation(), tmp_path / "straight")
+
+    def killed(report):
+        if (report.phase, report.step) == kill:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(make_distillation(), tmp_path / "killed", killed)
+    reports = []
+    assert same(run(make_distillation(), tmp_path / "killed", reports.append), straight)
+    assert (reports[0].phase, reports[0].step) == kill
+    steps = []
+    assert same(run(make_distillation(), tmp_path / "killed", steps.append), straight)
+    assert steps == []
+
+
+@pytest.mark.parametrize("kind", ["full", "low_rank"])
+@pytest.mark.parametrize("loss", ["wbce", "infonce"])
+def test_what_is_kept_of_the_similarity(make_distillation, tmp_path, kind, loss):
+    similarity = SimilarityConfig(kind=kind, rank=2, scale=3.0)
+    distilled = run(make_distillation(replace(CONFIG, loss=loss, similarity=similarity)), tmp_path / "d")
+    names = {"full": {"matrix"}, "low_rank": {"weights", "left", "right", "scale"}}[kind] if loss == "wbce" else set()
+    for phase in distilled.phases:
+        assert set(phase.similarity_factors) == names
+        changed = not torch.equal(phase.similarity, torch.eye(phase.num_pairs))
+        assert changed is (loss == "wbce")
+    assert distilled.loss == loss
+
+
+def test_validation_sees_all_phases_so_far(make_distillation, tmp_path):
+    seen = []
+
+    def on_checkpoint(distilled, step):
+        seen.append(([phase.num_pairs for phase in distilled.phases], step))
+        return 0.0
+
+    run(make_distillation(replace(CONFIG, validate_every=2)), tmp_path / "d", on_checkpoint=on_checkpoint)
+    assert seen == [([4], 2), ([4], 3), ([4, 3], 2)]
+
+
+def test_the_seed_matters(make_distillation, tmp_path):
+    assert not same(run(make_distillation(), tmp_path / "a"), run(make_distillation(seed=1), tmp_path / "b"))
+
+
+@pytest.mark.parametrize("shortcut", [True, False])
+def test_expert_paths_are_shortcuts_or_snapshots(experts, shortcut):
+    config = replace(CONFIG, shortcut=shortcut)
+    files = experts(config)
+    paths = ExpertPaths(files, PHASES[1], config, CPU)
+    assert len(paths) == 2
+    trajectory = Trajectory.open(files[1])
+    expected = shortcut_path(trajectory, 3, CPU) if shortcut else recorded_path(trajectory, 1, 3, CPU)
+    for epoch in (1, 2, 3):
+        found = paths[1].at(epoch)
+        assert all(torch.equal(found[name], value) for name, value in expected.at(epoch).items())
+
+
+def test_expert_paths_are_read_when_asked_for_and_the_last_stay(experts, monkeypatch):
+    files, opened = experts(), []
+    original = Trajectory.open
+    monkeypatch.setattr(module, "PATHS_IN_MEMORY", 1)
+    monkeypatch.setattr(module.Trajectory, "open", staticmethod(lambda path: opened.append(path) or original(path)))
+    paths = ExpertPaths(files, PHASES[0], CONFIG, CPU)
+    assert opened == []
+    for expert in (0, 0, 1, 1, 0):
+        _ = paths[expert]
+    assert opened == [files[0], files[1], files[0]]
+
+
+def test_a_result_on_disk_is_taken_as_it_is(make_distillation, tmp_path):
+    first = run(make_distillation(), tmp_path / "d")
+    from pairstill.storage import load_tensors
+
+    stored = load_tensors(tmp_path / "d" / "phase1.safetensors")
+    stored["images"] += 1
+    save_tensors(tmp_path / "d" / "phase1.safetensors", stored)
+    again = run(make_distillation(), tmp_path / "d")
+    torch.testing.assert_close(again.phases[0].images, first.phases[0].images + 1)

@@ -1,0 +1,137 @@
+import pytest
+import torch
+
+from pairstill.config import DataConfig, ImageConfig, ScenesConfig
+from pairstill.data.loader import normalise, read_image
+from pairstill.data.manifest import build_manifest
+from pairstill.encoders import split as module
+from pairstill.encoders.image import build_image_encoder, frozen_tower
+from pairstill.encoders.split import encode_split
+from pairstill.encoders.text import HashedNgrams
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Four tiny scenes, with a tower and a text encoder."""
+    cache = tmp_path_factory.mktemp("cache")
+    manifest = build_manifest(DataConfig(scenes=ScenesConfig(train=4, val=2, test=2, size=16)), cache)
+    return manifest, build_image_encoder(ImageConfig(size=16)), HashedNgrams(16)
+
+
+@pytest.fixture
+def encode(parts, tmp_path):
+    manifest, image, text = parts
+
+    def make(split="train", tower=None):
+        return encode_split(manifest, split, image, text, tower=tower, cache_dir=tmp_path, device=CPU)
+
+    return make
+
+
+def test_pixels_and_texts_of_a_split(parts, encode):
+    manifest, image, text = parts
+    split = encode()
+    assert split.num_images == 4 and split.num_captions == 20
+    assert split.caption_owner.tolist() == manifest.caption_owner("train")
+    path = manifest.image_paths("train")[2]
+    expected = normalise(read_image(path, 16).unsqueeze(0), image.spec.mean, image.spec.std)
+    assert torch.equal(split.image_inputs(torch.tensor([2])), expected)
+    assert torch.equal(split.texts(torch.tensor([7, 3])), text.encode(manifest.captions("train"))[[7, 3]])
+
+
+def test_features_of_a_frozen_tower_are_what_the_tower_says_of_the_pixels(parts, encode, monkeypatch):
+    monkeypatch.setattr(module, "TOWER_BATCH", 3)
+    _, image, _ = parts
+    tower = frozen_tower(image, CPU)
+    pixels, features = encode(), encode(tower=tower)
+    index = torch.arange(4)
+    with torch.no_grad():
+        expected = tower(pixels.image_inputs(index))
+    torch.testing.assert_close(features.image_inputs(index), expected, rtol=1e-4, atol=1e-5)
+    assert features.images.row_shape == (128,)
+
+
+def test_nothing_is_computed_twice(parts, encode, monkeypatch):
+    first = encode()
+    monkeypatch.setattr(module, "read_image", None)
+    monkeypatch.setattr(HashedNgrams, "encode", None)
+    again = encode()
+    assert torch.equal(again.images.all(), first.images.all())
+    assert torch.equal(again.text_embeddings.all(), first.text_embeddings.all())
+
+
+def test_splits_and_sizes_do_not_share_rows(parts, encode, tmp_path):
+    manifest, _, text = parts
+    small = encode("val")
+    encode("test")
+    other = build_image_encoder(ImageConfig(size=20))
+    larger = encode_split(manifest, "val", other, text, tower=None, cache_dir=tmp_path, device=CPU)
+    assert small.images.row_shape == (3, 16, 16) and larger.images.row_shape == (3, 20, 20)
+    assert len(list((tmp_path / "pixels").iterdir())) == 3
+    # the texts do not depend on the image tower
+    assert len(list((tmp_path / "texts").iterdir())) == 2
+
+
+def test_batches_are_everything_in_order(make_split, monkeypatch):
+    monkeypatch.setattr(module, "EVALUATION_BATCH", 3)
+    split = make_split(images=8, captions=4)
+    images, texts = list(split.image_batches()), list(split.text_batches())
+    assert [len(batch) for batch in images] == [3, 3, 2]
+    assert [len(batch) for batch in texts] == [24, 8]
+    assert torch.equal(torch.cat(images), split.image_inputs(torch.arange(8)))
+    assert torch.equal(torch.cat(texts), split.text_embeddings.all())
+
+
+def test_features_are_passed_on_as_they_are(make_split):
+    split = make_split(pixels=False)
+    assert torch.equal(split.image_inputs(torch.tensor([1, 0])), split.images.all()[[1, 0]])
+
+
+def test_augmentation_gets_unit_pixels_and_a_seed(make_split):
+    split = make_split()
+    seen = []
+
+    def augment(images, generator):
+        seen.append((float(images.min()) >= 0, float(images.max()) <= 1, float(torch.rand(1, generator=generator))))
+        return images
+
+    index = torch.tensor([0, 3])
+    plain = split.image_inputs(index)
+    torch.testing.assert_close(split.image_inputs(index, augment, 5), plain)
+    split.image_inputs(index, augment, 5)
+    split.image_inputs(index, augment, 6)
+    assert all(low and high for low, high, _ in seen)
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_all_captions_of_an_epoch_are_a_permutation(make_split):
+    split = make_split(images=6, captions=3)
+    order = split.epoch_order("all", torch.Generator().manual_seed(0))
+    assert sorted(order.tolist()) == list(range(18)) != order.tolist()
+    assert torch.equal(split.epoch_order("all", torch.Generator().manual_seed(0)), order)
+
+
+def test_a_sampled_epoch_has_every_image_once(make_split):
+    split = make_split(images=40, captions=5)
+    draw = torch.Generator().manual_seed(0)
+    orders = [split.epoch_order("sample", draw) for _ in range(30)]
+    for order in orders:
+        owners = split.caption_owner[order].tolist()
+        assert sorted(owners) == list(range(40)) != owners
+    # every caption of every image has its turn, about equally often: 30 draws of 5, chance of missing one 0.8^30
+    counts = torch.stack(orders).flatten().bincount(minlength=200)
+    assert counts.min() > 0
+    assert 150 < counts.reshape(40, 5).sum(0).min() and counts.reshape(40, 5).sum(0).max() < 330
+
+
+def test_a_sampled_epoch_with_uneven_captions(make_split):
+    import dataclasses
+
+    split = make_split(images=3, captions=2)
+    owner = torch.tensor([0, 0, 0, 1, 2, 2])
+    split = dataclasses.replace(split, caption_owner=owner)
+    for seed in range(10):
+        order = split.epoch_order("sample", torch.Generator().manual_seed(seed))
+        assert sorted(owner[order].tolist()) == [0, 1, 2]

