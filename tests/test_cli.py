@@ -175,7 +175,8 @@ def test_shipped_settings_parse(capsys, path):
     written = yaml.safe_load(path.read_text())
     assert written.keys() <= settings.keys()
     # a folder of its own for each, so that two shipped runs never mix
-    assert settings["run_dir"] == "runs/" + str(path.relative_to(CONFIGS).with_suffix(""))
+    if path.parent.name != "presets":  # presets go on top of another file, which names the folder
+        assert settings["run_dir"] == "runs/" + str(path.relative_to(CONFIGS).with_suffix(""))
 
 
 def test_the_parser_builds_the_settings_it_prints():
