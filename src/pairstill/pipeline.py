@@ -91,16 +91,25 @@ class Pipeline:
         return ModelFactory(self.image, config.image.trainable, self.text.spec.width, config.heads, self.device)
 
     def _split(self, split: Split) -> EncodedSplit:
-        self.console.print(f"Encoding the {split} split (cached)", style="dim")
-        return encode_split(
-            self.manifest,
-            split,
-            self.image,
-            self.text,
-            tower=self.tower,
-            cache_dir=self.cache_dir,
-            device=self.device,
-        )
+        manifest, image, text = self.manifest, self.image, self.text
+        with progress_bar(self.console) as progress:
+            tasks: dict[str, Any] = {}
+
+            def on_rows(kind: str, done: int, total: int) -> None:
+                if kind not in tasks:
+                    tasks[kind] = progress.add_task(f"Encoding the {split} split: {kind}", total=total, status="")
+                progress.update(tasks[kind], completed=done)
+
+            return encode_split(
+                manifest,
+                split,
+                image,
+                text,
+                tower=self.tower,
+                cache_dir=self.cache_dir,
+                device=self.device,
+                on_rows=on_rows,
+            )
 
     @cached_property
     def splits(self) -> Splits:

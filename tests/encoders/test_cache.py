@@ -82,3 +82,13 @@ def test_rows_keep_their_kind(tmp_path):
     taken = rows.take(torch.tensor([5, 1]))
     assert taken.dtype == torch.uint8
     assert torch.equal(taken, pixels[[5, 1]])
+
+
+def test_progress_counts_the_rows_as_they_come(tmp_path, compute, monkeypatch):
+    monkeypatch.setattr(cache, "CHUNK_ROWS", 3)
+    seen = []
+    rows = cached_rows(tmp_path, 11, compute, about={}, on_rows=lambda done, total: seen.append((done, total)))
+    assert seen == [(3, 11), (4, 11), (7, 11), (8, 11), (11, 11)]
+    assert torch.equal(rows.all(), TABLE)
+    cached_rows(tmp_path, 11, compute, about={}, on_rows=lambda done, total: seen.append((done, total)))
+    assert len(seen) == 5

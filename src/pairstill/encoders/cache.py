@@ -14,6 +14,7 @@ from torch import Tensor
 from pairstill.storage import load_tensors, save_tensors, write_json
 
 SHARD_ROWS = 4096
+CHUNK_ROWS = 256
 
 
 class CachedRows:
@@ -54,15 +55,21 @@ class CachedRows:
 
 
 def cached_rows(
-    folder: Path, num_rows: int, compute: Callable[[int, int], Tensor], *, about: dict[str, object]
+    folder: Path,
+    num_rows: int,
+    compute: Callable[[int, int], Tensor],
+    *,
+    about: dict[str, object],
+    on_rows: Callable[[int, int], None] = lambda done, total: None,
 ) -> CachedRows:
     """Return the rows of a cache entry, computing the shards that are not there yet.
 
     Args:
         folder: the entry's folder; its name must contain the digest of everything that determines the rows.
         num_rows: how many rows there are.
-        compute: returns rows `start` to `stop` as a tensor (stop - start, ...).
+        compute: returns rows `start` to `stop`, at most `CHUNK_ROWS`, as a tensor (stop - start, ...).
         about: what the entry holds, written beside it for people.
+        on_rows: called with the rows done and all rows, as they are computed; not when all were there.
     """
     shards = []
     for number, start in enumerate(range(0, num_rows, SHARD_ROWS)):
@@ -70,6 +77,12 @@ def cached_rows(
         if not path.is_file():
             if number == 0:
                 write_json(folder / "about.json", about)
-            save_tensors(path, {"rows": compute(start, min(start + SHARD_ROWS, num_rows))})
+            stop = min(start + SHARD_ROWS, num_rows)
+            chunks = []
+            for at in range(start, stop, CHUNK_ROWS):
+                end = min(at + CHUNK_ROWS, stop)
+                chunks.append(compute(at, end))
+                on_rows(end, num_rows)
+            save_tensors(path, {"rows": torch.cat(chunks)})
         shards.append(load_tensors(path)["rows"])
     return CachedRows(shards)

@@ -1,7 +1,8 @@
 """A split as the model sees it: image inputs, text embeddings, and which caption belongs to which image."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,7 @@ def encode_split(
     tower: nn.Module | None,
     cache_dir: Path,
     device: torch.device,
+    on_rows: Callable[[str, int, int], None] = lambda kind, done, total: None,
 ) -> EncodedSplit:
     """Encode a split, reading the cache where the same rows were computed before.
 
@@ -107,6 +109,7 @@ def encode_split(
         tower: the frozen tower on `device`, whose features are cached; None caches pixels, for a trainable tower.
         cache_dir: the cache shared by runs.
         device: where the tower computes and batches are put.
+        on_rows: called with `pixels`, `features` or `texts`, the rows done and all rows, while something is computed.
     """
     paths = manifest.image_paths(split)
     content = digest(
@@ -138,12 +141,14 @@ def encode_split(
             len(paths),
             compute,
             about={"kind": kind, "split": split, "images": len(paths), "encoder": spec.to_json()},
+            on_rows=partial(on_rows, kind),
         ),
         text_embeddings=cached_rows(
             cache_dir / "texts" / digest(repr(text.spec), *captions),
             len(captions),
             embeddings,
             about={"kind": "texts", "split": split, "captions": len(captions), "encoder": text.spec.to_json()},
+            on_rows=partial(on_rows, "texts"),
         ),
         caption_owner=torch.tensor(owners, dtype=torch.int64),
         spec=spec,

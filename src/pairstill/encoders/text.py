@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -130,8 +131,9 @@ class TransformersEncoder:
         from transformers import AutoModel, AutoTokenizer
 
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
-            self._model: Any = AutoModel.from_pretrained(source, use_safetensors=True).eval().requires_grad_(False)
+            with _no_loading_bar():
+                self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
+                self._model: Any = AutoModel.from_pretrained(source, use_safetensors=True).eval().requires_grad_(False)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"text.name is {config.name!r}: transformers cannot load it ({error}); "
@@ -161,18 +163,35 @@ class TransformersEncoder:
     @torch.no_grad()
     def encode(self, captions: Sequence[str]) -> Tensor:
         """Return embeddings (captions, width)."""
-        rows = []
-        for start in range(0, len(captions), BATCH):
+        embeddings = torch.empty(len(captions), self._spec.width)
+        if not captions:
+            return embeddings
+        # captions of like length share a batch, so that little of it is padding
+        for index in torch.tensor([len(caption) for caption in captions]).argsort(stable=True).split(BATCH):
             tokens = self._tokenizer(
-                list(captions[start : start + BATCH]),
+                [captions[i] for i in index.tolist()],
                 padding=True,
                 truncation=True,
                 max_length=self._spec.max_tokens,
                 return_tensors="pt",
             )
             hidden = self._model(**tokens).last_hidden_state
-            rows.append(self._pool(hidden, tokens["attention_mask"]).float())
-        return torch.cat(rows) if rows else torch.empty(0, self._spec.width)
+            embeddings[index] = self._pool(hidden, tokens["attention_mask"]).float()
+        return embeddings
+
+
+@contextmanager
+def _no_loading_bar() -> Iterator[None]:
+    """Silence transformers' progress bars, which would break into ours, and leave them as they were."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _first_token(hidden: Tensor, mask: Tensor) -> Tensor:
