@@ -67,12 +67,20 @@ def retrieval_recalls(images: Tensor, texts: Tensor, caption_owner: Tensor) -> R
     return Recalls(*shares)
 
 
+def _chunks(count: int, device: torch.device) -> tuple[Tensor, ...]:
+    """Return the numbers 0 to `count`, in pieces of about the same length of at most `CHUNK`.
+
+    A last piece of one row would be multiplied by another routine, which rounds equal scores apart and hides ties.
+    """
+    return torch.arange(count, device=device).tensor_split(-(-count // CHUNK))
+
+
 def _ranks_of_images(u: Tensor, v: Tensor, owner: Tensor) -> Tensor:
     """Return for each caption how many other images score at least as high as its own, (captions,)."""
     ranks = []
-    for start in range(0, len(v), CHUNK):
-        scores = v[start : start + CHUNK] @ u.T
-        own = scores.gather(1, owner[start : start + CHUNK].unsqueeze(1))
+    for rows in _chunks(len(v), u.device):
+        scores = v[rows] @ u.T
+        own = scores.gather(1, owner[rows].unsqueeze(1))
         ranks.append((scores >= own).sum(1) - 1)
     return torch.cat(ranks)
 
@@ -80,9 +88,9 @@ def _ranks_of_images(u: Tensor, v: Tensor, owner: Tensor) -> Tensor:
 def _ranks_of_captions(u: Tensor, v: Tensor, owner: Tensor) -> Tensor:
     """Return for each image how many foreign captions score at least as high as its best own one, (images,)."""
     ranks = []
-    for start in range(0, len(u), CHUNK):
-        scores = u[start : start + CHUNK] @ v.T
-        mine = owner.unsqueeze(0) == torch.arange(start, start + len(scores), device=u.device).unsqueeze(1)
+    for rows in _chunks(len(u), u.device):
+        scores = u[rows] @ v.T
+        mine = owner.unsqueeze(0) == rows.unsqueeze(1)
         best = scores.masked_fill(~mine, -torch.inf).amax(1, keepdim=True)
         ranks.append(((scores >= best) & ~mine).sum(1))
     return torch.cat(ranks)
