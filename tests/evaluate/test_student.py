@@ -1,0 +1,270 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from pairstill.config import StudentConfig
+from pairstill.distilled import DistilledPhase
+from pairstill.errors import NumericalError
+from pairstill.evaluate import student as module
+from pairstill.evaluate.student import StudentPhase, student_phases, train_student
+from pairstill.model.functional import pair_loss
+
+SIZE, FEATURES, TEXT_WIDTH = 6, 5, 7
+CONFIG = StudentConfig(epochs=4, momentum=0.9, weight_decay=0.01)
+CPU = torch.device("cpu")
+
+
+def phase(pairs=5, seed=0, lr_image=0.1, lr_text=0.05, *, similarity=True):
+    draw = torch.Generator().manual_seed(seed)
+    return StudentPhase(
+        torch.randn(pairs, 3, SIZE, SIZE, generator=draw),
+        torch.randn(pairs, TEXT_WIDTH, generator=draw),
+        0.8 * torch.eye(pairs) + 0.1 * torch.rand(pairs, pairs, generator=draw) if similarity else None,
+        lr_image,
+        lr_text,
+    )
+
+
+@pytest.fixture
+def train(make_factory):
+    """Train a student; return the epochs that it yielded, with copies of its parameters."""
+
+    def run(phases, config=CONFIG, *seed, loss="wbce", batch_size=3, **heads):
+        factory = make_factory(**heads)
+        epochs = train_student(factory, factory.build(), phases, loss, config, *(seed or (0,)), batch_size=batch_size)
+        return [(epoch, {n: v.detach().clone() for n, v in parameters.items()}) for epoch, parameters in epochs]
+
+    return run
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Watch training: the texts, similarities and masks of every mini-batch, and the rates of every step."""
+    seen = []
+    original, make = pair_loss, module.sgd
+
+    def loss(model, parameters, batch, name, masks):
+        seen.append({"texts": batch[1], "similarity": batch[2], "masks": masks, "loss": name})
+        return original(model, parameters, batch, name, masks)
+
+    def sgd(*arguments):
+        optimizer = make(*arguments)
+        step = optimizer.step
+
+        def watched(*args, **kwargs):
+            seen[-1]["rates"] = tuple(group["lr"] for group in optimizer.param_groups)
+            return step(*args, **kwargs)
+
+        optimizer.step = watched
+        return optimizer
+
+    monkeypatch.setattr(module, "pair_loss", loss)
+    monkeypatch.setattr(module, "sgd", sgd)
+    return seen
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def rows_of(texts, phase):
+    """The pairs of a mini-batch, known by their texts."""
+    return [int((phase.texts == text).all(1).nonzero()) for text in texts]
+
+
+@pytest.mark.parametrize("loss", ["wbce", "infonce"])
+@pytest.mark.parametrize("epochs", [1, 4, 5])
+def test_equals_sgd_by_hand(train, make_factory, loss, epochs):
+    """Two phases of one batch each: the order of the pairs does not matter, everything else does."""
+    phases = [phase(seed=1), phase(seed=2, lr_image=0.02, lr_text=0.3)]
+    config = replace(CONFIG, epochs=epochs)
+    found = train(phases, config, loss=loss, batch_size=5, dropout=0.0)
+
+    factory = make_factory(dropout=0.0)
+    model, now = factory.build(), factory.initial_parameters(0)
+    expected = []
+    for part in phases:
+        velocity = {name: torch.zeros_like(value) for name, value in now.items()}  # fresh in every phase
+        for epoch in range(1, epochs + 1):
+            slow = 0.1 if epochs > 1 and epoch > epochs // 2 else 1.0
+            leaves = {name: value.requires_grad_() for name, value in now.items()}
+            batch = (part.images, part.texts, part.similarity)
+            gradients = torch.autograd.grad(pair_loss(model, leaves, batch, loss, None), list(leaves.values()))
+            for (name, value), gradient in zip(leaves.items(), gradients, strict=True):
+                rate = slow * (part.lr_text if name.startswith("text_") else part.lr_image)
+                velocity[name] = 0.9 * velocity[name] + gradient + 0.01 * value.detach()
+                now[name] = (value - rate * velocity[name]).detach()
+            expected.append({name: value.clone() for name, value in now.items()})
+    assert [epoch for epoch, _ in found] == list(range(1, 2 * epochs + 1))
+    for (_, parameters), wanted in zip(found, expected, strict=True):
+        for name, value in wanted.items():
+            torch.testing.assert_close(parameters[name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("epochs", "slow_from"), [(2, 2), (4, 3), (5, 3), (1, None)])
+def test_rates_fall_to_a_tenth_from_half_way_on_in_every_phase(train, batches, epochs, slow_from):
+    rates = [(0.1, 0.05), (0.02, 0.3)]
+    train([phase(5, lr_image=a, lr_text=b) for a, b in rates], replace(CONFIG, epochs=epochs), batch_size=5)
+    expected = [
+        tuple(rate * (0.1 if slow_from and epoch >= slow_from else 1) for rate in pair)
+        for pair in rates
+        for epoch in range(1, epochs + 1)
+    ]
+    assert [batch["rates"] for batch in batches] == [pytest.approx(pair) for pair in expected]
+
+
+def test_momentum_is_fresh_in_every_phase(train):
+    # the first step of SGD is the same with and without momentum; phases of one step are, unless it is carried over
+    phases, config = [phase(seed=1), phase(seed=2)], replace(CONFIG, epochs=1)
+    with_momentum, without = (
+        train(phases, replace(config, momentum=momentum), batch_size=5, dropout=0.0)[-1][1] for momentum in (0.9, 0.0)
+    )
+    assert equal(with_momentum, without)
+
+
+def test_every_pair_is_seen_once_in_every_epoch_in_a_new_order(train, batches):
+    phases = [phase(7, seed=1), phase(4, seed=2)]
+    train(phases, batch_size=3)
+    sizes = [len(batch["texts"]) for batch in batches]
+    assert sizes == [3, 3, 1] * 4 + [3, 1] * 4
+    orders = []
+    for part, count in ((phases[0], 3), (phases[1], 2)):
+        for _ in range(4):
+            here, batches[:count] = batches[:count], []
+            orders.append(tuple(row for batch in here for row in rows_of(batch["texts"], part)))
+    assert all(sorted(order) == list(range(7)) for order in orders[:4]) and len(set(orders[:4])) > 1
+    assert all(sorted(order) == list(range(4)) for order in orders[4:]) and len(set(orders[4:])) > 1
+
+
+def test_a_batch_takes_the_similarities_and_masks_of_its_own_pairs(train, batches):
+    part = phase(7)
+    train([part], batch_size=3, dropout=0.5)
+    for batch in batches:
+        rows = rows_of(batch["texts"], part)
+        assert torch.equal(batch["similarity"], part.similarity[rows][:, rows])
+        assert len(batch["masks"].text) == len(rows) and batch["loss"] == "wbce"
+    assert not torch.equal(batches[0]["masks"].text, batches[3]["masks"].text)
+
+
+@pytest.mark.parametrize(("loss", "sizes"), [("infonce", [3, 3]), ("wbce", [3, 3, 1])])
+def test_a_last_batch_of_one_has_no_negatives_and_is_left_out_of_infonce(train, batches, loss, sizes):
+    train([phase(7, similarity=loss == "wbce")], replace(CONFIG, epochs=2), loss=loss, batch_size=3)
+    assert [len(batch["texts"]) for batch in batches] == sizes * 2
+    assert all((batch["similarity"] is None) == (loss == "infonce") for batch in batches)
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), (2, [2, 4, 5, 7, 9, 10])])
+def test_epochs_are_yielded_when_asked_for_and_at_the_end_of_each_phase(train, every, expected):
+    phases = [phase(seed=1), phase(seed=2)]
+    found = train(phases, replace(CONFIG, epochs=5, validate_every=every))
+    assert [epoch for epoch, _ in found] == expected
+    # what is looked at has no influence on the training
+    assert equal(found[-1][1], train(phases, replace(CONFIG, epochs=5))[-1][1])
+
+
+def test_the_seed_decides_everything_random(train):
+    first, again, other = (train([phase()], CONFIG, 0, "student", s)[-1][1] for s in (0, 0, 1))
+    assert equal(first, again) and not equal(first, other)
+    tower = [name for name in first if name.startswith("image_tower")]
+    assert tower and len(tower) < len(first)
+
+
+def test_the_student_learns(train, make_factory):
+    part = phase(lr_image=0.05, lr_text=0.05)
+    config = replace(CONFIG, epochs=40)
+    model = make_factory(dropout=0.0).build()
+    batch = (part.images, part.texts, part.similarity)
+    losses = [float(pair_loss(model, p, batch, "wbce", None)) for _, p in train([part], config, dropout=0.0)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_phases_go_on_from_where_the_last_one_ended(train):
+    first, second = phase(seed=1), phase(seed=2)
+    both = train([first, second])
+    assert equal(both[3][1], train([first])[-1][1])
+    assert not equal(both[-1][1], train([second])[-1][1])
+
+
+def test_divergence_names_phase_epoch_and_rates(train):
+    phases = [phase(seed=1), phase(seed=2, lr_image=1e38, lr_text=1e38)]
+    with pytest.raises(NumericalError, match=r"the loss is (nan|inf) in epoch \d of phase 2; its rates are .*1e\+38"):
+        train(phases)
+
+
+def test_a_loss_that_is_not_finite_names_its_phase_and_epoch(train, monkeypatch):
+    calls = []
+
+    def broken(*arguments):
+        calls.append(1)
+        return pair_loss(*arguments) * (float("nan") if len(calls) == 7 else 1)
+
+    monkeypatch.setattr(module, "pair_loss", broken)
+    with pytest.raises(NumericalError, match="the loss is nan in epoch 3 of phase 2"):
+        train([phase(seed=1), phase(seed=2)], batch_size=5)
+
+
+# what a student sees of a distilled set
+
+
+def distilled_phase(pairs, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    return DistilledPhase(
+        torch.randn(pairs, 3, SIZE, SIZE, generator=draw),
+        torch.randn(pairs, TEXT_WIDTH, generator=draw),
+        {"matrix": torch.rand(pairs, pairs, generator=draw)},
+        0.1 + seed,
+        0.2 + seed,
+        ("",) * pairs,
+        ("",) * pairs,
+    )
+
+
+class CountingTower(nn.Module):
+    """A tower that remembers how many images it was given at a time."""
+
+    def __init__(self, tower):
+        super().__init__()
+        self.tower, self.calls = tower, []
+
+    def forward(self, images):
+        self.calls.append(len(images))
+        return self.tower(images)
+
+
+@pytest.mark.parametrize("loss", ["wbce", "infonce"])
+def test_a_student_sees_pixels_texts_rates_and_similarities(loss):
+    distilled = [distilled_phase(3), distilled_phase(4, seed=1)]
+    for part, seen in zip(distilled, student_phases(distilled, loss, None, CPU), strict=True):
+        assert torch.equal(seen.images, part.images) and torch.equal(seen.texts, part.text_embeddings)
+        assert (seen.lr_image, seen.lr_text) == (part.inner_lr_image, part.inner_lr_text)
+        if loss == "wbce":
+            assert torch.equal(seen.similarity, part.similarity)
+        else:
+            assert seen.similarity is None
+
+
+def test_a_frozen_tower_is_run_once_over_every_phase_however_long_the_training(make_factory):
+    factory = make_factory(trainable=False)
+    tower = CountingTower(factory.encoder.tower)
+    distilled = [distilled_phase(120), distilled_phase(4, seed=1)]
+    phases = student_phases(distilled, "wbce", tower, CPU)
+    for _ in train_student(factory, factory.build(), phases, "wbce", CONFIG, 0, batch_size=10):
+        pass
+    assert tower.calls == [50, 50, 20, 4]
+    for part, seen in zip(distilled, phases, strict=True):
+        torch.testing.assert_close(seen.images, factory.encoder.tower(part.images), rtol=1e-4, atol=1e-6)
+        assert not seen.images.requires_grad
+
+
+def test_training_leaves_the_phases_and_the_tower_as_they_were(train, make_factory):
+    part, untouched = phase(), phase()
+    train([part])
+    assert torch.equal(part.images, untouched.images) and torch.equal(part.texts, untouched.texts)
+    assert torch.equal(part.similarity, untouched.similarity)
+    factory = make_factory()
+    before = {name: value.clone() for name, value in factory.encoder.tower.state_dict().items()}
+    for _ in train_student(factory, factory.build(), [part], "wbce", CONFIG, 0, batch_size=3):
+        pass
+    assert equal(dict(factory.encoder.tower.state_dict()), before)
