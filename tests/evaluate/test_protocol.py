@@ -1,0 +1,334 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pairstill.config import EvaluateConfig, ReferencesConfig, StudentConfig, TeacherConfig
+from pairstill.distilled import DistilledPhase, DistilledSet
+from pairstill.encoders.cache import CachedRows
+from pairstill.errors import DataError
+from pairstill.evaluate import protocol as module
+from pairstill.evaluate.protocol import Bench, Splits, best_epoch, recalls_on
+from pairstill.evaluate.retrieval import Recalls
+from pairstill.evaluate.student import student_phases, train_student
+
+SIZE, TEXT_WIDTH = 6, 7
+TEACHER = TeacherConfig(epochs=3, batch_size=4, lr_image=0.2, lr_text=0.3)
+REFERENCES = ReferencesConfig(rate_scales=(1.0,), random_pairs=None, full_epochs=3)
+STRICT = EvaluateConfig(protocol="strict", references=REFERENCES)
+STUDENT = StudentConfig(epochs=4)
+METHODS = ["distilled", "random", "full"]
+
+
+class CountedRows(CachedRows):
+    """Rows that remember every reading."""
+
+    def __init__(self, rows):
+        super().__init__([rows])
+        self.readings = 0
+
+    def take(self, index):
+        self.readings += 1
+        return super().take(index)
+
+    def all(self):
+        self.readings += 1
+        return super().all()
+
+
+def counted(split):
+    return replace(
+        split, images=CountedRows(split.images.all()), text_embeddings=CountedRows(split.text_embeddings.all())
+    )
+
+
+def readings(split):
+    return split.images.readings, split.text_embeddings.readings
+
+
+def shuffled(split):
+    """The same pixels and texts under other pairs, on which every choice would be another."""
+    order = torch.randperm(split.num_captions, generator=torch.Generator().manual_seed(4))
+    return replace(split, caption_owner=split.caption_owner[order])
+
+
+@pytest.fixture
+def make_bench(make_factory, make_split):
+    """Build a bench; validation and test hold 30 images each, so that recalls tell epochs apart."""
+
+    def make(*, trainable=True, evaluate=STRICT, seed=0, **heads):
+        factory = make_factory(trainable=trainable, **heads)
+        splits = Splits(
+            *(counted(make_split(images=n, seed=s, pixels=trainable)) for n, s in ((12, 1), (30, 2), (30, 3)))
+        )
+        tower = None if trainable else factory.encoder.tower
+        return Bench(factory, tower, splits, STUDENT, 3, TEACHER, evaluate, seed)
+
+    return make
+
+
+@pytest.fixture
+def distilled():
+    draw = torch.Generator().manual_seed(0)
+    phases = tuple(
+        DistilledPhase(
+            torch.randn(pairs, 3, SIZE, SIZE, generator=draw),
+            torch.randn(pairs, TEXT_WIDTH, generator=draw),
+            {"matrix": torch.eye(pairs)},
+            0.3,
+            0.2,
+            ("",) * pairs,
+            ("",) * pairs,
+        )
+        for pairs in (5, 4)
+    )
+    return DistilledSet(phases, {}, {}, {}, "wbce")
+
+
+@pytest.fixture
+def measure(distilled):
+    def run(bench, method, student=0):
+        match method:
+            case "distilled":
+                return bench.distilled(distilled, student)
+            case "random":
+                return bench.random(6, student)
+            case _:
+                return bench.full(student)
+
+    return run
+
+
+def with_evaluate(bench, **settings):
+    return replace(bench, evaluate=replace(bench.evaluate, **settings))
+
+
+def with_references(bench, **settings):
+    return with_evaluate(bench, references=replace(bench.evaluate.references, **settings))
+
+
+def with_split(bench, **splits):
+    return replace(bench, splits=replace(bench.splits, **splits))
+
+
+def students_epochs(bench, distilled, student, split):
+    """The recalls of every epoch of a student on a split, found without the protocol."""
+    factory, model = bench.factory, bench.factory.build()
+    phases = student_phases(distilled.phases, "wbce", bench.tower, factory.device)
+    seed = (bench.seed, "student", student)
+    epochs = train_student(factory, model, phases, "wbce", bench.student, *seed, batch_size=bench.batch_size)
+    return [recalls_on(model, parameters, split) for _, parameters in epochs]
+
+
+def without_time(outcome):
+    return replace(outcome, seconds=0.0)
+
+
+# strict
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+def test_strict_reads_the_test_split_exactly_once_for_an_outcome(make_bench, measure, method, trainable):
+    bench = with_references(make_bench(trainable=trainable), rate_scales=(0.1, 1.0))
+    measure(bench, method)
+    assert readings(bench.splits.test) == (1, 1)
+    assert min(readings(bench.splits.val)) > 1
+    measure(bench, method, 1)
+    assert readings(bench.splits.test) == (2, 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_strict_chooses_the_same_whatever_the_test_split_holds(make_bench, measure, method):
+    bench = with_references(make_bench(), rate_scales=(0.1, 1.0))
+    found = measure(bench, method)
+    other = measure(with_split(bench, test=shuffled(bench.splits.test)), method)
+    assert without_time(replace(other, recalls=found.recalls)) == without_time(found)
+    assert other.recalls != found.recalls
+    # and the validation split does decide
+    wrong = measure(with_split(bench, val=shuffled(bench.splits.val)), method)
+    assert (wrong.validation, wrong.epoch, wrong.settings) != (found.validation, found.epoch, found.settings)
+
+
+def test_strict_takes_the_best_epoch_on_validation_and_measures_it_on_test(make_bench, distilled):
+    bench, chosen = make_bench(), set()
+    for student in range(4):
+        found = bench.distilled(distilled, student)
+        on_val, on_test = (
+            students_epochs(bench, distilled, student, split) for split in (bench.splits.val, bench.splits.test)
+        )
+        best = max(recalls.mean for recalls in on_val)
+        first = next(number for number, recalls in enumerate(on_val) if recalls.mean == best)
+        assert (found.epoch, found.validation) == (first + 1, best)
+        assert found.recalls == on_test[first]
+        chosen.add(found.epoch)
+    # were it always the last epoch, the choice would not be tested
+    assert len(chosen) > 1
+
+
+# paper
+
+
+def test_paper_reports_the_best_epoch_on_the_test_split(make_bench, distilled):
+    bench = with_evaluate(make_bench(), protocol="paper")
+    for student in range(3):
+        found = bench.distilled(distilled, student)
+        on_test = students_epochs(bench, distilled, student, bench.splits.test)
+        assert found.recalls.mean == max(recalls.mean for recalls in on_test)
+        assert on_test[found.epoch - 1] == found.recalls
+        assert found.validation is None
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_paper_has_no_use_for_the_validation_split(make_bench, measure, method):
+    bench = with_evaluate(make_bench(), protocol="paper")
+    measure(bench, method)
+    assert readings(bench.splits.val) == (0, 0) and min(readings(bench.splits.test)) > 1
+
+
+# the choice of an epoch
+
+
+@pytest.fixture
+def recalls_by_epoch(monkeypatch):
+    """Let the recall of parameters be the value of their only entry."""
+    monkeypatch.setattr(module, "recalls_on", lambda model, parameters, split: Recalls(*[float(parameters["w"])] * 6))
+
+
+def test_the_first_of_equal_epochs_is_chosen_and_copied(recalls_by_epoch):
+    live = {"w": torch.zeros(())}
+
+    def epochs():
+        for epoch, value in ((2, 1.0), (4, 7.0), (6, 7.0), (8, 3.0)):
+            live["w"].fill_(value)  # in place, as an optimiser does
+            yield epoch, live
+
+    found = best_epoch(None, epochs(), None, {"rate": 0.5})
+    assert (found.epoch, found.recall, float(found.parameters["w"])) == (4, 7.0, 7.0)
+    assert found.settings == {"rate": 0.5} and float(live["w"]) == 3.0
+
+
+def test_an_epoch_is_chosen_even_when_nothing_is_ever_recalled(recalls_by_epoch):
+    found = best_epoch(None, [(1, {"w": torch.zeros(())}), (2, {"w": torch.zeros(())})], None)
+    assert (found.epoch, found.recall, found.settings) == (1, 0.0, {}) and "w" in found.parameters
+
+
+# validation while distilling
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("protocol", ["strict", "paper"])
+def test_validation_never_touches_the_test_split(make_bench, distilled, protocol, trainable):
+    bench = with_evaluate(make_bench(trainable=trainable), protocol=protocol)
+    recall = bench.validate(distilled)
+    assert readings(bench.splits.test) == (0, 0) and min(readings(bench.splits.val)) > 0
+    assert recall == bench.validate(distilled)
+    assert with_split(bench, val=shuffled(bench.splits.val)).validate(distilled) != recall
+
+
+def test_validation_is_the_best_epoch_of_a_student_of_its_own(make_bench, distilled, monkeypatch):
+    bench, seen, original = make_bench(), [], module.train_student
+    monkeypatch.setattr(module, "train_student", lambda *a, **k: seen.append(a[5:]) or original(*a, **k))
+    means, recalls = [], module.recalls_on
+
+    def watched(*arguments):
+        means.append(recalls(*arguments).mean)
+        return recalls(*arguments)
+
+    monkeypatch.setattr(module, "recalls_on", watched)
+    assert bench.validate(distilled) == max(means) and len(means) == 8
+    for student in range(2):
+        bench.distilled(distilled, student)
+    assert len(set(seen)) == 3
+
+
+# students and references
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_student_has_its_own_seed_and_gives_the_same_again(make_bench, measure, method):
+    bench = make_bench()
+    first, again, other = (measure(bench, method, student) for student in (0, 0, 1))
+    assert without_time(first) == without_time(again) != without_time(other)
+    assert without_time(measure(make_bench(seed=1), method)) != without_time(first)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Watch the students that are trained: their phases, loss and mini-batch."""
+    seen, original = [], module.train_student
+
+    def watched(factory, model, phases, loss, config, *seed, batch_size):
+        seen.append((phases, loss, batch_size))
+        return original(factory, model, phases, loss, config, *seed, batch_size=batch_size)
+
+    monkeypatch.setattr(module, "train_student", watched)
+    return seen
+
+
+def test_random_pairs_are_different_images_each_with_a_caption_of_its_own(make_bench, trained):
+    bench = make_bench()
+    train = bench.splits.train
+    pixels, texts = train.image_inputs(torch.arange(12)), train.texts(torch.arange(24))
+    for student in range(3):
+        bench.random(6, student)
+    drawn = []
+    for (phase,), loss, batch_size in trained:
+        images = [int((pixels == image).flatten(1).all(1).nonzero()) for image in phase.images]
+        captions = [int((texts == text).all(1).nonzero()) for text in phase.texts]
+        assert images == train.caption_owner[captions].tolist() and len(set(images)) == 6
+        assert loss == "infonce" and batch_size == TEACHER.batch_size and phase.similarity is None
+        drawn.append(frozenset(captions))
+    assert len(set(drawn)) == 3
+
+
+def test_random_pairs_may_be_all_images_but_not_more(make_bench, trained):
+    bench = make_bench()
+    bench.random(12, 0)
+    assert len(trained[0][0][0].images) == 12
+    with pytest.raises(DataError, match="13 random pairs are asked for but the training split has 12 images"):
+        bench.random(13, 0)
+
+
+def test_distilled_pairs_train_with_their_own_loss_rates_and_mini_batch(make_bench, distilled, trained):
+    bench = make_bench()
+    bench.distilled(distilled, 0)
+    bench.distilled(replace(distilled, loss="infonce"), 0)
+    (phases, loss, batch_size), (plain, infonce, _) = trained
+    assert (loss, infonce, batch_size) == ("wbce", "infonce", 3)
+    assert [(phase.lr_image, phase.lr_text) for phase in phases] == [(0.3, 0.2)] * 2
+    assert [len(phase.images) for phase in phases] == [5, 4] and plain[0].similarity is None
+
+
+@pytest.mark.parametrize("method", ["random", "full"])
+def test_validation_chooses_the_rates_of_a_reference(make_bench, measure, method):
+    bench, chosen = make_bench(), []
+    for scales in ((1e-6, 1.0), (1.0, 1e-6)):
+        found = measure(with_references(bench, rate_scales=scales), method)
+        alone = {scale: measure(with_references(bench, rate_scales=(scale,)), method) for scale in scales}
+        best = max(scales, key=lambda scale, alone=alone: alone[scale].validation)
+        assert without_time(found) == without_time(alone[best])
+        assert found.settings == pytest.approx({"lr_image": 0.2 * best, "lr_text": 0.3 * best})
+        assert alone[scales[0]].validation != alone[scales[1]].validation
+        chosen.append(best)
+    # not the first, nor the last, but the best
+    assert chosen[0] == chosen[1]
+
+
+@pytest.mark.parametrize(("asked", "epochs"), [(5, 5), (None, TEACHER.epochs)])
+def test_full_data_trains_with_the_references_settings(make_bench, monkeypatch, asked, epochs):
+    seen, original = [], module.train_on_real_pairs
+
+    def watched(factory, model, initial, split, training, *seed):
+        seen.append((split, training))
+        return original(factory, model, initial, split, training, *seed)
+
+    monkeypatch.setattr(module, "train_on_real_pairs", watched)
+    bench = with_references(make_bench(), full_epochs=asked, momentum=0.5, weight_decay=0.25, rate_scales=(2.0,))
+    found = bench.full(0)
+    ((split, training),) = seen
+    assert split is bench.splits.train and 1 <= found.epoch <= epochs
+    assert (training.epochs, training.momentum, training.weight_decay) == (epochs, 0.5, 0.25)
+    assert (training.lr_image, training.lr_text) == pytest.approx((0.4, 0.6))
+    assert (training.batch_size, training.captions) == (TEACHER.batch_size, TEACHER.captions)
+    assert found.settings == {"lr_image": training.lr_image, "lr_text": training.lr_text}
