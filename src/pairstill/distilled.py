@@ -16,6 +16,7 @@ FORMAT = "pairstill.distilled_set"
 VERSION = 1
 TENSORS = "distilled.safetensors"
 MANIFEST = "distilled.json"
+LOSSES = ("wbce", "infonce")
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,12 @@ class DistilledSet:
             phases = tuple(
                 _phase_from(tensors, number, entry) for number, entry in enumerate(manifest["phases"], start=1)
             )
+            if not phases:
+                raise ArtifactError(f"{folder / MANIFEST} has no phases; distil again")
+            if manifest["loss"] not in LOSSES:
+                raise ArtifactError(
+                    f"{folder / MANIFEST} has the loss {manifest['loss']!r}; it must be one of {', '.join(LOSSES)}"
+                )
             return DistilledSet(
                 phases,
                 manifest["image_encoder"],
@@ -180,7 +187,7 @@ class DistilledSet:
                 manifest["loss"],
                 manifest["provenance"],
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"{folder / MANIFEST} lacks or garbles {error}; distil again") from error
         except FileNotFoundError as error:
             raise ArtifactError(f"{folder / TENSORS} does not exist; copy the whole folder") from error
@@ -208,9 +215,17 @@ def _phase_from(tensors: Mapping[str, Tensor], number: int, entry: Mapping[str, 
         sources=tuple(pair["source"] for pair in pairs),
     )
     found = {len(phase.images), len(phase.text_embeddings), len(pairs), int(entry["num_pairs"])}
-    if len(found) != 1 or phase.similarity.shape != (phase.num_pairs, phase.num_pairs):
+    if len(found) != 1 or not _composes(phase):
         raise ArtifactError(f"phase {number} of the distilled set: images, texts and similarities differ in number")
     return phase
+
+
+def _composes(phase: DistilledPhase) -> bool:
+    """Return whether the factors give one similarity for each pair of pairs."""
+    try:
+        return phase.similarity.shape == (phase.num_pairs, phase.num_pairs)
+    except RuntimeError:
+        return False  # factors whose shapes do not go together
 
 
 class DistilledPairs(Dataset[dict[str, Any]]):
