@@ -105,6 +105,33 @@ def test_one_plain_step_moves_against_the_unrolled_gradient(
     assert reports[0].losses == pytest.approx(losses, rel=1e-4)
 
 
+@pytest.mark.parametrize(("pairs", "calls"), [(5, [5]), (120, [50, 50, 20])])
+@pytest.mark.parametrize("stretches", [1, 4])
+def test_a_frozen_tower_is_run_once_in_an_outer_step_however_many_stretches(
+    make_problem, distil, stretches, pairs, calls
+):
+    problem = make_problem(
+        trainable=False, trajectories_per_step=stretches, phase={"outer_steps": 3, "num_pairs": pairs}
+    )
+    assert problem.tower is not None
+    seen = []
+    with problem.tower.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0]))):
+        distil(problem)
+    assert seen == calls * 3
+
+
+def test_many_stretches_report_the_mean_of_their_losses(make_problem, distil, monkeypatch):
+    singles, original = [], module.exact_hypergradient
+    monkeypatch.setattr(module, "exact_hypergradient", lambda *a: singles.append(original(*a)) or singles[-1])
+    reports = []
+    distil(make_problem(trajectories_per_step=4, phase={"outer_steps": 2}), on_step=reports.append)
+    assert len(singles) == 8
+    for report, found in zip(reports, (singles[:4], singles[4:]), strict=True):
+        assert len(report.experts) == len(report.start_epochs) == 4
+        for part, value in report.losses.items():
+            assert value == pytest.approx(sum(float(one.losses[part]) for one in found) / 4)
+
+
 def test_the_average_by_hand(make_problem, watched):
     learned, averages, _ = watched(make_problem(ema=True, ema_decay=0.9, validate_every=1))
     last, live, _ = watched(make_problem(ema=False, ema_decay=0.9, validate_every=1))
