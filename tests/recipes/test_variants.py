@@ -71,13 +71,11 @@ def test_rows_of_table_4(run, plain, phased, shortcut, ema):
         ["--distill.trajectories_per_step=2"],
         ["--distill.matching_span=2", f"--distill.phases={ONE_PHASE.replace('range_end: 2', 'range_end: 1')}"],
         ["--distill.outer.optimizer=sgd", "--distill.outer.rate_unit=absolute", "--distill.outer.lr_inner_lr=0.00001"],
-        ["--distill.lr_image=0.05"],
         ["--distill.init=noise"],
         ["--teacher.captions=all"],
         ["--teacher.augment=paper"],
         ["--teacher.momentum=0.5", "--teacher.weight_decay=0.01"],
         ["--heads.kind=linear"],
-        ["--heads.dropout=0"],
     ],
     ids=lambda options: options[0].removeprefix("--"),
 )
