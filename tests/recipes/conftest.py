@@ -30,7 +30,7 @@ TINY: dict[str, Any] = {
         "validate_every": 3,
     },
     "student": {"epochs": 2},
-    "evaluate": {"num_students": 2, "references": {"full_epochs": 2}},
+    "evaluate": {"num_students": 2, "references": {"full_epochs": 2, "rate_scales": [1.0]}},
 }
 FROZEN = ("--image.trainable", "false", "--heads.image", "true", "--heads.width", "8")
 OPTIONS: dict[str, tuple[str, ...]] = {"trainable": (), "frozen": FROZEN}
