@@ -1,5 +1,6 @@
 """The wiring: build every part from the settings, then run the stages. The only place that knows all the layers."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from pairstill.rng import derive_seed, generator
 from pairstill.runfolder import RunFolder, commit
 from pairstill.runlog import progress_bar
 from pairstill.schema import Split
-from pairstill.storage import write_json, write_text_atomic
+from pairstill.storage import digest, write_json, write_text_atomic
 from pairstill.trajectories.teacher import RealTraining, epochs_to_keep, record_expert
 
 DISTILLED_METHOD = "ptm_st"
@@ -200,12 +201,12 @@ class Pipeline:
         """Measure every asked-for row that is not measured yet, write the table, and return its rows."""
         evaluate = self.config.evaluate
         distilled = self._distilled() if "distilled" in evaluate.methods else None
-        known = {(r["method"], r["protocol"], r["seeds"]["student"]) for r in self.folder.results()}
+        known = {(r["method"], r["seeds"]["student"]) for r in self._current_results()}
         jobs = [
             (method, student)
             for method in evaluate.methods
             for student in range(evaluate.num_students)
-            if (_row_name(method), evaluate.protocol, student) not in known
+            if (_row_name(method), student) not in known
         ]
         with self._timed("evaluate"), progress_bar(self.console) as progress:
             task = progress.add_task("Students", total=len(jobs), status="")
@@ -215,7 +216,7 @@ class Pipeline:
                 self.folder.add_result(result)
                 self.folder.metrics.write("student", **{k: result[k] for k in ("method", "protocol", "mean_recall")})
                 progress.advance(task)
-        rows = summarise(r for r in self.folder.results() if r["protocol"] == evaluate.protocol)
+        rows = summarise(self._current_results())
         write_text_atomic(self.folder.path / "results.md", markdown(rows))
         return rows
 
@@ -227,6 +228,20 @@ class Pipeline:
         return self.evaluate()
 
     # details
+
+    def _current_results(self) -> list[dict[str, Any]]:
+        """Return the results that were measured as the settings say now; others stay in the file."""
+        return [r for r in self.folder.results() if r.get("measured_as") == self._measured_as(r["method"])]
+
+    def _measured_as(self, method: str) -> str:
+        """Return a digest of all that may change in a run's folder and decides a method's numbers."""
+        evaluate = self.config.evaluate
+        parts: list[Any] = [evaluate.protocol]
+        if method != "full":
+            parts.append(asdict(self.config.student))
+        if method != DISTILLED_METHOD:
+            parts.append(asdict(evaluate.references))
+        return digest(json.dumps(parts))[:16]
 
     def _distilled(self) -> DistilledSet:
         if not (self.folder.distilled / "distilled.json").is_file():
@@ -261,6 +276,7 @@ class Pipeline:
             "method": method,
             "num_pairs": num_pairs,
             "protocol": self.config.evaluate.protocol,
+            "measured_as": self._measured_as(method),
             "seeds": {"run": self.config.seed, "student": student},
             **{key: round(value, 4) for key, value in asdict(outcome.recalls).items()},
             "mean_recall": round(outcome.recalls.mean, 4),
@@ -285,7 +301,7 @@ class Pipeline:
         if self.config.distill.loss == "infonce":
             return 2
         similarity = self.config.distill.similarity
-        return 2 + (pairs**2 if similarity.kind == "full" else pairs * (1 + 2 * similarity.rank))
+        return 2 + (pairs**2 if similarity.kind == "full" else pairs * (1 + 2 * similarity.rank) + 1)
 
     def _description(self) -> dict[str, Any]:
         return {

@@ -170,6 +170,29 @@ def test_protocols_keep_their_results_apart(do, undisturbed, results, tmp_path):
     assert [line.split("|")[:-3] for line in (folder / "results.md").read_text().splitlines()] == without_time
 
 
+def test_other_students_are_measured_anew_and_the_old_results_stay(do, undisturbed, results, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed["trainable"], folder)
+    before, table = results(folder), (folder / "results.md").read_text()
+    do("evaluate", folder, "--student.epochs", "3", "--evaluate.methods", "[distilled]")
+    after = results(folder)
+    assert after[:6] == before
+    assert [(r["method"], r["seeds"]["student"]) for r in after[6:]] == [("ptm_st", 0), ("ptm_st", 1)]
+    shown = (folder / "results.md").read_text().splitlines()[2:]
+    # full data trains no student on pairs: its rows hold
+    assert [line.split("|")[1].strip() for line in shown] == ["PTM-ST", "Full data"]
+    do("evaluate", folder)
+    assert results(folder) == after
+    assert (folder / "results.md").read_text() == table
+
+
+def test_other_reference_rates_leave_the_distilled_row(do, undisturbed, results, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed["trainable"], folder)
+    do("evaluate", folder, "--evaluate.references.rate_scales", "[0.5]", "--evaluate.num_students", "1")
+    assert [r["method"] for r in results(folder)[6:]] == ["random", "full"]
+
+
 def test_students_need_the_distilled_set_alone(do, undisturbed, results, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(undisturbed["trainable"] / "distilled", folder / "distilled")
