@@ -320,6 +320,28 @@ class SimilarityConfig:
 
 
 @dataclass(frozen=True)
+class HypergradientConfig:
+    """How the gradient through the inner loop is computed; the exact modes agree to rounding.
+
+    Attributes:
+        mode: `exact_store` keeps every inner step's graph (fastest), `exact_recompute` one at a time (memory does not
+            grow with the inner steps' activations), `truncated` takes earlier steps as constants, as the authors' code
+            does (not exact), `unrolled` is plain backpropagation through the loop; `auto` takes `exact_store` if its
+            graphs are estimated to fit into `memory`, else `exact_recompute`.
+        derivative: how `exact_recompute` and `truncated` differentiate an inner step: `double_backward` or
+            `forward_over_reverse`, both exact.
+        memory: share of the device's whole memory that `auto` may fill with stored graphs.
+    """
+
+    mode: Literal["auto", "exact_store", "exact_recompute", "truncated", "unrolled"] = "auto"
+    derivative: Literal["double_backward", "forward_over_reverse"] = "double_backward"
+    memory: float = 0.4
+
+    def __post_init__(self) -> None:
+        _require(0 < self.memory <= 1, f"distill.hypergradient.memory is {self.memory}; it must be in (0, 1]")
+
+
+@dataclass(frozen=True)
 class DistillConfig:
     """The distillation; switching `phased`, `shortcut` and `ema` off gives the rows of the paper's Table 4.
 
@@ -343,6 +365,7 @@ class DistillConfig:
         init: `real` starts from real pairs drawn at random, `noise` from Gaussian noise of the same moments.
         similarity: the learned similarity matrix.
         outer: the outer optimiser.
+        hypergradient: how its gradient is computed.
         checkpoint_every: outer steps between checkpoints.
         validate_every: outer steps between validations of a student on the pairs so far; 0 never validates.
         patience: stop a phase after this many validations without a better recall, and keep the best;
@@ -366,6 +389,7 @@ class DistillConfig:
     init: Literal["real", "noise"] = "real"
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
+    hypergradient: HypergradientConfig = field(default_factory=HypergradientConfig)
     checkpoint_every: int = 25
     validate_every: int = 0
     patience: int = 0

@@ -16,6 +16,7 @@ from torch import nn
 from pairstill.config import RunConfig
 from pairstill.data.manifest import Manifest, build_manifest
 from pairstill.distill.initial import initial_pairs
+from pairstill.distill.memory import ModeChoice
 from pairstill.distill.outer_loop import StepReport
 from pairstill.distill.phases import Distillation
 from pairstill.distilled import DistilledSet
@@ -25,7 +26,7 @@ from pairstill.encoders.text import TextEncoder, build_text_encoder
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.evaluate.protocol import Bench, Outcome, Splits, recalls_on
 from pairstill.model.dual_encoder import ModelFactory, Parameters
-from pairstill.report.tables import Row, markdown, summarise
+from pairstill.report.tables import Row, human_bytes, markdown, summarise
 from pairstill.rng import derive_seed, generator
 from pairstill.runfolder import RunFolder, commit
 from pairstill.runlog import progress_bar
@@ -193,7 +194,7 @@ class Pipeline:
             describe=self._description(),
         )
         with self._timed("distill"), self._distill_progress() as (on_step, on_checkpoint):
-            distilled = distillation.run(self.folder.distillation, on_step, on_checkpoint)
+            distilled = distillation.run(self.folder.distillation, on_step, on_checkpoint, self._on_mode)
         distilled.save(self.folder.distilled)
         return distilled
 
@@ -325,6 +326,15 @@ class Pipeline:
             yield
         finally:
             self.folder.add_seconds(stage, time.perf_counter() - began)
+
+    def _on_mode(self, choice: ModeChoice) -> None:
+        """Log and show the hypergradient's mode."""
+        self.folder.metrics.write("hypergradient", **asdict(choice))
+        why = ""
+        if choice.stored_bytes is not None and choice.limit_bytes is not None:
+            stored, limit = human_bytes(choice.stored_bytes), human_bytes(choice.limit_bytes)
+            why = f" (storing all inner steps' graphs: about {stored}; allowed: {limit})"
+        self.console.print(f"Hypergradient: {choice.mode}{why}", style="dim")
 
     @contextmanager
     def _distill_progress(self) -> Iterator[tuple[Callable[[StepReport], None], Callable[[DistilledSet, int], float]]]:

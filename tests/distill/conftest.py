@@ -1,7 +1,7 @@
 """Tiny distillation problems: a student, distilled pairs, and teachers that walked at random."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pairstill.config import DistillConfig, OuterConfig, PhaseConfig, SimilarityConfig
-from pairstill.distill.inner_loop import InnerData, InnerRates, InnerStep, PairLoss, draw_batches
+from pairstill.config import DistillConfig, HypergradientConfig, OuterConfig, PhaseConfig, SimilarityConfig
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
 from pairstill.distill.matching import matching_losses
 from pairstill.distill.outer_loop import SIMILARITY, OuterHooks, PhaseProblem, distill_phase
 from pairstill.distill.similarity import initial_factors
@@ -21,32 +21,10 @@ from pairstill.trajectories.shortcut import Path as TeacherPath
 PAIRS, BATCH, SIZE, FEATURES, TEXT_WIDTH = 5, 3, 6, 5, 7
 
 
-@dataclass(frozen=True)
-class Unrolled:
-    """All that a hypergradient is a function of."""
-
-    loss: PairLoss
-    start: Parameters
-    target: Parameters
-    data: InnerData
-    rates: InnerRates
-    steps: list[InnerStep]
-    matching: Callable[[Parameters], dict[str, Tensor]]
-
-    def arguments(self) -> tuple[Any, ...]:
-        return self.loss, self.start, self.data, self.rates, self.steps, self.matching
-
-    def with_data(self, **values: Tensor) -> "Unrolled":
-        return replace(self, data=replace(self.data, **values))
-
-    def with_rates(self, **values: Tensor) -> "Unrolled":
-        return replace(self, rates=replace(self.rates, **values))
-
-
 @pytest.fixture
-def unrolled(
+def make_loop(
     make_factory: Callable[..., ModelFactory], walk: Callable[..., list[Parameters]]
-) -> Callable[..., Unrolled]:
+) -> Callable[..., InnerLoop]:
     """Build a matching problem with random pairs, and similarities that no small change takes over the threshold."""
 
     def make(
@@ -57,7 +35,7 @@ def unrolled(
         loss: str = "wbce",
         kind: str = "per_tower",
         dtype: torch.dtype = torch.float64,
-    ) -> Unrolled:
+    ) -> InnerLoop:
         factory = make_factory(trainable=trainable, dropout=dropout)
         draw = torch.Generator().manual_seed(1)
         model = factory.build()
@@ -74,10 +52,9 @@ def unrolled(
         inner = [
             InnerStep(index, factory.draw_masks(len(index), draw)) for index in draw_batches(PAIRS, BATCH, steps, draw)
         ]
-        return Unrolled(
+        return InnerLoop(
             loss=lambda p, x, y, s, masks: pair_loss(model, p, (x, y, s), loss, masks),
             start=start,
-            target=target,
             data=data,
             rates=InnerRates(torch.tensor(0.11, dtype=dtype), torch.tensor(0.07, dtype=dtype)),
             steps=inner,
@@ -90,8 +67,22 @@ def unrolled(
 PHASE = PhaseConfig(num_pairs=PAIRS, outer_steps=6, range_start=0, range_end=1, endpoint=3)
 OUTER = OuterConfig(lr_images=0.05, lr_texts=0.05, lr_similarity=0.02, lr_inner_lr=0.002)
 CONFIG = DistillConfig(
-    phases=(PHASE,), inner_steps=3, batch_size=BATCH, ema_decay=0.9, outer=OUTER, checkpoint_every=2, validate_every=0
+    phases=(PHASE,),
+    inner_steps=3,
+    batch_size=BATCH,
+    ema_decay=0.9,
+    outer=OUTER,
+    hypergradient=HypergradientConfig(mode="exact_recompute"),
+    checkpoint_every=2,
+    validate_every=0,
 )
+
+
+class Paths(list[TeacherPath]):
+    """Paths that are all there."""
+
+    def prefetch(self, experts: Sequence[int]) -> None:
+        assert all(0 <= expert < len(self) for expert in experts)
 
 
 @pytest.fixture
@@ -112,7 +103,7 @@ def make_problem(
         phase_config = replace(PHASE, **(phase or {}))
         config = replace(CONFIG, phases=(phase_config,), outer=replace(OUTER, **(outer or {})), **settings)
         factory = make_factory(trainable=trainable, dropout=dropout)
-        paths = []
+        paths = Paths()
         for expert in range(2):
             initial = factory.initial_parameters(expert)
             places = walk(initial, 4, size=0.1, seed=expert)
@@ -156,7 +147,7 @@ def distil(tmp_path: Path) -> Callable[..., dict[str, Tensor]]:
         validate: Callable[..., float] = lambda learned, step: 0.0,
     ) -> dict[str, Tensor]:
         path = checkpoint or tmp_path / f"checkpoint-{len(list(tmp_path.iterdir()))}.safetensors"
-        return distill_phase(problem, path, OuterHooks(on_step, validate))
+        return distill_phase(problem, path, OuterHooks(lambda choice: None, on_step, validate))
 
     return run
 

@@ -1,13 +1,19 @@
 import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
 
-from pairstill.distill.hypergradient import exact_hypergradient, mean_hypergradient, unrolled_hypergradient
-from pairstill.distill.inner_loop import InnerStep, inner_step
+from pairstill.distill.hypergradient import hypergradient, mean_hypergradient
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, inner_step
 from pairstill.errors import NumericalError
 
+EXACT = {
+    "store": ("exact_store", "double_backward"),
+    "recompute": ("exact_recompute", "double_backward"),
+    "recompute, tangents": ("exact_recompute", "forward_over_reverse"),
+}
 PARTS = ("images", "texts", "similarity", "inner_lr_image", "inner_lr_text")
 CASES = [
     {"trainable": trainable, "steps": steps, "dropout": dropout, "loss": loss}
@@ -15,21 +21,31 @@ CASES = [
 ]
 
 
-def forward(problem):
+def forward(loop):
     """The matching loss, by the definition of the inner loop."""
-    parameters = problem.start
-    for step in problem.steps:
+    parameters = loop.start
+    for step in loop.steps:
         leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-        value = problem.loss(leaves, *problem.data.batch(step.index), step.masks)
+        value = loop.loss(leaves, *loop.data.batch(step.index), step.masks)
         gradients = torch.autograd.grad(value, list(leaves.values()))
-        parameters = inner_step(parameters, dict(zip(leaves, gradients, strict=True)), problem.rates)
-    return sum(float(part) for part in problem.matching(parameters).values())
+        parameters = inner_step(parameters, dict(zip(leaves, gradients, strict=True)), loop.rates)
+    return sum(float(part) for part in loop.matching(parameters).values())
+
+
+@pytest.fixture(params=EXACT.values(), ids=EXACT.keys())
+def exact_hypergradient(request):
+    """One of the exact ways."""
+    return lambda loop: hypergradient(loop, *request.param)
+
+
+def unrolled_hypergradient(loop):
+    return hypergradient(loop, "unrolled")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_equals_backpropagation_through_the_unrolled_loop(unrolled, case):
-    problem = unrolled(**case)
-    exact, naive = (f(*problem.arguments()) for f in (exact_hypergradient, unrolled_hypergradient))
+def test_equals_backpropagation_through_the_unrolled_loop(make_loop, exact_hypergradient, case):
+    loop = make_loop(**case)
+    exact, naive = (f(loop) for f in (exact_hypergradient, unrolled_hypergradient))
     for part in PARTS:
         found, expected = getattr(exact, part), getattr(naive, part)
         assert found.shape == expected.shape and found.dtype == torch.float64
@@ -38,45 +54,49 @@ def test_equals_backpropagation_through_the_unrolled_loop(unrolled, case):
     assert exact.losses.keys() == naive.losses.keys() == {"image", "text"}
     for part in exact.losses:
         torch.testing.assert_close(exact.losses[part], naive.losses[part], rtol=1e-12, atol=0)
-    assert sum(map(float, exact.losses.values())) == pytest.approx(forward(problem), rel=1e-12)
+    assert sum(map(float, exact.losses.values())) == pytest.approx(forward(loop), rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["per_tower", "joint"])
 @pytest.mark.parametrize("case", [case for case in CASES if case["dropout"] > 0], ids=str)
-def test_equals_central_finite_differences(unrolled, case, kind):
-    problem = unrolled(**case, kind=kind)
-    found = exact_hypergradient(*problem.arguments())
+def test_equals_central_finite_differences(make_loop, exact_hypergradient, case, kind):
+    loop = make_loop(**case, kind=kind)
+    found = exact_hypergradient(loop)
     eps = 1e-6
 
     def difference(changed):
         return (forward(changed(eps)) - forward(changed(-eps))) / (2 * eps)
 
     for part in ("images", "texts", "similarity"):
-        gradient, values = getattr(found, part), getattr(problem.data, part)
+        gradient, values = getattr(found, part), getattr(loop.data, part)
         order = gradient.abs().flatten().argsort(descending=True)
         for place in (int(order[0]), int(order[len(order) // 2])):
 
             def changed(step, part=part, values=values, place=place):
                 moved = values.clone()
                 moved.view(-1)[place] += step
-                return problem.with_data(**{part: moved})
+                return replace(loop, data=replace(loop.data, **{part: moved}))
 
             scale = float(gradient.abs().max())
             assert float(gradient.flatten()[place]) == pytest.approx(
                 difference(changed), rel=1e-5, abs=1e-6 * scale + 1e-9
             )
     for side in ("image", "text"):
-        rate = getattr(problem.rates, side)
-        expected = difference(lambda step, side=side, rate=rate: problem.with_rates(**{side: rate + step}))
+        rate = getattr(loop.rates, side)
+
+        def changed_rate(step, side=side, rate=rate):
+            return replace(loop, rates=replace(loop.rates, **{side: rate + step}))
+
+        expected = difference(changed_rate)
         assert float(getattr(found, f"inner_lr_{side}")) == pytest.approx(expected, rel=1e-5, abs=1e-8)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case["steps"] == 8], ids=str)
-def test_single_precision_keeps_direction_and_size(unrolled, case):
-    problem = unrolled(**case, dtype=torch.float32)
-    reference = unrolled_hypergradient(*unrolled(**case).arguments())
-    same_precision = unrolled_hypergradient(*problem.arguments())
-    found = exact_hypergradient(*problem.arguments())
+def test_single_precision_keeps_direction_and_size(make_loop, exact_hypergradient, case):
+    loop = make_loop(**case, dtype=torch.float32)
+    reference = unrolled_hypergradient(make_loop(**case))
+    same_precision = unrolled_hypergradient(loop)
+    found = exact_hypergradient(loop)
     for part in ("images", "texts", "similarity"):
         gradient = getattr(found, part).double().flatten()
         assert gradient.dtype == torch.float64 and getattr(found, part).dtype == torch.float32
@@ -90,24 +110,24 @@ def test_single_precision_keeps_direction_and_size(unrolled, case):
         assert (gradient - truth).norm() <= 1e-3 * truth.norm()
 
 
-def test_one_step_on_a_quadratic_by_hand():
+def test_one_step_on_a_quadratic_by_hand(exact_hypergradient):
     # loss x (w - y)^2 / 2: g = x (w - y), and the end is w - a x (w - y)
     w, x, y, a, target = 3.0, 0.5, 1.0, 0.2, 2.0
 
     def loss(parameters, images, texts, similarity, masks):
         return (images * (parameters["text_w"] - texts).square()).sum() / 2
 
-    from pairstill.distill.inner_loop import InnerData, InnerRates
-
     data = InnerData(torch.tensor([[x]]), torch.tensor([[y]]), torch.eye(1))
     rates = InnerRates(torch.tensor(9.0), torch.tensor(a))
     found = exact_hypergradient(
-        loss,
-        {"text_w": torch.tensor(w)},
-        data,
-        rates,
-        [InnerStep(torch.tensor([0]), None)],
-        lambda end: {"text": (end["text_w"] - target).square()},
+        InnerLoop(
+            loss,
+            {"text_w": torch.tensor(w)},
+            data,
+            rates,
+            [InnerStep(torch.tensor([0]), None)],
+            lambda end: {"text": (end["text_w"] - target).square()},
+        )
     )
     end = w - a * x * (w - y)
     slope = 2 * (end - target)
@@ -119,10 +139,10 @@ def test_one_step_on_a_quadratic_by_hand():
     assert found.similarity.item() == 0
 
 
-def test_pairs_that_no_batch_holds_have_no_gradient(unrolled):
-    problem = unrolled(trainable=True, steps=1)
-    (step,) = problem.steps
-    found = exact_hypergradient(*problem.arguments())
+def test_pairs_that_no_batch_holds_have_no_gradient(make_loop, exact_hypergradient):
+    loop = make_loop(trainable=True, steps=1)
+    (step,) = loop.steps
+    found = exact_hypergradient(loop)
     outside = torch.ones(5, dtype=torch.bool)
     outside[step.index] = False
     assert outside.any() and not found.images[outside].any() and not found.texts[outside].any()
@@ -130,49 +150,84 @@ def test_pairs_that_no_batch_holds_have_no_gradient(unrolled):
     assert found.images[step.index].any()
 
 
-def test_a_perfect_student_has_no_gradient(unrolled):
-    problem = unrolled(trainable=True, steps=2)
-    end = problem.start
-    for step in problem.steps:
+def test_a_perfect_student_has_no_gradient(make_loop, exact_hypergradient):
+    loop = make_loop(trainable=True, steps=2)
+    end = loop.start
+    for step in loop.steps:
         leaves = {name: value.detach().requires_grad_() for name, value in end.items()}
-        value = problem.loss(leaves, *problem.data.batch(step.index), step.masks)
+        value = loop.loss(leaves, *loop.data.batch(step.index), step.masks)
         gradients = dict(zip(leaves, torch.autograd.grad(value, list(leaves.values())), strict=True))
-        end = {name: value.detach() for name, value in inner_step(end, gradients, problem.rates).items()}
+        end = {name: value.detach() for name, value in inner_step(end, gradients, loop.rates).items()}
 
     def matching(student):
         return {"all": torch.stack([(student[name] - end[name]).square().sum() for name in end]).sum()}
 
-    found = exact_hypergradient(problem.loss, problem.start, problem.data, problem.rates, problem.steps, matching)
+    found = exact_hypergradient(replace(loop, matching=matching))
     assert found.losses["all"] < 1e-25
     assert all(getattr(found, part).abs().max() < 1e-10 for part in PARTS)
 
 
-def test_nothing_given_is_changed(unrolled):
-    problem = unrolled(trainable=True, steps=3, dropout=0.3)
-    values = [*problem.start.values(), problem.data.images, problem.data.texts, problem.data.similarity]
+def test_nothing_given_is_changed(make_loop, exact_hypergradient):
+    loop = make_loop(trainable=True, steps=3, dropout=0.3)
+    values = [*loop.start.values(), loop.data.images, loop.data.texts, loop.data.similarity]
     before = [value.clone() for value in values]
-    exact_hypergradient(*problem.arguments())
+    exact_hypergradient(loop)
     assert all(
         torch.equal(a, b) and a.grad is None and not a.requires_grad for a, b in zip(values, before, strict=True)
     )
 
 
-def test_one_graph_at_a_time(unrolled, monkeypatch):
+@pytest.mark.parametrize("mode", ["exact_store", "exact_recompute"])
+def test_no_graph_reaches_into_another_step(make_loop, mode):
     """A double backward of step k may not reach into another step: every leaf is detached from the others."""
-    problem = unrolled(trainable=True, steps=4)
+    loop = make_loop(trainable=True, steps=4)
     seen = []
 
     def loss(parameters, *rest):
         seen.append(all(value.is_leaf for value in parameters.values()))
-        return problem.loss(parameters, *rest)
+        return loop.loss(parameters, *rest)
 
-    exact_hypergradient(loss, *problem.arguments()[1:])
-    assert len(seen) == 8 and all(seen)
+    hypergradient(replace(loop, loss=loss), mode)
+    assert len(seen) == (8 if mode == "exact_recompute" else 4) and all(seen)
 
 
-def test_mean_over_stretches_by_hand(unrolled):
-    problems = [unrolled(trainable=False, steps=steps) for steps in (1, 2, 4)]
-    found = [exact_hypergradient(*problem.arguments()) for problem in problems]
+@pytest.mark.parametrize("derivative", ["double_backward", "forward_over_reverse"])
+def test_truncated_takes_every_step_as_if_it_were_the_last(make_loop, derivative):
+    """Earlier steps as constants: each step sees the matching loss's gradient as it stands at the end."""
+    loop = make_loop(trainable=True, steps=5, dropout=0.3)
+    found = hypergradient(loop, "truncated", derivative)
+    parameters, trail = loop.start, []
+    for step in loop.steps:
+        leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        gradients = torch.autograd.grad(loop.loss(leaves, *loop.data.batch(step.index), step.masks), [*leaves.values()])
+        trail.append(parameters)
+        parameters = inner_step(parameters, dict(zip(leaves, gradients, strict=True)), loop.rates)
+    expected = torch.zeros_like(loop.data.images)
+    for k, step in enumerate(loop.steps):
+        # the end as a function of step k's gradient alone
+        data = replace(loop.data, images=loop.data.images.clone().requires_grad_())
+        leaves = {name: value.detach().requires_grad_() for name, value in trail[k].items()}
+        value = loop.loss(leaves, *data.batch(step.index), step.masks)
+        gradients = torch.autograd.grad(value, [*leaves.values()], create_graph=True)
+        end = {
+            name: parameters[name] - loop.rates.of(name) * (gradient - gradient.detach())
+            for name, gradient in zip(leaves, gradients, strict=True)
+        }
+        expected += torch.autograd.grad(sum(loop.matching(end).values()), data.images)[0]
+    torch.testing.assert_close(found.images, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_truncated_is_exact_for_one_step_and_not_for_more(make_loop):
+    one, many = make_loop(trainable=True, steps=1), make_loop(trainable=True, steps=8)
+    torch.testing.assert_close(hypergradient(one, "truncated").images, unrolled_hypergradient(one).images)
+    truncated, exact = hypergradient(many, "truncated"), unrolled_hypergradient(many)
+    assert (truncated.images - exact.images).norm() > 1e-3 * exact.images.norm()
+    for part, value in exact.losses.items():
+        torch.testing.assert_close(truncated.losses[part], value)
+
+
+def test_mean_over_stretches_by_hand(make_loop):
+    found = [unrolled_hypergradient(make_loop(trainable=False, steps=steps)) for steps in (1, 2, 4)]
     mean = mean_hypergradient(found)
     for part in PARTS:
         values = [getattr(one, part) for one in found]
@@ -183,13 +238,13 @@ def test_mean_over_stretches_by_hand(unrolled):
     assert torch.equal(mean_hypergradient(found[:1]).images, found[0].images)
 
 
-def test_a_gradient_that_is_not_finite_names_the_inner_step(unrolled):
-    problem = unrolled(trainable=False, steps=3)
+def test_a_gradient_that_is_not_finite_names_the_inner_step(make_loop, exact_hypergradient):
+    loop = make_loop(trainable=False, steps=3)
     calls = []
 
     def loss(*arguments):
         calls.append(1)
-        return problem.loss(*arguments) * (math.nan if len(calls) == 2 else 1)
+        return loop.loss(*arguments) * (math.nan if len(calls) == 2 else 1)
 
     with pytest.raises(NumericalError, match=r"the inner loop's gradient of \w+\.\S+ is not finite at inner step 1"):
-        exact_hypergradient(loss, *problem.arguments()[1:])
+        exact_hypergradient(replace(loop, loss=loss))

@@ -3,10 +3,12 @@ from itertools import product
 import pytest
 import torch
 
+from pairstill.config import HypergradientConfig
 from pairstill.distill import outer_loop as module
-from pairstill.distill.hypergradient import unrolled_hypergradient
-from pairstill.distill.inner_loop import InnerData, InnerRates, InnerStep, draw_batches
+from pairstill.distill.hypergradient import hypergradient
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
 from pairstill.distill.matching import matching_losses
+from pairstill.distill.outer_loop import OuterHooks, distill_phase
 from pairstill.distilled import compose_similarity
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.model.functional import pair_loss
@@ -77,7 +79,7 @@ def test_one_plain_step_moves_against_the_unrolled_gradient(
         assert (reports[0].experts[number], reports[0].start_epochs[number]) == (expert, epoch)
         start, target = problem.paths[expert].at(epoch), problem.paths[expert].at(epoch + 1)
         steps = [InnerStep(i, problem.factory.draw_masks(len(i), draw)) for i in draw_batches(5, 3, 3, draw)]
-        gradients = unrolled_hypergradient(
+        loop = InnerLoop(
             lambda p, x, y, s, m: pair_loss(problem.model, p, (x, y, s), loss, m),
             start,
             InnerData(inputs, leaves["texts"], similarity),
@@ -85,6 +87,7 @@ def test_one_plain_step_moves_against_the_unrolled_gradient(
             steps,
             lambda end, start=start, target=target: matching_losses(end, start, target, "per_tower"),
         )
+        gradients = hypergradient(loop, "unrolled")
         inputs.backward(gradients.images / stretches, retain_graph=True)
         leaves["texts"].backward(gradients.texts / stretches)
         leaves["inner_lr_image"].backward(gradients.inner_lr_image / stretches)
@@ -121,8 +124,8 @@ def test_a_frozen_tower_is_run_once_in_an_outer_step_however_many_stretches(
 
 
 def test_many_stretches_report_the_mean_of_their_losses(make_problem, distil, monkeypatch):
-    singles, original = [], module.exact_hypergradient
-    monkeypatch.setattr(module, "exact_hypergradient", lambda *a: singles.append(original(*a)) or singles[-1])
+    singles, original = [], module.hypergradient
+    monkeypatch.setattr(module, "hypergradient", lambda *a: singles.append(original(*a)) or singles[-1])
     reports = []
     distil(make_problem(trajectories_per_step=4, phase={"outer_steps": 2}), on_step=reports.append)
     assert len(singles) == 8
@@ -225,13 +228,13 @@ def test_starts_are_drawn_from_the_range_and_experts_from_all(make_problem, watc
 def test_the_target_lies_a_span_after_the_start(make_problem, distil):
     asked = []
 
-    class Paths(list):
+    class Spies(type(make_problem().paths)):
         def __getitem__(self, expert):
             path = super().__getitem__(expert)
             return type("Spy", (), {"at": staticmethod(lambda epoch: asked.append(epoch) or path.at(epoch))})
 
     problem = make_problem(matching_span=2, phase={"outer_steps": 1, "range_start": 1, "range_end": 1})
-    object.__setattr__(problem, "paths", Paths(problem.paths))
+    object.__setattr__(problem, "paths", Spies(problem.paths))
     distil(problem)
     assert asked == [1, 3]
 
@@ -249,7 +252,9 @@ def test_the_matching_loss_falls(make_problem, watched, mode):
     problem = make_problem(
         **mode, dropout=0.0, phase={"outer_steps": 40, "range_end": 0}, batch_size=5, outer={"lr_inner_lr": 0.01}
     )
-    object.__setattr__(problem, "paths", problem.paths[:1])  # one teacher and one stretch: every step asks the same
+    object.__setattr__(
+        problem, "paths", type(problem.paths)(problem.paths[:1])
+    )  # one teacher and one stretch: every step asks the same
     _, _, reports = watched(problem)
     totals = [sum(report.losses.values()) for report in reports]
     assert totals[-1] < 0.8 * totals[0]
@@ -340,7 +345,7 @@ def test_patience_that_does_not_run_out_goes_to_the_end(make_problem, distil):
 
 @pytest.mark.parametrize("bad", ["images", "texts"])
 def test_a_gradient_that_is_not_finite_names_phase_step_and_tensor(make_problem, distil, tmp_path, monkeypatch, bad):
-    checkpoint, original, calls = tmp_path / "c.safetensors", module.exact_hypergradient, []
+    checkpoint, original, calls = tmp_path / "c.safetensors", module.hypergradient, []
 
     def broken(*arguments):
         found = original(*arguments)
@@ -349,7 +354,7 @@ def test_a_gradient_that_is_not_finite_names_phase_step_and_tensor(make_problem,
             getattr(found, bad)[0] = float("nan")
         return found
 
-    monkeypatch.setattr(module, "exact_hypergradient", broken)
+    monkeypatch.setattr(module, "hypergradient", broken)
     with pytest.raises(NumericalError, match=f"phase 1, step 4: the gradient of {bad} is not finite"):
         distil(make_problem(), checkpoint)
     stored = load_tensors(checkpoint)
@@ -404,3 +409,42 @@ def test_what_is_given_is_not_changed(make_problem, distil):
     assert equal(problem.initial, untouched.initial)
     for path, other in zip(problem.paths, untouched.paths, strict=True):
         assert equal(path.initial, other.initial)
+
+
+# the hypergradient's mode
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize(
+    "settings", [{"mode": "auto"}, {"mode": "unrolled"}, {"derivative": "forward_over_reverse"}], ids=str
+)
+def test_exact_modes_distil_the_same_pairs(make_problem, distil, trainable, settings):
+    expected = distil(make_problem(trainable=trainable))
+    settings = {"mode": "exact_recompute"} | settings
+    found = distil(make_problem(trainable=trainable, hypergradient=HypergradientConfig(**settings)))
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_truncated_distils_other_pairs(make_problem, distil):
+    exact = distil(make_problem())
+    truncated = distil(make_problem(hypergradient=HypergradientConfig(mode="truncated")))
+    assert not torch.allclose(truncated["images"], exact["images"], rtol=1e-3, atol=1e-4)
+
+
+def test_the_choice_of_the_mode_is_told_once(make_problem, tmp_path):
+    told = []
+    hooks = OuterHooks(told.append, lambda report: None, lambda learned, step: 0.0)
+    distill_phase(make_problem(hypergradient=HypergradientConfig()), tmp_path / "c.safetensors", hooks)
+    (choice,) = told
+    assert choice.mode == "exact_store" and 0 < choice.stored_bytes < choice.limit_bytes
+
+
+def test_the_next_experts_are_fetched_ahead(make_problem, distil):
+    problem = make_problem(trajectories_per_step=2)
+    asked = []
+    problem.paths.prefetch = lambda experts: asked.append(set(experts))
+    reports = []
+    distil(problem, on_step=reports.append)
+    used = [set(report.experts) for report in reports]
+    assert asked == [now | ahead for now, ahead in zip(used, [*used[1:], set()], strict=True)]

@@ -1,4 +1,4 @@
-r"""The exact gradient of the matching loss for everything distilled, one inner step's graph at a time.
+r"""The gradient of the matching loss for everything distilled, through the whole inner loop.
 
 With g_k = grad_theta l(D_k, theta_k) and theta_{k+1} = theta_k - A g_k, the backward sweep is
 
@@ -6,18 +6,36 @@ With g_k = grad_theta l(D_k, theta_k) and theta_{k+1} = theta_k - A g_k, the bac
     (h_theta, h_D) = grad_{theta, D} <g_k, A lambda_{k+1}>
     dL/dD_k -= h_D;   dL/dalpha_m -= <g_k, lambda_{k+1}> over side m;   lambda_k = lambda_{k+1} - h_theta
 
-for k = t-1 .. 0. It equals backpropagation through the unrolled loop, but holds one step's graph instead of t.
+for k = t-1 .. 0. It equals backpropagation through the unrolled loop. The modes differ in what they hold meanwhile:
+
+- `exact_store` keeps the graph of every step's gradient from the forward sweep: no work twice, memory for all steps.
+- `exact_recompute` makes each graph (or carries tangents) anew in the backward sweep: memory for one step.
+- `truncated` leaves out h_theta, as the authors' code does: earlier steps count as constants. Not exact.
+- `unrolled` is plain backpropagation through the loop, the oracle of the tests.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, assert_never
 
 import torch
 from torch import Tensor
 
-from pairstill.distill.inner_loop import InnerData, InnerRates, InnerStep, PairLoss, inner_step
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, PairLoss, inner_step
+from pairstill.distill.step_derivative import (
+    StepDerivative,
+    StepGraph,
+    double_backward,
+    forward_over_reverse,
+    inner_gradients,
+    step_graph,
+)
 from pairstill.errors import NumericalError
 from pairstill.model.dual_encoder import Parameters, side_of
+
+Mode = Literal["exact_store", "exact_recompute", "truncated", "unrolled"]
+Derivative = Literal["double_backward", "forward_over_reverse"]
+_Differentiate = Callable[[PairLoss, Parameters, InnerData, InnerStep, Parameters], StepDerivative]
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,31 @@ class Hypergradient:
     inner_lr_text: Tensor
 
 
+def hypergradient(loop: InnerLoop, mode: Mode, derivative: Derivative = "double_backward") -> Hypergradient:
+    """Run the inner loop and return the hypergradient.
+
+    Args:
+        loop: the inner loop; nothing in it is changed.
+        mode: what is held between the forward and the backward sweep.
+        derivative: how a step is differentiated in the backward sweep of `exact_recompute` and `truncated`; the
+            other modes are double backward by nature.
+
+    Raises:
+        NumericalError: a gradient of the inner loop is not finite; the message names the inner step.
+    """
+    match mode:
+        case "exact_store":
+            return _exact_store(loop)
+        case "exact_recompute":
+            return _exact_recompute(loop, _differentiate(derivative))
+        case "truncated":
+            return _exact_recompute(loop, _differentiate(derivative), constant_adjoint=True)
+        case "unrolled":
+            return _unrolled(loop)
+        case _:
+            assert_never(mode)
+
+
 def mean_hypergradient(found: Sequence[Hypergradient]) -> Hypergradient:
     """Return the mean of hypergradients and losses over several stretches of the teachers."""
 
@@ -57,131 +100,142 @@ def mean_hypergradient(found: Sequence[Hypergradient]) -> Hypergradient:
     )
 
 
-def exact_hypergradient(
-    loss: PairLoss,
-    start: Parameters,
-    data: InnerData,
-    rates: InnerRates,
-    steps: Sequence[InnerStep],
-    matching: Callable[[Parameters], dict[str, Tensor]],
+def _differentiate(derivative: Derivative) -> _Differentiate:
+    match derivative:
+        case "double_backward":
+            return double_backward
+        case "forward_over_reverse":
+            return forward_over_reverse
+        case _:
+            assert_never(derivative)
+
+
+def _exact_store(loop: InnerLoop) -> Hypergradient:
+    data, rates = _detached(loop)
+    graphs: list[StepGraph] = []
+    parameters, finite = loop.start, _FiniteSteps()
+    for step in loop.steps:
+        graphs.append(step_graph(loop.loss, parameters, data, step))
+        gradients = {name: value.detach() for name, value in graphs[-1].gradients.items()}
+        finite.add(gradients)
+        parameters = inner_step(graphs[-1].leaves, gradients, rates)
+        parameters = {name: value.detach() for name, value in parameters.items()}
+    finite.check()
+    losses, adjoint = _adjoint(loop, parameters)
+    sums = _Sums(loop, losses, data)
+    for step in reversed(loop.steps):
+        found = graphs.pop().derivative(_direction(adjoint, rates))
+        sums.add(step, found, adjoint)
+        adjoint = {name: value - found.parameters[name] for name, value in adjoint.items()}
+    return sums.result()
+
+
+def _exact_recompute(
+    loop: InnerLoop, differentiate: _Differentiate, *, constant_adjoint: bool = False
 ) -> Hypergradient:
-    """Run the inner loop from `start` and return the exact hypergradient.
-
-    Memory grows with the parameters times the number of steps, not with the activations of more than one step.
-
-    Args:
-        loss: the mini-batch loss.
-        start: parameters at the start epoch.
-        data: the distilled pairs as the model sees them.
-        rates: the learned inner rates.
-        steps: mini-batches and dropout masks, one for each inner step.
-        matching: the matching loss by part, of the parameters after the last step.
-
-    Raises:
-        NumericalError: a gradient of the inner loop is not finite; the message names the inner step.
-    """
-    with torch.no_grad():
-        data = InnerData(data.images.detach(), data.texts.detach(), data.similarity.detach())
-        rates = InnerRates(rates.image.detach(), rates.text.detach())
-    trail = [{name: value.detach() for name, value in start.items()}]
-    for number, step in enumerate(steps):
-        gradients = _inner_gradients(loss, trail[-1], data, step)
-        _check_finite(gradients, number)
+    data, rates = _detached(loop)
+    trail = [{name: value.detach() for name, value in loop.start.items()}]
+    finite = _FiniteSteps()
+    for step in loop.steps:
+        gradients = inner_gradients(loop.loss, trail[-1], data, step)
+        finite.add(gradients)
         trail.append(inner_step(trail[-1], gradients, rates))
-
-    last = {name: value.requires_grad_() for name, value in trail.pop().items()}
-    losses = matching(last)
-    total = torch.stack(list(losses.values())).sum()
-    adjoint = dict(zip(last, torch.autograd.grad(total, list(last.values())), strict=True))
-
-    grad_images, grad_texts = torch.zeros_like(data.images), torch.zeros_like(data.texts)
-    grad_similarity = torch.zeros_like(data.similarity)
-    grad_rates = {"image": torch.zeros_like(rates.image), "text": torch.zeros_like(rates.text)}
-    for step in reversed(steps):
-        back = _step_back(loss, trail.pop(), data, rates, step, adjoint)
-        grad_images.index_add_(0, step.index, back.images, alpha=-1)
-        grad_texts.index_add_(0, step.index, back.texts, alpha=-1)
-        grad_similarity[step.index.unsqueeze(1), step.index] -= back.similarity
-        for side, value in back.rates.items():
-            grad_rates[side] -= value
-        adjoint = {name: value - back.parameters[name] for name, value in adjoint.items()}
-    return Hypergradient(
-        {part: value.detach() for part, value in losses.items()},
-        grad_images,
-        grad_texts,
-        grad_similarity,
-        grad_rates["image"],
-        grad_rates["text"],
-    )
+    finite.check()
+    losses, adjoint = _adjoint(loop, trail.pop())
+    sums = _Sums(loop, losses, data)
+    for step in reversed(loop.steps):
+        found = differentiate(loop.loss, trail.pop(), data, step, _direction(adjoint, rates))
+        sums.add(step, found, adjoint)
+        if not constant_adjoint:
+            adjoint = {name: value - found.parameters[name] for name, value in adjoint.items()}
+    return sums.result()
 
 
-@dataclass(frozen=True)
-class _Back:
-    """What one inner step adds in the backward sweep (each is subtracted by the caller)."""
-
-    parameters: Parameters
-    images: Tensor
-    texts: Tensor
-    similarity: Tensor
-    rates: dict[str, Tensor]
-
-
-def _inner_gradients(loss: PairLoss, parameters: Parameters, data: InnerData, step: InnerStep) -> Parameters:
-    leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-    value = loss(leaves, *data.batch(step.index), step.masks)
-    return dict(zip(leaves, torch.autograd.grad(value, list(leaves.values())), strict=True))
-
-
-def _step_back(
-    loss: PairLoss, parameters: Parameters, data: InnerData, rates: InnerRates, step: InnerStep, adjoint: Parameters
-) -> _Back:
-    """Differentiate <g_k, A lambda> by double backward, at the parameters and the mini-batch of one step."""
-    leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-    batch = [part.requires_grad_() for part in data.batch(step.index)]
-    value = loss(leaves, batch[0], batch[1], batch[2], step.masks)
-    gradients = dict(zip(leaves, torch.autograd.grad(value, list(leaves.values()), create_graph=True), strict=True))
-    product = torch.stack([(gradients[name] * (rates.of(name) * adjoint[name])).sum() for name in leaves]).sum()
-    wanted = [*leaves.values(), *batch]
-    # a parameter or the similarity (under InfoNCE) may not enter: its derivative is zero
-    found = torch.autograd.grad(product, wanted, allow_unused=True)
-    filled = [torch.zeros_like(w) if f is None else f for f, w in zip(found, wanted, strict=True)]
-    sums: dict[str, list[Tensor]] = {"image": [], "text": []}
-    for name, gradient in gradients.items():
-        sums[side_of(name)].append((gradient.detach() * adjoint[name]).sum())
-    return _Back(
-        dict(zip(leaves, filled[: len(leaves)], strict=True)),
-        *(filled[-3], filled[-2], filled[-1]),
-        {side: torch.stack(terms).sum() for side, terms in sums.items() if terms},
-    )
-
-
-def unrolled_hypergradient(
-    loss: PairLoss,
-    start: Parameters,
-    data: InnerData,
-    rates: InnerRates,
-    steps: Sequence[InnerStep],
-    matching: Callable[[Parameters], dict[str, Tensor]],
-) -> Hypergradient:
-    """Return the same as `exact_hypergradient` by plain backpropagation through the whole loop.
-
-    Holds the graphs of all steps at once; for checking the other on small cases.
-    """
-    data = InnerData(*(x.detach().clone().requires_grad_() for x in (data.images, data.texts, data.similarity)))
-    rates = InnerRates(*(x.detach().clone().requires_grad_() for x in (rates.image, rates.text)))
-    parameters = {name: value.detach().requires_grad_() for name, value in start.items()}
-    for step in steps:
-        value = loss(parameters, *data.batch(step.index), step.masks)
+def _unrolled(loop: InnerLoop) -> Hypergradient:
+    given = (loop.data.images, loop.data.texts, loop.data.similarity)
+    data = InnerData(*(x.detach().clone().requires_grad_() for x in given))
+    rates = InnerRates(*(x.detach().clone().requires_grad_() for x in (loop.rates.image, loop.rates.text)))
+    parameters = {name: value.detach().requires_grad_() for name, value in loop.start.items()}
+    finite = _FiniteSteps()
+    for step in loop.steps:
+        value = loop.loss(parameters, *data.batch(step.index), step.masks)
         gradients = torch.autograd.grad(value, list(parameters.values()), create_graph=True)
-        parameters = inner_step(parameters, dict(zip(parameters, gradients, strict=True)), rates)
-    losses = matching(parameters)
+        by_name = dict(zip(parameters, gradients, strict=True))
+        finite.add(by_name)
+        parameters = inner_step(parameters, by_name, rates)
+    finite.check()
+    losses = loop.matching(parameters)
     wanted = [data.images, data.texts, data.similarity, rates.image, rates.text]
     found = torch.autograd.grad(torch.stack(list(losses.values())).sum(), wanted, allow_unused=True)
     filled = [torch.zeros_like(w) if f is None else f for f, w in zip(found, wanted, strict=True)]
     return Hypergradient({part: v.detach() for part, v in losses.items()}, *filled)
 
 
-def _check_finite(gradients: Parameters, step: int) -> None:
-    for name, value in gradients.items():
-        if not bool(value.isfinite().all()):
+def _detached(loop: InnerLoop) -> tuple[InnerData, InnerRates]:
+    data, rates = loop.data, loop.rates
+    return (
+        InnerData(data.images.detach(), data.texts.detach(), data.similarity.detach()),
+        InnerRates(rates.image.detach(), rates.text.detach()),
+    )
+
+
+def _adjoint(loop: InnerLoop, end: Parameters) -> tuple[dict[str, Tensor], Parameters]:
+    """Return the matching loss by part, and lambda_t, its gradient for the parameters after the last step."""
+    last = {name: value.detach().requires_grad_() for name, value in end.items()}
+    losses = loop.matching(last)
+    found = torch.autograd.grad(torch.stack(list(losses.values())).sum(), list(last.values()))
+    return losses, dict(zip(last, found, strict=True))
+
+
+def _direction(adjoint: Parameters, rates: InnerRates) -> Parameters:
+    return {name: rates.of(name) * value for name, value in adjoint.items()}
+
+
+class _Sums:
+    """The hypergradient as the backward sweep adds it up."""
+
+    def __init__(self, loop: InnerLoop, losses: dict[str, Tensor], data: InnerData) -> None:
+        self._losses = losses
+        self._images, self._texts = torch.zeros_like(data.images), torch.zeros_like(data.texts)
+        self._similarity = torch.zeros_like(data.similarity)
+        self._rates = {"image": torch.zeros_like(loop.rates.image), "text": torch.zeros_like(loop.rates.text)}
+
+    def add(self, step: InnerStep, found: StepDerivative, adjoint: Parameters) -> None:
+        """Take in one step, whose gradient is moved along by `adjoint` (lambda_{k+1})."""
+        self._images.index_add_(0, step.index, found.images, alpha=-1)
+        self._texts.index_add_(0, step.index, found.texts, alpha=-1)
+        self._similarity[step.index.unsqueeze(1), step.index] -= found.similarity
+        for name, gradient in found.gradients.items():
+            self._rates[side_of(name)] -= (gradient * adjoint[name]).sum()
+
+    def result(self) -> Hypergradient:
+        """Return the sums."""
+        losses = {part: value.detach() for part, value in self._losses.items()}
+        return Hypergradient(
+            losses, self._images, self._texts, self._similarity, self._rates["image"], self._rates["text"]
+        )
+
+
+class _FiniteSteps:
+    """Collects whether gradients are finite, and looks at the answer once, after all steps: no waiting per step."""
+
+    def __init__(self) -> None:
+        self._names: list[tuple[int, str]] = []
+        self._flags: list[Tensor] = []
+        self._steps = 0
+
+    def add(self, gradients: Parameters) -> None:
+        """Take in the gradients of the next step."""
+        for name, value in gradients.items():
+            self._names.append((self._steps, name))
+            self._flags.append(value.detach().isfinite().all())
+        self._steps += 1
+
+    def check(self) -> None:
+        """Raise NumericalError for the first gradient that is not finite."""
+        if not self._flags:
+            return
+        wrong = (~torch.stack(self._flags)).nonzero()
+        if len(wrong):
+            step, name = self._names[int(wrong[0])]
             raise NumericalError(f"the inner loop's gradient of {name} is not finite at inner step {step}")

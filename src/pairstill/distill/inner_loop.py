@@ -1,6 +1,6 @@
 """The inner loop: plain SGD of a student on mini-batches of distilled pairs, with learned rates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +59,27 @@ class InnerStep:
 
     index: Tensor
     masks: DropoutMasks | None
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """One student's way along a stretch of a teacher: all that a hypergradient is a function of.
+
+    Attributes:
+        loss: the mini-batch loss.
+        start: parameters at the start epoch.
+        data: the distilled pairs as the model sees them.
+        rates: the learned inner rates.
+        steps: mini-batches and dropout masks, one for each inner step.
+        matching: the matching loss by part, of the parameters after the last step.
+    """
+
+    loss: PairLoss
+    start: Parameters
+    data: InnerData
+    rates: InnerRates
+    steps: Sequence[InnerStep]
+    matching: Callable[[Parameters], dict[str, Tensor]]
 
 
 def draw_batches(pairs: int, batch_size: int, steps: int, generator: torch.Generator) -> list[Tensor]:

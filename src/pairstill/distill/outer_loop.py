@@ -5,7 +5,7 @@ and a killed run goes on to the same bits.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from pairstill.config import DistillConfig, OuterConfig, PhaseConfig
-from pairstill.distill.hypergradient import Hypergradient, exact_hypergradient, mean_hypergradient
-from pairstill.distill.inner_loop import InnerData, InnerRates, InnerStep, draw_batches
+from pairstill.distill.hypergradient import Mode, hypergradient, mean_hypergradient
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
 from pairstill.distill.matching import matching_losses
+from pairstill.distill.memory import ModeChoice, choose_mode
+from pairstill.distill.step_derivative import StepGraph, step_graph
 from pairstill.distilled import compose_similarity
 from pairstill.encoders.image import to_channels_last
 from pairstill.errors import ArtifactError, NumericalError
@@ -42,6 +44,10 @@ class TeacherPaths(Protocol):
 
     def __getitem__(self, expert: int) -> TeacherPath:
         """Return the path of an expert, read when it is asked for."""
+        ...
+
+    def prefetch(self, experts: Sequence[int]) -> None:
+        """Begin to read the paths of experts that will be asked for next."""
         ...
 
 
@@ -128,16 +134,12 @@ class Stretch:
 
     Attributes:
         expert: the expert.
-        epoch: the start epoch.
-        start: parameters at the start epoch.
-        target: parameters `matching_span` epochs later.
+        epoch: the start epoch; the target is `matching_span` epochs later.
         steps: the inner steps.
     """
 
     expert: int
     epoch: int
-    start: Parameters
-    target: Parameters
     steps: list[InnerStep]
 
 
@@ -146,11 +148,13 @@ class OuterHooks:
     """What the caller wants to know of.
 
     Attributes:
+        on_mode: called once, with the hypergradient's mode and what chose it.
         on_step: called after every outer step.
         validate: called every `validate_every` steps with the values that would be kept and the step's number;
             returns their validation recall.
     """
 
+    on_mode: Callable[[ModeChoice], None]
     on_step: Callable[[StepReport], None]
     validate: Callable[[Learned, int], float]
 
@@ -166,8 +170,10 @@ def distill_phase(problem: PhaseProblem, checkpoint: Path, hooks: OuterHooks) ->
     state = _start(problem)
     if checkpoint.is_file():
         _restore(state, problem, checkpoint)
+    choice = _choose_mode(state, problem)
+    hooks.on_mode(choice)
     while state.step < steps and not _exhausted(state, config):
-        hooks.on_step(_advance(state, problem))
+        hooks.on_step(_advance(state, problem, choice.mode))
         if config.validate_every and (state.step % config.validate_every == 0 or state.step == steps):
             _observe(state, hooks.validate(_kept(state, problem.config), state.step), config)
         if state.step % config.checkpoint_every == 0 or state.step == steps or _exhausted(state, config):
@@ -220,12 +226,13 @@ def _outer_optimizer(learned: Learned, config: OuterConfig) -> torch.optim.Optim
     return torch.optim.Adam(groups, lr=0.0, betas=config.betas)
 
 
-def _advance(state: PhaseState, problem: PhaseProblem) -> StepReport:
+def _advance(state: PhaseState, problem: PhaseProblem, mode: Mode) -> StepReport:
     """Do one outer step in place."""
     config, phase = problem.config, problem.phase
-    draw = generator(problem.seed, "phase", problem.number, "step", state.step)
-    stretches = [_draw_stretch(problem, draw) for _ in range(config.trajectories_per_step)]
-    losses = _set_gradients(problem, state.learned, stretches)
+    stretches = draw_stretches(problem, state.step)
+    upcoming = draw_stretches(problem, state.step + 1) if state.step + 1 < phase.outer_steps else []
+    problem.paths.prefetch([stretch.expert for stretch in [*upcoming, *stretches]])
+    losses = _set_gradients(problem, state.learned, stretches, mode)
     state.step += 1
     _check(losses, "matching loss", problem.number, state.step)
     _check({n: v.grad for n, v in state.learned.items() if v.grad is not None}, "gradient", problem.number, state.step)
@@ -253,31 +260,34 @@ def _advance(state: PhaseState, problem: PhaseProblem) -> StepReport:
     )
 
 
-def _draw_stretch(problem: PhaseProblem, draw: torch.Generator) -> Stretch:
-    config, phase = problem.config, problem.phase
-    expert = int(torch.randint(len(problem.paths), (), generator=draw))
-    epoch = int(torch.randint(phase.range_start, config.last_start(phase) + 1, (), generator=draw))
-    path, device = problem.paths[expert], problem.factory.device
-    batches = draw_batches(phase.num_pairs, config.batch_size, config.inner_steps, draw)
-    steps = [InnerStep(index.to(device), problem.factory.draw_masks(len(index), draw)) for index in batches]
-    return Stretch(expert, epoch, path.at(epoch), path.at(epoch + config.matching_span), steps)
+def draw_stretches(problem: PhaseProblem, step: int) -> list[Stretch]:
+    """Return the stretches of an outer step (from 0); the same whenever they are drawn."""
+    config, phase, device = problem.config, problem.phase, problem.factory.device
+    draw = generator(problem.seed, "phase", problem.number, "step", step)
+    stretches = []
+    for _ in range(config.trajectories_per_step):
+        expert = int(torch.randint(len(problem.paths), (), generator=draw))
+        epoch = int(torch.randint(phase.range_start, config.last_start(phase) + 1, (), generator=draw))
+        batches = draw_batches(phase.num_pairs, config.batch_size, config.inner_steps, draw)
+        steps = [InnerStep(index.to(device), problem.factory.draw_masks(len(index), draw)) for index in batches]
+        stretches.append(Stretch(expert, epoch, steps))
+    return stretches
 
 
-def _set_gradients(problem: PhaseProblem, learned: Learned, stretches: list[Stretch]) -> dict[str, Tensor]:
+def _set_gradients(problem: PhaseProblem, learned: Learned, stretches: list[Stretch], mode: Mode) -> dict[str, Tensor]:
     """Leave the hypergradient, averaged over the stretches, in `.grad` of everything learned; return the losses.
 
     A frozen tower is run once: the inner loops see its features, and one vector-Jacobian product takes their
     gradient back to the pixels.
     """
-    images = learned["images"]
-    if problem.tower is None:
-        inputs = to_channels_last(images)
-    else:
-        inputs = torch.cat([problem.tower(to_channels_last(chunk)) for chunk in images.split(TOWER_CHUNK)])
-    similarity = compose_similarity(similarity_factors(learned, problem.constant_factors), len(images))
-    data = InnerData(inputs, learned["texts"], similarity)
-    rates = InnerRates(learned["inner_lr_image"], learned["inner_lr_text"])
-    found = mean_hypergradient([_along(problem, data, rates, stretch) for stretch in stretches])
+    images, data, rates = learned["images"], *_as_the_student_sees(problem, learned)
+    inputs, similarity = data.images, data.similarity
+    found = mean_hypergradient(
+        [
+            hypergradient(_inner_loop(problem, data, rates, stretch), mode, problem.config.hypergradient.derivative)
+            for stretch in stretches
+        ]
+    )
     factors = [value for name, value in learned.items() if name.startswith(SIMILARITY)]
     outputs = [inputs, similarity] if factors else [inputs]
     gradients = torch.autograd.grad(outputs, [images, *factors], [found.images, found.similarity][: len(outputs)])
@@ -289,16 +299,45 @@ def _set_gradients(problem: PhaseProblem, learned: Learned, stretches: list[Stre
     return found.losses
 
 
-def _along(problem: PhaseProblem, data: InnerData, rates: InnerRates, stretch: Stretch) -> Hypergradient:
-    """Return the hypergradient of one stretch."""
+def _as_the_student_sees(problem: PhaseProblem, learned: Learned) -> tuple[InnerData, InnerRates]:
+    """Return inputs of the inner loop, with the graph that leads back to what is learned."""
+    images = learned["images"]
+    if problem.tower is None:
+        inputs = to_channels_last(images)
+    else:
+        inputs = torch.cat([problem.tower(to_channels_last(chunk)) for chunk in images.split(TOWER_CHUNK)])
+    similarity = compose_similarity(similarity_factors(learned, problem.constant_factors), len(images))
+    rates = InnerRates(learned["inner_lr_image"], learned["inner_lr_text"])
+    return InnerData(inputs, learned["texts"], similarity), rates
+
+
+def _choose_mode(state: PhaseState, problem: PhaseProblem) -> ModeChoice:
+    """Choose the hypergradient's mode, for `auto` from the graph of the phase's first inner step."""
+    config = problem.config
+
+    def build_one_graph() -> StepGraph:
+        stretch = draw_stretches(problem, 0)[0]
+        with torch.no_grad():
+            data, rates = _as_the_student_sees(problem, state.learned)
+        loop = _inner_loop(problem, data, rates, stretch)
+        return step_graph(loop.loss, loop.start, loop.data, loop.steps[0])
+
+    return choose_mode(config.hypergradient, build_one_graph, config.inner_steps, problem.factory.device)
+
+
+def _inner_loop(problem: PhaseProblem, data: InnerData, rates: InnerRates, stretch: Stretch) -> InnerLoop:
+    """Return the student's way along one stretch."""
 
     def loss(parameters: Parameters, x: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
         return pair_loss(problem.model, parameters, (x, y, s), problem.config.loss, masks)
 
-    def matching(end: Parameters) -> dict[str, Tensor]:
-        return matching_losses(end, stretch.start, stretch.target, problem.config.matching)
+    path = problem.paths[stretch.expert]
+    start, target = path.at(stretch.epoch), path.at(stretch.epoch + problem.config.matching_span)
 
-    return exact_hypergradient(loss, stretch.start, data, rates, stretch.steps, matching)
+    def matching(end: Parameters) -> dict[str, Tensor]:
+        return matching_losses(end, start, target, problem.config.matching)
+
+    return InnerLoop(loss, start, data, rates, stretch.steps, matching)
 
 
 def similarity_factors(learned: Mapping[str, Tensor], constant: Mapping[str, Tensor]) -> dict[str, Tensor]:

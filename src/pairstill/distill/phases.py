@@ -1,8 +1,9 @@
 """Phased distillation (Algorithm 1): one subset after another, each from its own stretch of the teachers."""
 
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from pairstill.config import DistillConfig, PhaseConfig
 from pairstill.distill.initial import InitialPairs
+from pairstill.distill.memory import ModeChoice
 from pairstill.distill.outer_loop import (
     SIMILARITY,
     Learned,
@@ -33,7 +35,7 @@ PATHS_IN_MEMORY = 8
 
 
 class ExpertPaths:
-    """The paths of one phase, read lazily; the last few stay in memory."""
+    """The paths of one phase, read when they are needed or just before; the last few stay in memory."""
 
     def __init__(self, experts: list[Path], phase: PhaseConfig, config: DistillConfig, device: torch.device) -> None:
         """Serve shortcuts to the phase's endpoint, or the recorded snapshots when shortcuts are off."""
@@ -46,15 +48,27 @@ class ExpertPaths:
             last = config.last_start(phase) + config.matching_span
             return recorded_path(trajectory, phase.range_start, last, device)
 
-        self._read = lru_cache(PATHS_IN_MEMORY)(read)
+        self._read = read
+        self._reading: OrderedDict[int, Future[TeacherPath]] = OrderedDict()
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="expert-reader")
 
     def __len__(self) -> int:
         """Return the number of experts."""
         return len(self._experts)
 
     def __getitem__(self, expert: int) -> TeacherPath:
-        """Return the path of an expert."""
-        return self._read(expert)
+        """Return the path of an expert, waiting for it if it is being read."""
+        self.prefetch([expert])
+        return self._reading[expert].result()
+
+    def prefetch(self, experts: Sequence[int]) -> None:
+        """Begin to read the paths of `experts` in the background; forget the longest unused beyond the limit."""
+        for expert in experts:
+            if expert not in self._reading:
+                self._reading[expert] = self._reader.submit(self._read, expert)
+            self._reading.move_to_end(expert)
+        while len(self._reading) > max(PATHS_IN_MEMORY, len(experts)):
+            self._reading.popitem(last=False)
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,7 @@ class Distillation:
         folder: Path,
         on_step: Callable[[StepReport], None],
         on_checkpoint: Callable[[DistilledSet, int], float],
+        on_mode: Callable[[ModeChoice], None] = lambda choice: None,
     ) -> DistilledSet:
         """Distil every phase and return the distilled set; goes on from what `folder` holds.
 
@@ -93,6 +108,7 @@ class Distillation:
             folder: receives a checkpoint and, when it is done, the result of each phase.
             on_step: called after every outer step.
             on_checkpoint: called at validations with the set so far and the step; returns its validation recall.
+            on_mode: called when a phase begins, with the hypergradient's mode and what chose it.
         """
         done: list[DistilledPhase] = []
         for number, phase in enumerate(self.config.phases, start=1):
@@ -104,7 +120,7 @@ class Distillation:
 
             if not result.is_file():
                 checkpoint = folder / f"phase{number}.checkpoint.safetensors"
-                save_tensors(result, distill_phase(problem, checkpoint, OuterHooks(on_step, validate)))
+                save_tensors(result, distill_phase(problem, checkpoint, OuterHooks(on_mode, on_step, validate)))
                 checkpoint.unlink(missing_ok=True)
             done.append(self._phase(problem, load_tensors(result)))
         return self._collect(done)

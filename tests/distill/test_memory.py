@@ -1,0 +1,53 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pairstill.config import HypergradientConfig
+from pairstill.distill.memory import ModeChoice, choose_mode, device_bytes, saved_bytes
+from pairstill.distill.step_derivative import step_graph
+
+CPU = torch.device("cpu")
+
+
+def test_saved_bytes_by_hand():
+    x = torch.ones(10, requires_grad=True)
+    # the square saves x alone; the product of two squares saves both factors
+    assert saved_bytes(lambda: x.square()) == 40
+    assert saved_bytes(lambda: x.square() * x.exp()) == 40 + 40 + 40
+
+
+def test_a_tensor_that_is_saved_twice_or_as_a_view_counts_once():
+    x = torch.ones(6, 2, requires_grad=True)
+    assert saved_bytes(lambda: (x * x) + (x.T @ x)[0, 0]) == 48
+
+
+def test_a_wider_batch_saves_more(make_loop):
+    loop = make_loop(trainable=True, steps=2)
+    whole, half = loop.steps[0], replace(loop.steps[0], index=loop.steps[0].index[:1])
+    large, small = (
+        saved_bytes(lambda s=step: step_graph(loop.loss, loop.start, loop.data, s)) for step in (whole, half)
+    )
+    assert large > 1.5 * small > 0
+
+
+@pytest.mark.parametrize(("steps", "mode"), [(3, "exact_store"), (4, "exact_recompute")])
+def test_auto_stores_what_fits(steps, mode):
+    x = torch.ones(100, requires_grad=True)
+    config = HypergradientConfig(memory=3.5 * 400 / device_bytes(CPU))
+    choice = choose_mode(config, lambda: x.square(), steps, CPU)
+    assert choice.mode == mode
+    assert choice.stored_bytes == 400 * steps
+    assert choice.limit_bytes == pytest.approx(1400, abs=1)
+
+
+@pytest.mark.parametrize("mode", ["exact_store", "exact_recompute", "truncated", "unrolled"])
+def test_a_named_mode_needs_no_estimate(mode):
+    def build():
+        raise AssertionError
+
+    assert choose_mode(HypergradientConfig(mode=mode), build, 8, CPU) == ModeChoice(mode)
+
+
+def test_the_machine_has_memory():
+    assert device_bytes(CPU) > 2**28
