@@ -4,7 +4,7 @@ import json
 import pytest
 from rich.console import Console
 
-from pairstill.runlog import MetricsLog, progress_bar
+from pairstill.runlog import MetricsLog, peak_memory_bytes, progress_bar
 
 
 def test_one_json_object_per_line(tmp_path):
@@ -55,3 +55,10 @@ def test_progress_shows_stage_count_and_status():
         progress.update(task, advance=3, status="loss 0.5")
     shown = console.file.getvalue()
     assert "Teachers" in shown and "3/4" in shown and "loss 0.5" in shown
+
+
+def test_the_peak_of_memory_holds_what_was_allocated():
+    before = peak_memory_bytes("cpu")
+    block = bytearray(64 * 2**20)
+    block[::4096] = b"x" * len(block[::4096])
+    assert peak_memory_bytes("cpu") >= max(before, len(block))

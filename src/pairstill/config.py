@@ -257,7 +257,7 @@ class PhaseConfig:
     """
 
     num_pairs: int = 99
-    outer_steps: int = 40
+    outer_steps: int = 120
     range_start: int = 0
     range_end: int = 2
     endpoint: int = 6

@@ -29,7 +29,7 @@ from pairstill.model.dual_encoder import ModelFactory, Parameters
 from pairstill.report.tables import Row, human_bytes, markdown, summarise
 from pairstill.rng import derive_seed, generator
 from pairstill.runfolder import RunFolder, commit
-from pairstill.runlog import progress_bar
+from pairstill.runlog import peak_memory_bytes, progress_bar
 from pairstill.schema import Split
 from pairstill.storage import digest, write_json, write_text_atomic
 from pairstill.trajectories.teacher import RealTraining, epochs_to_keep, record_expert
@@ -287,6 +287,7 @@ class Pipeline:
             "seconds": round(outcome.seconds, 2),
             "stage_seconds": {stage: self.folder.seconds(stage) for stage in stages},
             "bytes": size,
+            "peak_memory_bytes": peak_memory_bytes(self.device.type),
             "config": str(self.folder.path / "config.yaml"),
             "commit": commit(),
         }
@@ -325,7 +326,10 @@ class Pipeline:
         try:
             yield
         finally:
-            self.folder.add_seconds(stage, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self.folder.add_seconds(stage, seconds)
+            peak = peak_memory_bytes(self.device.type)
+            self.folder.metrics.write("stage", stage=stage, seconds=round(seconds, 1), peak_memory_bytes=peak)
 
     def _on_mode(self, choice: ModeChoice) -> None:
         """Log and show the hypergradient's mode."""

@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,16 @@ class MetricsLog:
             os.write(descriptor, line.encode())
         finally:
             os.close(descriptor)
+
+
+def peak_memory_bytes(device_type: str) -> int:
+    """Return the most memory that was in use at once: of the GPU's allocator, or else of this process (resident)."""
+    if device_type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def progress_bar(console: Console) -> Progress:

@@ -35,7 +35,9 @@ def test_a_run_leaves_everything_that_it_promises(undisturbed, events, results, 
     assert data["captions"] == {"train": 120, "val": 60, "test": 60}
 
     assert Counter(event["event"] for event in events(folder)) == {
+        "stage": 4,
         "teacher_epoch": 2 * 3,
+        "hypergradient": 2,
         "distill_step": 5 + 3,
         "validation": 2 + 1,
         "student": 3 * 2,
@@ -123,7 +125,7 @@ def refuse(*_, **__):
     raise AssertionError("nothing may be trained here")
 
 
-def test_a_second_run_on_a_finished_folder_trains_nothing(do, undisturbed, monkeypatch, tmp_path):
+def test_a_second_run_on_a_finished_folder_trains_nothing(do, undisturbed, events, monkeypatch, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(undisturbed["trainable"], folder)
     # the folder's own name is a setting that may differ
@@ -135,7 +137,11 @@ def test_a_second_run_on_a_finished_folder_trains_nothing(do, undisturbed, monke
     do("run", folder)
     after = content(folder)
     changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
-    assert changed <= {"config.yaml", "environment.json", "seconds.json"}
+    assert changed <= {"config.yaml", "environment.json", "metrics.jsonl", "seconds.json"}
+    assert {event["stage"] for event in events(folder)[len(events(undisturbed["trainable"])) :]} == {
+        "prepare",
+        "evaluate",
+    }
 
 
 def test_settings_of_a_run_start_the_same_run(undisturbed, same_set, tmp_path):
