@@ -1,9 +1,8 @@
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
-from pairstill.data.loader import ImageBatches, iterate_images, normalise, read_image
+from pairstill.data.loader import normalise, read_image, read_images
 from pairstill.errors import DataError
 
 
@@ -67,33 +66,18 @@ def numbered(tmp_path, make_image):
     return [make_image(tmp_path / f"{number}.png", colour=(10 * number, 0, 0)) for number in range(5)]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_iterate_images_keeps_the_order(numbered, workers):
-    batches = list(iterate_images(numbered, size=4, batch_size=2, workers=workers))
-    assert [tuple(batch.shape) for batch in batches] == [(2, 3, 4, 4), (2, 3, 4, 4), (1, 3, 4, 4)]
-    assert torch.cat(batches)[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40]
-    assert batches[0].dtype == torch.uint8
+def test_many_images_keep_their_order(numbered):
+    pixels = read_images(numbered, 4)
+    assert pixels.shape == (5, 3, 4, 4) and pixels.dtype == torch.uint8
+    assert pixels[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_iterate_images_of_nothing(workers):
-    assert list(iterate_images([], size=4, batch_size=2, workers=workers)) == []
+def test_no_images(tmp_path):
+    assert read_images([], 4).shape == (0, 3, 4, 4)
 
 
-def test_batches_follow_the_sampler(numbered):
-    loader = DataLoader(ImageBatches(numbered, 4), batch_sampler=[[3, 1], [4]])
-    assert [batch[:, 0, 0, 0].tolist() for batch in loader] == [[30, 10], [40]]
-    assert len(ImageBatches(numbered, 4)) == 5
-
-
-def test_batches_error_names_the_file(numbered):
-    numbered[4].unlink()
-    with pytest.raises(DataError, match=f"image {numbered[4]} cannot be read"):
-        list(DataLoader(ImageBatches(numbered, 4), batch_sampler=[[0], [4]]))
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_error_names_the_file_also_from_a_worker(numbered, workers):
-    numbered[3].write_bytes(b"damaged")
-    with pytest.raises(DataError, match=f"image {numbered[3]} cannot be decoded"):
-        list(iterate_images(numbered, size=4, batch_size=2, workers=workers))
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"damaged")])
+def test_an_error_names_the_file_also_from_a_thread(numbered, damage):
+    damage(numbered[3])
+    with pytest.raises(DataError, match=f"image {numbered[3]} cannot be"):
+        read_images(numbered, 4)

@@ -55,7 +55,7 @@ def test_features_of_a_frozen_tower_are_what_the_tower_says_of_the_pixels(parts,
 
 def test_nothing_is_computed_twice(parts, encode, monkeypatch):
     first = encode()
-    monkeypatch.setattr(module, "read_image", None)
+    monkeypatch.setattr(module, "read_images", None)
     monkeypatch.setattr(HashedNgrams, "encode", None)
     again = encode()
     assert torch.equal(again.images.all(), first.images.all())

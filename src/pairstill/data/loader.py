@@ -1,14 +1,13 @@
-"""Image files as batches of pixels, in an order that the caller gives."""
+"""Image files as pixels, in the order that the caller gives."""
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from pairstill.data.images import decode_rgb
 from pairstill.errors import DataError
@@ -51,55 +50,15 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return (unit.float() - centre) / scale
 
 
-class ImageBatches(Dataset[Tensor]):
-    """Images by index, for a `DataLoader` with an explicit `batch_sampler`.
+def read_images(paths: Sequence[Path], size: int) -> Tensor:
+    """Return images in order, as uint8 of shape (images, 3, size, size).
 
-    Args:
-        paths: the image files.
-        size: side of the square images, in pixels.
-
-    Example:
-        `DataLoader(ImageBatches(paths, 224), batch_sampler=[[2, 0], [1, 3]])` yields two uint8 batches of shape
-        (2, 3, 224, 224), of exactly these images.
-    """
-
-    def __init__(self, paths: Sequence[Path], size: int) -> None:
-        """Keep the paths; nothing is read yet."""
-        self.paths = tuple(paths)
-        self.size = size
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Tensor:
-        """Return image `index` as uint8 of shape (3, size, size)."""
-        return read_image(self.paths[index], self.size)
-
-
-def iterate_images(paths: Sequence[Path], size: int, batch_size: int, workers: int = 0) -> Iterator[Tensor]:
-    """Yield the images in order, as uint8 batches of shape (batch, 3, size, size); the last may be smaller.
-
-    Args:
-        paths: the image files.
-        size: side of the square images, in pixels.
-        batch_size: images in a batch, at least 1.
-        workers: threads that decode, one batch ahead; 0 decodes in this one. (Decoding leaves Python's lock, and
-            threads need no copies of the batches, so processes would gain nothing.)
+    They are decoded in threads, since decoding leaves Python's lock.
 
     Raises:
         DataError: a file is missing or does not decode; the message names it.
     """
-    batches = (paths[first : first + batch_size] for first in range(0, len(paths), batch_size))
-    if workers == 0:
-        for batch in batches:
-            yield torch.stack([read_image(path, size) for path in batch])
-        return
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        ahead: deque[list[Future[Tensor]]] = deque()
-        for batch in batches:
-            ahead.append([pool.submit(read_image, path, size) for path in batch])
-            if len(ahead) == 2:
-                yield torch.stack([image.result() for image in ahead.popleft()])
-        for decoding in ahead:
-            yield torch.stack([image.result() for image in decoding])
+    if not paths:
+        return torch.empty(0, 3, size, size, dtype=torch.uint8)
+    with ThreadPoolExecutor() as pool:
+        return torch.stack(list(pool.map(partial(read_image, size=size), paths)))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pairstill.config import PhaseConfig
-from pairstill.data.loader import normalise, read_image
+from pairstill.data.loader import normalise, read_images
 from pairstill.data.manifest import Manifest
 from pairstill.encoders.image import ImageSpec
 from pairstill.encoders.split import EncodedSplit
@@ -51,7 +51,7 @@ def real_pairs(manifest: Manifest, split: EncodedSplit, captions: Tensor) -> Ini
     paths, texts = manifest.image_paths("train"), manifest.captions("train")
     records = manifest.split("train")
     owners = split.caption_owner[captions].tolist()
-    pixels = torch.stack([read_image(paths[owner], split.spec.size) for owner in owners])
+    pixels = read_images([paths[owner] for owner in owners], split.spec.size)
     return InitialPairs(
         normalise(pixels, split.spec.mean, split.spec.std),
         split.text_embeddings.take(captions).clone(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pairstill.data.loader import normalise, read_image
+from pairstill.data.loader import normalise, read_images
 from pairstill.data.manifest import Manifest
 from pairstill.encoders.cache import CachedRows, cached_rows
 from pairstill.encoders.image import ImageEncoder, ImageSpec, to_channels_last
@@ -118,7 +118,7 @@ def encode_split(
     captions, owners = manifest.captions(split), manifest.caption_owner(split)
 
     def pixels(start: int, stop: int) -> Tensor:
-        return torch.stack([read_image(path, image.spec.size) for path in paths[start:stop]])
+        return read_images(paths[start:stop], image.spec.size)
 
     def features(start: int, stop: int) -> Tensor:
         assert tower is not None
