@@ -195,6 +195,12 @@ REFUSED = [
         },
         "the phases need snapshot 3 but teachers train 2 epochs",
     ),
+    (RunConfig, {"ranks_timeout_minutes": 0}, "ranks_timeout_minutes is 0; it must be above 0, and finite"),
+    (
+        RunConfig,
+        {"ranks_timeout_minutes": float("inf")},
+        "ranks_timeout_minutes is inf; it must be above 0, and finite",
+    ),
 ]
 
 

@@ -7,11 +7,14 @@ from pairstill.errors import (
     MissingDependencyError,
     NumericalError,
     PairstillError,
+    RankError,
     list_problems,
 )
 
 
-@pytest.mark.parametrize("kind", [ConfigError, DataError, ArtifactError, NumericalError, MissingDependencyError])
+@pytest.mark.parametrize(
+    "kind", [ConfigError, DataError, ArtifactError, NumericalError, RankError, MissingDependencyError]
+)
 def test_one_base_catches_all(kind):
     with pytest.raises(PairstillError, match="^what was got$"):
         raise kind("what was got")

@@ -53,6 +53,7 @@ def test_free_settings_may_change(config):
         config,
         device="cpu",
         threads=1,
+        ranks_timeout_minutes=1,
         cache_dir="elsewhere",
         student=StudentConfig(epochs=3),
         evaluate=EvaluateConfig(num_students=1),
@@ -63,6 +64,16 @@ def test_free_settings_may_change(config):
 
 def test_every_free_setting_is_a_setting():
     assert set(FREE_SETTINGS) <= plain(RunConfig()).keys()
+
+
+def test_a_process_that_does_not_write_leaves_no_trace(config):
+    folder = RunFolder(config, writes=False)
+    folder.metrics.write("a")
+    folder.add_seconds("teach", 1.0)
+    assert not folder.path.exists()
+    RunFolder(config).add_seconds("teach", 2.0)
+    folder.add_seconds("teach", 1.0)
+    assert folder.seconds("teach") == 2.0, "it reads what is there"
 
 
 def test_a_file_in_place_of_the_folder(tmp_path):

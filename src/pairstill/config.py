@@ -356,7 +356,8 @@ class DistillConfig:
         matching_span: epochs from start to target.
         inner_steps: SGD steps on distilled pairs between start and target.
         trajectories_per_step: starts (expert and epoch) whose hypergradients are averaged in an outer step (1 in the
-            paper); with a frozen tower more of them cost little, since the tower still runs once.
+            paper); with a frozen tower more of them cost little, since the tower still runs once. Under torchrun, this
+            many over all processes, each of which takes as many as the others.
         batch_size: distilled pairs in a mini-batch of the inner loop.
         lr_image: initial inner rate of the image side; null takes the teachers'.
         lr_text: initial inner rate of the text side; null takes the teachers'.
@@ -518,8 +519,10 @@ class RunConfig:
     Attributes:
         run_dir: folder that receives everything the run makes; an interrupted run goes on from it.
         seed: seed of the run; teachers, distillation and students derive theirs from it.
-        device: `auto` takes a GPU if there is one; or `cpu`, `cuda`, `cuda:1`, ...
+        device: `auto` takes a GPU if there is one (under torchrun, one each); or `cpu`, `cuda`, `cuda:1`, ...
         threads: CPU threads of the tensor library; null leaves its default.
+        ranks_timeout_minutes: under torchrun, the longest that a process waits for another; it must exceed the
+            encoding of all pairs, an epoch of a teacher and a validation.
         cache_dir: folder for text embeddings, frozen features and extracted images, shared between runs.
         data: the real pairs.
         image: the image tower.
@@ -535,6 +538,7 @@ class RunConfig:
     seed: int = 0
     device: str = "auto"
     threads: int | None = None
+    ranks_timeout_minutes: float = 360.0
     cache_dir: str = "~/.cache/pairstill"
     data: DataConfig = field(default_factory=DataConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
@@ -546,6 +550,10 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
     def __post_init__(self) -> None:
+        _require(
+            0 < self.ranks_timeout_minutes < float("inf"),
+            f"ranks_timeout_minutes is {self.ranks_timeout_minutes}; it must be above 0, and finite",
+        )
         _require(
             self.image.trainable or self.heads.image,
             "image.trainable is off and heads.image is off: nothing on the image side can learn; turn one on",

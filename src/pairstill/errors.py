@@ -25,6 +25,10 @@ class NumericalError(PairstillError):
     """A value that is not finite, or otherwise outside what the maths allows."""
 
 
+class RankError(PairstillError):
+    """Another process of the same run stopped, or does not answer."""
+
+
 class MissingDependencyError(PairstillError, ImportError):
     """An optional package that the chosen feature needs is not installed."""
 

@@ -17,20 +17,28 @@ from pairstill.runlog import MetricsLog
 from pairstill.storage import read_json, write_json, write_text_atomic
 
 # what may differ between a run and its continuation: where and how it computes, and what is measured at the end
-FREE_SETTINGS = ("run_dir", "device", "threads", "cache_dir", "student", "evaluate")
+FREE_SETTINGS = ("run_dir", "device", "threads", "ranks_timeout_minutes", "cache_dir", "student", "evaluate")
 PACKAGES = ("pairstill", "torch", "timm", "transformers", "safetensors", "kornia", "numpy")
 
 
 class RunFolder:
     """One run's folder; opening it again goes on with the same run."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, *, writes: bool = True) -> None:
         """Create the folder, or open it if it holds a run with the same settings.
+
+        Args:
+            config: the run's settings.
+            writes: whether this process writes; if not, the folder is only read, metrics and seconds are dropped.
 
         Raises:
             ConfigError: the folder holds a run whose settings differ; the message names them.
         """
         self.path = Path(config.run_dir)
+        self._writes = writes
+        if not writes:
+            self.metrics = MetricsLog(None)
+            return
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"run_dir is {config.run_dir!r}, which is a file; give a folder")
         self.path.mkdir(parents=True, exist_ok=True)
@@ -88,6 +96,8 @@ class RunFolder:
 
     def add_seconds(self, stage: str, seconds: float) -> None:
         """Add to the seconds that a stage has taken over all sittings."""
+        if not self._writes:
+            return
         path = self.path / "seconds.json"
         known = read_json(path) if path.is_file() else {}
         write_json(path, {**known, stage: round(known.get(stage, 0.0) + seconds, 1)})

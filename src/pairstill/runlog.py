@@ -15,10 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class MetricsLog:
     """Appends events to `metrics.jsonl`; a line cut short by a kill is completed before the next one."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the log at `path`, creating its folder."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path | None) -> None:
+        """Open the log at `path`, creating its folder; None drops every event."""
         self.path = path
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
             with path.open("ab") as stream:
                 stream.write(b"\n")
@@ -30,6 +32,8 @@ class MetricsLog:
             event: what happened, such as `distill_step`.
             values: JSON values; floats must be finite.
         """
+        if self.path is None:
+            return
         line = json.dumps({"event": event, "time": round(time.time(), 3), **values}, allow_nan=False) + "\n"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
