@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -12,6 +13,7 @@ from pairstill.distill.outer_loop import OuterHooks, distill_phase
 from pairstill.distilled import compose_similarity
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.model.functional import pair_loss
+from pairstill.ranks import Ranks
 from pairstill.rng import generator
 from pairstill.storage import load_tensors, save_tensors
 
@@ -448,3 +450,52 @@ def test_the_next_experts_are_fetched_ahead(make_problem, distil):
     distil(problem, on_step=reports.append)
     used = [set(report.experts) for report in reports]
     assert asked == [now | ahead for now, ahead in zip(used, [*used[1:], set()], strict=True)]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_ranks_share_the_stretches_and_their_mean_is_that_of_all(make_problem, distil, monkeypatch, mode):
+    """Three ranks, one after another; each sees the mean that the others' parts would have made with its own."""
+    settings = {**mode, "trajectories_per_step": 6, "phase": {"outer_steps": 1}}
+    parts, computed, reports = [], [], []
+
+    class Alone(Ranks):
+        def from_main(self, compute):
+            return compute()
+
+        def mean(self, tensors):
+            parts.append(dict(tensors))
+            return dict(tensors)
+
+    def counted(loop, *arguments):
+        computed.append(loop)
+        return hypergradient(loop, *arguments)
+
+    monkeypatch.setattr(module, "hypergradient", counted)
+    for rank in (0, 1, 2, None):
+        ranks = Alone() if rank is None else Alone(rank, 3)
+        distil(replace(make_problem(**settings), ranks=ranks), on_step=reports.append)
+    assert len(computed) == 3 * 2 + 6
+    *shares, whole = parts
+    assert whole.keys() == {"images", "texts", "similarity/matrix", "inner_lr_image", "inner_lr_text"} | {
+        "loss/image",
+        "loss/text",
+    }
+    for name, value in whole.items():
+        torch.testing.assert_close(sum(share[name] for share in shares) / 3, value, rtol=1e-4, atol=1e-6)
+    assert len({(*report.experts, *report.start_epochs) for report in reports}) == 1, (
+        "each reports the stretches of all"
+    )
+
+
+def test_the_main_rank_alone_writes_checkpoints(make_problem, distil, tmp_path):
+    class Alone(Ranks):
+        def from_main(self, compute):
+            return compute()
+
+        def mean(self, tensors):
+            return dict(tensors)
+
+    for rank in (0, 1):
+        problem = replace(make_problem(trajectories_per_step=2), ranks=Alone(rank, 2))
+        distil(problem, checkpoint=tmp_path / f"{rank}.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["0.safetensors"]

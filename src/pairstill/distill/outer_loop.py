@@ -24,6 +24,7 @@ from pairstill.encoders.image import to_channels_last
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.model.dual_encoder import DropoutMasks, DualEncoder, ModelFactory, Parameters
 from pairstill.model.functional import pair_loss
+from pairstill.ranks import Ranks
 from pairstill.rng import generator
 from pairstill.storage import open_tensors, save_tensors
 from pairstill.trajectories.shortcut import Path as TeacherPath
@@ -66,6 +67,7 @@ class PhaseProblem:
         paths: the teachers' paths.
         initial: what is learned, at its start.
         constant_factors: factors of the similarity that are not learned.
+        ranks: the processes that share the stretches of a step; all hold the same state.
     """
 
     number: int
@@ -78,6 +80,7 @@ class PhaseProblem:
     paths: TeacherPaths
     initial: Learned
     constant_factors: dict[str, Tensor]
+    ranks: Ranks = Ranks()
 
 
 @dataclass
@@ -168,7 +171,7 @@ def distill_phase(problem: PhaseProblem, checkpoint: Path, hooks: OuterHooks) ->
     """
     config, steps = problem.config, problem.phase.outer_steps
     state = _start(problem)
-    if checkpoint.is_file():
+    if problem.ranks.from_main(checkpoint.is_file):
         _restore(state, problem, checkpoint)
     choice = _choose_mode(state, problem)
     hooks.on_mode(choice)
@@ -176,7 +179,8 @@ def distill_phase(problem: PhaseProblem, checkpoint: Path, hooks: OuterHooks) ->
         hooks.on_step(_advance(state, problem, choice.mode))
         if config.validate_every and (state.step % config.validate_every == 0 or state.step == steps):
             _observe(state, hooks.validate(_kept(state, problem.config), state.step), config)
-        if state.step % config.checkpoint_every == 0 or state.step == steps or _exhausted(state, config):
+        due = state.step % config.checkpoint_every == 0 or state.step == steps or _exhausted(state, config)
+        if due and problem.ranks.is_main:
             _save(state, problem, checkpoint)
     if config.patience:
         return state.best
@@ -228,11 +232,12 @@ def _outer_optimizer(learned: Learned, config: OuterConfig) -> torch.optim.Optim
 
 def _advance(state: PhaseState, problem: PhaseProblem, mode: Mode) -> StepReport:
     """Do one outer step in place."""
-    config, phase = problem.config, problem.phase
+    config, phase, ranks = problem.config, problem.phase, problem.ranks
     stretches = draw_stretches(problem, state.step)
     upcoming = draw_stretches(problem, state.step + 1) if state.step + 1 < phase.outer_steps else []
-    problem.paths.prefetch([stretch.expert for stretch in [*upcoming, *stretches]])
-    losses = _set_gradients(problem, state.learned, stretches, mode)
+    mine = ranks.share(stretches)
+    problem.paths.prefetch([stretch.expert for stretch in [*ranks.share(upcoming), *mine]])
+    losses = _mean_over_ranks(ranks, state.learned, _set_gradients(problem, state.learned, mine, mode))
     state.step += 1
     _check(losses, "matching loss", problem.number, state.step)
     _check({n: v.grad for n, v in state.learned.items() if v.grad is not None}, "gradient", problem.number, state.step)
@@ -274,7 +279,22 @@ def draw_stretches(problem: PhaseProblem, step: int) -> list[Stretch]:
     return stretches
 
 
-def _set_gradients(problem: PhaseProblem, learned: Learned, stretches: list[Stretch], mode: Mode) -> dict[str, Tensor]:
+def _mean_over_ranks(ranks: Ranks, learned: Learned, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Average the gradients of everything learned over the ranks, in place, and return the averaged losses.
+
+    The gradients are averaged last of all, behind the frozen tower: every rank moves by the same bits, so that they
+    cannot drift apart where the tower's own gradient is not deterministic.
+    """
+    gradients = {name: value.grad for name, value in learned.items() if value.grad is not None}
+    found = ranks.mean({**gradients, **{f"loss/{part}": value for part, value in losses.items()}})
+    for name in gradients:
+        learned[name].grad = found[name]
+    return {part: found[f"loss/{part}"] for part in losses}
+
+
+def _set_gradients(
+    problem: PhaseProblem, learned: Learned, stretches: Sequence[Stretch], mode: Mode
+) -> dict[str, Tensor]:
     """Leave the hypergradient, averaged over the stretches, in `.grad` of everything learned; return the losses.
 
     A frozen tower is run once: the inner loops see its features, and one vector-Jacobian product takes their

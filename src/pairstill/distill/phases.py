@@ -25,6 +25,7 @@ from pairstill.distill.outer_loop import (
 from pairstill.distill.similarity import initial_factors
 from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.model.dual_encoder import ModelFactory
+from pairstill.ranks import Ranks
 from pairstill.rng import generator
 from pairstill.storage import load_tensors, save_tensors
 from pairstill.trajectories.shortcut import Path as TeacherPath
@@ -84,6 +85,7 @@ class Distillation:
         initial: the initial pairs of every phase.
         initial_rates: initial inner rates of the image and the text side.
         describe: fills `DistilledSet`'s encoder, head and provenance fields.
+        ranks: the processes that share the work; each calls `run`, the main one writes.
     """
 
     config: DistillConfig
@@ -94,6 +96,7 @@ class Distillation:
     initial: list[InitialPairs]
     initial_rates: tuple[float, float]
     describe: Mapping[str, Any]
+    ranks: Ranks = Ranks()
 
     def run(
         self,
@@ -118,10 +121,13 @@ class Distillation:
             def validate(learned: Learned, step: int, problem: PhaseProblem = problem) -> float:
                 return on_checkpoint(self._collect([*done, self._phase(problem, learned)]), step)
 
-            if not result.is_file():
+            if not self.ranks.from_main(result.is_file):
                 checkpoint = folder / f"phase{number}.checkpoint.safetensors"
-                save_tensors(result, distill_phase(problem, checkpoint, OuterHooks(on_mode, on_step, validate)))
-                checkpoint.unlink(missing_ok=True)
+                learned = distill_phase(problem, checkpoint, OuterHooks(on_mode, on_step, validate))
+                if self.ranks.is_main:
+                    save_tensors(result, learned)
+                    checkpoint.unlink(missing_ok=True)
+                self.ranks.barrier()
             done.append(self._phase(problem, load_tensors(result)))
         return self._collect(done)
 
@@ -145,6 +151,7 @@ class Distillation:
             ExpertPaths(self.experts, phase, self.config, self.factory.device),
             learned,
             constant,
+            self.ranks,
         )
 
     def _phase(self, problem: PhaseProblem, learned: Learned) -> DistilledPhase:
