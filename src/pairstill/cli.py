@@ -1,6 +1,8 @@
 """The command line: one command for each stage, all settings from YAML files and dotted options."""
 
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pairstill import __version__
 from pairstill.config import DistillConfig, RunConfig
-from pairstill.errors import ConfigError, PairstillError
+from pairstill.errors import ConfigError, PairstillError, RankError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,15 +76,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if parsed.command == "quickstart":
             return _quickstart(parsed.quickstart)
         return _stage(parsed.command, _run_config(parser, parsed))
-    except ConfigError as error:
-        print(f"pairstill: error: {error}", file=sys.stderr)
-        return 2
     except PairstillError as error:
-        print(f"pairstill: error: {error}", file=sys.stderr)
-        return 1
+        print(f"pairstill: {_error()}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print("pairstill: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _several_processes() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _error() -> str:
+    """Return "error", and where if there are several processes, all of which write to one terminal."""
+    return f"error on rank {os.environ.get('RANK')}" if _several_processes() else "error"
+
+
+def _stopped_by_torchrun(*_: object) -> None:
+    raise RankError(
+        "torchrun stopped this process, as it does when another rank stopped; see its own message. "
+        "The same command goes on from the last checkpoint"
+    )
 
 
 def _run_config(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
@@ -98,8 +113,11 @@ def _pipeline(config: RunConfig) -> "tuple[Pipeline, Console]":
 
     from pairstill.pipeline import Pipeline
 
-    progress = Console(stderr=True)
-    return Pipeline(config, progress), progress
+    if _several_processes():
+        # it may come before the lost rank is missed; without this the process would die without a word
+        signal.signal(signal.SIGTERM, _stopped_by_torchrun)
+    pipeline = Pipeline(config, Console(stderr=True))
+    return pipeline, pipeline.console
 
 
 def _stage(command: str, config: RunConfig) -> int:
@@ -121,6 +139,7 @@ def _stage(command: str, config: RunConfig) -> int:
             _print_table(pipeline.evaluate(), config)
         case _:
             _print_table(pipeline.run(), config)
+    pipeline.leave()
     return 0
 
 
@@ -140,6 +159,8 @@ def _quickstart(options: Namespace) -> int:
 
 
 def _print_table(rows: "Sequence[Row]", config: RunConfig) -> None:
+    if not rows:
+        return  # of several processes, the main one shows the table
     from rich.console import Console
     from rich.table import Table
 

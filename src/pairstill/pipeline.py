@@ -26,6 +26,7 @@ from pairstill.encoders.text import TextEncoder, build_text_encoder
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.evaluate.protocol import Bench, Outcome, Splits, recalls_on
 from pairstill.model.dual_encoder import ModelFactory, Parameters
+from pairstill.ranks import Ranks
 from pairstill.report.tables import Row, human_bytes, markdown, summarise
 from pairstill.rng import derive_seed, generator
 from pairstill.runfolder import RunFolder, commit
@@ -38,21 +39,27 @@ DISTILLED_METHOD = "ptm_st"
 
 
 class Pipeline:
-    """One run: its parts are built when they are first needed, its stages can be called alone and again."""
+    """One run: its parts are built when they are first needed, its stages can be called alone and again.
+
+    Under torchrun every process builds the same pipeline and calls the same stages: teachers and stretches are shared
+    out, the main rank alone writes and measures. Evaluation is the last stage, where the other ranks are let go.
+    """
 
     def __init__(self, config: RunConfig, console: Console | None = None) -> None:
-        """Open the run's folder and fix device and threads.
+        """Fix device and threads, meet the other ranks if there are any, and open the run's folder.
 
         Args:
             config: the run's settings.
-            console: where progress is shown; None shows none.
+            console: where progress is shown, by the main rank; None shows none.
         """
         self.config = config
-        self.console = console or Console(quiet=True)
-        self.device = _device(config.device)
+        self.ranks = Ranks.from_environment()
+        self.console = console if console is not None and self.ranks.is_main else Console(quiet=True)
+        self.device = _device(config.device, self.ranks)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        self.folder = RunFolder(config)
+        self.ranks.join(self.device, config.ranks_timeout_minutes)
+        self.folder = RunFolder(config, writes=self.ranks.is_main)
         self.cache_dir = Path(config.cache_dir).expanduser()
 
     # parts
@@ -60,6 +67,9 @@ class Pipeline:
     @cached_property
     def manifest(self) -> Manifest:
         """The checked real pairs."""
+        return self.ranks.from_main(self._check_pairs)
+
+    def _check_pairs(self) -> Manifest:
         self.console.print("Checking the pairs", style="dim")
         pairs = self.config.distill.num_pairs
         needed = max(pairs, self.config.evaluate.references.random_pairs or 0)
@@ -92,8 +102,8 @@ class Pipeline:
         config = self.config
         return ModelFactory(self.image, config.image.trainable, self.text.spec.width, config.heads, self.device)
 
-    def _split(self, split: Split) -> EncodedSplit:
-        manifest, image, text = self.manifest, self.image, self.text
+    def _split(self, manifest: Manifest, split: Split) -> EncodedSplit:
+        image, text = self.image, self.text
         with progress_bar(self.console) as progress:
             tasks: dict[str, Any] = {}
 
@@ -116,7 +126,12 @@ class Pipeline:
     @cached_property
     def splits(self) -> Splits:
         """The encoded splits."""
-        return Splits(self._split("train"), self._split("val"), self._split("test"))
+        manifest = self.manifest  # all ranks together, before they take turns
+
+        def encode() -> Splits:
+            return Splits(*(self._split(manifest, name) for name in ("train", "val", "test")))
+
+        return self.ranks.main_first(encode)
 
     @cached_property
     def bench(self) -> Bench:
@@ -143,42 +158,61 @@ class Pipeline:
 
     def teach(self) -> list[Path]:
         """Train the experts that are not there yet and return the files of all."""
-        config, teacher = self.config, self.config.teacher
-        keep = epochs_to_keep(teacher, config.distill)
+        teacher = self.config.teacher
         paths = [self.folder.trajectories / f"expert_{i:04d}.safetensors" for i in range(teacher.num_experts)]
-        missing = [number for number, path in enumerate(paths) if not path.is_file()]
+        missing = self.ranks.from_main(lambda: [n for n, path in enumerate(paths) if not path.is_file()])
         if not missing:
             return paths
-        train, val = self.splits.train, self.splits.val
-        model = self.factory.build()
+        splits = self.splits  # encoded before the clock of this stage runs
         with self._timed("teach"), progress_bar(self.console) as progress:
             task = progress.add_task("Teachers", total=len(paths) * teacher.epochs, status="")
             progress.advance(task, (len(paths) - len(missing)) * teacher.epochs)
-            for expert in missing:
 
-                def on_epoch(epoch: int, parameters: Parameters, loss: float, expert: int = expert) -> None:
-                    recall = recalls_on(model, parameters, val).mean
-                    self.folder.metrics.write(
-                        "teacher_epoch", expert=expert, epoch=epoch, loss=loss, validation_mean_recall=recall
-                    )
-                    progress.update(task, advance=1, status=f"loss {loss:.3f}, validation recall {recall:.1f}")
+            def tell(epoch: dict[str, Any] | None) -> None:
+                """Log and show this rank's epoch, and those that the others tell at the same time."""
+                for told in self.ranks.gather(epoch):
+                    if told is not None:
+                        self.folder.metrics.write("teacher_epoch", **told)
+                        status = f"loss {told['loss']:.3f}, validation recall {told['validation_mean_recall']:.1f}"
+                        progress.update(task, advance=1, status=status)
 
-                record_expert(
-                    self.factory,
-                    train,
-                    RealTraining.of_teacher(teacher),
-                    paths[expert],
-                    config.seed,
-                    "expert",
-                    expert,
-                    keep=keep,
-                    on_epoch=on_epoch,
-                )
+            for first in range(0, len(missing), self.ranks.world):
+                mine = self.ranks.share(missing[first : first + self.ranks.world])
+                for expert in mine:
+                    self._train_expert(expert, paths[expert], splits, tell)
+                if not mine:
+                    for _ in range(teacher.epochs):
+                        tell(None)
+            self.ranks.barrier()
         return paths
 
+    def _train_expert(self, expert: int, path: Path, splits: Splits, tell: Callable[[dict[str, Any]], None]) -> None:
+        model = self.factory.build()
+
+        def on_epoch(epoch: int, parameters: Parameters, loss: float) -> None:
+            recall = recalls_on(model, parameters, splits.val).mean
+            tell({"expert": expert, "epoch": epoch, "loss": loss, "validation_mean_recall": recall})
+
+        record_expert(
+            self.factory,
+            splits.train,
+            RealTraining.of_teacher(self.config.teacher),
+            path,
+            self.config.seed,
+            "expert",
+            expert,
+            keep=epochs_to_keep(self.config.teacher, self.config.distill),
+            on_epoch=on_epoch,
+        )
+
     def distill(self) -> DistilledSet:
-        """Distil what is not distilled yet and return the distilled set."""
-        if (self.folder.distilled / "distilled.json").is_file():
+        """Distil what is not distilled yet and return the distilled set.
+
+        Raises:
+            ConfigError: the stretches of an outer step cannot be shared out evenly among the ranks.
+        """
+        self._check_shares()
+        if self.ranks.from_main(self._is_distilled):
             return DistilledSet.load(self.folder.distilled)
         experts = self.teach()
         config, distill = self.config, self.config.distill
@@ -192,14 +226,21 @@ class Pipeline:
             initial=initial_pairs(self.manifest, self.splits.train, distill.phases, distill.init, draw),
             initial_rates=(distill.lr_image or config.teacher.lr_image, distill.lr_text or config.teacher.lr_text),
             describe=self._description(),
+            ranks=self.ranks,
         )
         with self._timed("distill"), self._distill_progress() as (on_step, on_checkpoint):
             distilled = distillation.run(self.folder.distillation, on_step, on_checkpoint, self._on_mode)
-        distilled.save(self.folder.distilled)
+        if self.ranks.is_main:
+            distilled.save(self.folder.distilled)
         return distilled
 
     def evaluate(self) -> list[Row]:
-        """Measure every asked-for row that is not measured yet, write the table, and return its rows."""
+        """Measure every asked-for row that is not measured yet, write the table, and return its rows.
+
+        The main rank does this alone: the others leave, and return no rows.
+        """
+        if not self.leave():
+            return []
         evaluate = self.config.evaluate
         distilled = self._distilled() if "distilled" in evaluate.methods else None
         known = {(r["method"], r["seeds"]["student"]) for r in self._current_results()}
@@ -223,12 +264,31 @@ class Pipeline:
 
     def run(self) -> list[Row]:
         """Run every stage."""
+        self._check_shares()
         self.prepare()
         self.teach()
         self.distill()
         return self.evaluate()
 
+    def leave(self) -> bool:
+        """Part from the other ranks once all are here; return whether this is the main one, which may go on alone."""
+        self.ranks.leave()
+        if self.ranks.is_main:
+            self.ranks = Ranks()
+        return self.ranks.is_main
+
     # details
+
+    def _check_shares(self) -> None:
+        stretches, world = self.config.distill.trajectories_per_step, self.ranks.world
+        if stretches % world:
+            raise ConfigError(
+                f"distill.trajectories_per_step is {stretches}, but {world} processes share the stretches of a step: "
+                f"it must be a multiple of {world}; set it so, or start as many processes as divide it"
+            )
+
+    def _is_distilled(self) -> bool:
+        return (self.folder.distilled / "distilled.json").is_file()
 
     def _current_results(self) -> list[dict[str, Any]]:
         """Return the results that were measured as the settings say now; others stay in the file."""
@@ -245,7 +305,7 @@ class Pipeline:
         return digest(json.dumps(parts))[:16]
 
     def _distilled(self) -> DistilledSet:
-        if not (self.folder.distilled / "distilled.json").is_file():
+        if not self._is_distilled():
             raise ArtifactError(
                 f"{self.folder.distilled} holds no distilled set; run `pairstill distill` with these settings first, "
                 "or leave `distilled` out of evaluate.methods"
@@ -358,7 +418,7 @@ class Pipeline:
                 progress.update(tasks[report.phase], completed=report.step, status=status)
 
             def on_checkpoint(distilled: DistilledSet, step: int) -> float:
-                recall.value = self.bench.validate(distilled)
+                recall.value = self.ranks.from_main(lambda: self.bench.validate(distilled))
                 self.folder.metrics.write(
                     "validation", phase=len(distilled.phases), step=step, validation_mean_recall=recall.value
                 )
@@ -378,16 +438,32 @@ def _row_name(method: str) -> str:
     return DISTILLED_METHOD if method == "distilled" else method
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, ranks: Ranks) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"device is {name!r}; allowed are auto, cpu, cuda, cuda:0, ...") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device is {name!r} but no GPU is available; use --device cpu")
-    return device
+    return _own_gpu(device, ranks) if device.type == "cuda" and ranks.world > 1 else device
+
+
+def _own_gpu(device: torch.device, ranks: Ranks) -> torch.device:
+    """Return the GPU of this rank: NCCL refuses two ranks on one."""
+    if device.index is not None and ranks.local_world > 1:
+        raise ConfigError(
+            f"device is {device} but {ranks.local_world} processes run on this machine; use --device auto"
+        )
+    if device.index is not None:
+        return device
+    if ranks.local_rank >= torch.cuda.device_count():
+        raise ConfigError(
+            f"{ranks.local_world} processes run on this machine but it has {torch.cuda.device_count()} GPUs; "
+            "start one for each GPU (--nproc_per_node), or use --device cpu"
+        )
+    return torch.device("cuda", ranks.local_rank)
 
 
 def _describe_data(manifest: Manifest) -> dict[str, Any]:
