@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill import __version__
+from pairstill.bench.settings import BENCHMARKS
 from pairstill.config import DistillConfig, RunConfig
 from pairstill.errors import ConfigError, PairstillError, RankError
 
@@ -30,6 +31,7 @@ STAGES = {
 }
 QUICKSTART = "the whole pipeline on embedded pairs: Random, PTM-ST and full data in a few minutes"
 QUICKSTART_DIR = "runs/quickstart"
+BENCH = "measure the engine's parts on this machine: time in turn, memory in fresh processes, agreement"
 
 
 def build_parser() -> ArgumentParser:
@@ -46,7 +48,20 @@ def build_parser() -> ArgumentParser:
     quickstart.add_argument("--run_dir", default=QUICKSTART_DIR, help="folder of the run", type=str)
     quickstart.add_argument("--json", action="store_true", help="print the recalls as one JSON object in the last line")
     commands.add_subcommand("quickstart", quickstart, help=QUICKSTART)
+    bench = ArgumentParser(prog="pairstill bench", description=_sentence(BENCH))
+    commands.add_subcommand("bench", bench, help=BENCH)
+    _add_benchmarks(bench)
     return parser
+
+
+def _add_benchmarks(parser: ArgumentParser) -> None:
+    benchmarks = parser.add_subcommands(dest="benchmark", metavar="BENCHMARK", help="what to measure:")
+    for name, settings in BENCHMARKS.items():
+        text = (settings.__doc__ or "").splitlines()[0]
+        one = ArgumentParser(prog=f"pairstill bench {name}", description=text)
+        one.add_class_arguments(settings)
+        one.add_argument("--json", action="store_true", help="print the report as one JSON object")
+        benchmarks.add_subcommand(name, one, help=text)
 
 
 def _sentence(text: str) -> str:
@@ -68,13 +83,15 @@ def _stage_parser(prog: str, text: str) -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 an error in the run, 2 wrong usage."""
     parser = build_parser()
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_args(_underscored(sys.argv[1:] if arguments is None else arguments))
     try:
         if parsed.command is None:
             parser.print_help()
             return 2
         if parsed.command == "quickstart":
             return _quickstart(parsed.quickstart)
+        if parsed.command == "bench":
+            return _bench(parser, parsed)
         return _stage(parsed.command, _run_config(parser, parsed))
     except PairstillError as error:
         print(f"pairstill: {_error()}: {error}", file=sys.stderr)
@@ -82,6 +99,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("pairstill: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _underscored(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--inner-steps` written as `--inner_steps`: both are understood."""
+    found = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        found.append(name[:2] + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument)
+    return found
 
 
 def _several_processes() -> bool:
@@ -155,6 +181,34 @@ def _quickstart(options: Namespace) -> int:
         recalls = {names[row.title]: round(row.mean, 2) for row in rows}
         seconds = round(time.perf_counter() - began, 1)
         print(json.dumps({"mean_recall": recalls, "seconds": seconds, "run": str(pipeline.folder.path)}))
+    return 0
+
+
+def _bench(parser: ArgumentParser, parsed: Namespace) -> int:
+    settings: dict[str, Any] = dict(vars(parser.instantiate(parsed).bench[parsed.bench.benchmark]))
+    as_json = settings.pop("json")
+    # the heavy imports
+    from rich.console import Console
+    from rich.table import Table
+
+    from pairstill.bench.run import run_benchmark
+    from pairstill.report.benches import bench_cells, header
+
+    name = parsed.bench.benchmark
+    report = run_benchmark(name, BENCHMARKS[name](**settings))
+    if isinstance(report, int):
+        print(report)
+    elif as_json:
+        print(json.dumps(report.to_json()))
+    else:
+        where = ", ".join(f"{key} {value}" for key, value in report.hardware.items())
+        table = Table(title=f"{report.command}\n{where}")
+        for number, title in enumerate(header(report)):
+            table.add_column(title, justify="left" if number == 0 else "right", no_wrap=True)
+        for row in report.rows:
+            table.add_row(*bench_cells(report, row))
+        console = Console()
+        Console(width=max(console.width, 120)).print(table)
     return 0
 
 

@@ -123,7 +123,7 @@ def environment(config: RunConfig) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: installed_version(name) for name in PACKAGES},
         "commit": commit(),
         "seed": config.seed,
     }
@@ -144,7 +144,8 @@ def commit() -> str | None:
     return name + ("+changes" if changed else "")
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,0 +1,77 @@
+"""One outer step behind a frozen tower: the tower once, against the tower in every inner step."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from pairstill.bench.hypergradient import agreement
+from pairstill.bench.measure import Extra, Subject
+from pairstill.bench.settings import FrozenBench
+from pairstill.config import HeadsConfig, ImageConfig
+from pairstill.distill.hypergradient import Hypergradient, hypergradient
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
+from pairstill.distill.matching import matching_losses
+from pairstill.distill.outer_loop import TOWER_CHUNK
+from pairstill.encoders.image import build_image_encoder, frozen_tower, to_channels_last
+from pairstill.model.dual_encoder import DropoutMasks, ModelFactory, Parameters
+from pairstill.model.functional import pair_loss
+from pairstill.rng import generator
+
+RATE, STEP = 0.1, 0.01
+
+
+def build(settings: FrozenBench, device: torch.device) -> Subject:
+    """Return both ways to the gradient of the pixels, which must agree."""
+    encoder = build_image_encoder(ImageConfig(settings.model, trainable=False, size=settings.size))
+    heads = HeadsConfig("linear", image=True, width=settings.width)
+    factory = ModelFactory(encoder, False, settings.text_width, heads, device)
+    draw = generator(settings.seed, "bench frozen")
+    size = settings.size
+    images = torch.randn(settings.pairs, 3, size, size, generator=draw).to(device).requires_grad_()
+    texts = torch.randn(settings.pairs, settings.text_width, generator=draw).to(device)
+    batches = draw_batches(settings.pairs, settings.batch, settings.inner_steps, draw)
+    loop = partial(_loop, factory, texts, [InnerStep(index.to(device), None) for index in batches], settings.seed)
+    tower = frozen_tower(encoder, device)
+
+    def in_every_step() -> Hypergradient:
+        return hypergradient(loop(to_channels_last(images.detach()), tower), "exact_store")
+
+    def once() -> Hypergradient:
+        features = torch.cat([tower(to_channels_last(chunk)) for chunk in images.split(TOWER_CHUNK)])
+        found = hypergradient(loop(features.detach(), nn.Identity()), "exact_store")
+        (pixels,) = torch.autograd.grad(features, images, found.images)
+        return Hypergradient(
+            found.losses, pixels, found.texts, found.similarity, found.inner_lr_image, found.inner_lr_text
+        )
+
+    variants: dict[str, Callable[[], Hypergradient]] = {
+        "tower in every inner step": in_every_step,
+        "tower once per outer step": once,
+    }
+    return Subject(variants, _compare)
+
+
+def _loop(
+    factory: ModelFactory, texts: Tensor, steps: list[InnerStep], seed: int, inputs: Tensor, tower: nn.Module
+) -> InnerLoop:
+    """Return a stretch of a random walk of the heads, on inputs that the tower still has to see."""
+    model, start = factory.build(), factory.initial_parameters(seed)
+    draw = generator(seed, "bench frozen target")
+    target = {n: v + STEP * torch.randn(v.shape, generator=draw).to(v.device) for n, v in start.items()}
+    rate = torch.tensor(RATE, device=texts.device)
+
+    def loss(parameters: Parameters, x: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
+        return pair_loss(model, parameters, (tower(x), y, s), "wbce", masks)
+
+    def matching(end: Parameters) -> dict[str, Tensor]:
+        return matching_losses(end, start, target, "per_tower")
+
+    data = InnerData(inputs, texts, torch.eye(len(texts), device=texts.device))
+    return InnerLoop(loss, start, data, InnerRates(rate, rate.clone()), steps, matching)
+
+
+def _compare(outputs: Mapping[str, Hypergradient]) -> Extra:
+    reference = next(iter(outputs.values()))
+    return {name: agreement(found, reference) for name, found in outputs.items()}

@@ -1,0 +1,92 @@
+"""Benchmarks as tables: one row for each variant, ratios to the first."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pairstill.report.tables import human_bytes
+
+Value = float | int | str | None
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One variant, measured.
+
+    Attributes:
+        name: the variant.
+        seconds: median over the rounds, or None where time is not what is measured.
+        ratio: its seconds as a multiple of the first variant's, of the same run.
+        peak_bytes: the most memory held at once above what was held before, in a process of its own; None if not asked.
+        values: what else this benchmark tells, by column.
+    """
+
+    name: str
+    seconds: float | None
+    ratio: float | None
+    peak_bytes: int | None
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """A benchmark's rows, with all that is needed to run it again.
+
+    Attributes:
+        benchmark: its name.
+        command: the command that measures it.
+        commit: the code's commit.
+        hardware: the machine.
+        versions: packages by name.
+        settings: the benchmark's settings.
+        rows: the variants, the first of which is the baseline.
+    """
+
+    benchmark: str
+    command: str
+    commit: str | None
+    hardware: Mapping[str, Value]
+    versions: Mapping[str, str | None]
+    settings: Mapping[str, Any]
+    rows: tuple[BenchRow, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return asdict(self)
+
+
+def header(report: BenchReport) -> list[str]:
+    """Return the titles of the columns."""
+    extra = dict.fromkeys(key for row in report.rows for key in row.values)
+    return ["variant", "seconds", "ratio", "peak memory", *(key.replace("_", " ") for key in extra)]
+
+
+def bench_cells(report: BenchReport, row: BenchRow) -> list[str]:
+    """Return the cells of a row, in the order of `header`."""
+    extra = dict.fromkeys(key for other in report.rows for key in other.values)
+    return [
+        row.name,
+        "" if row.seconds is None else f"{row.seconds:.3g}",
+        "" if row.ratio is None else f"{row.ratio:.2f} x",
+        "" if row.peak_bytes is None else human_bytes(row.peak_bytes),
+        *(_shown(key, row.values.get(key)) for key in extra),
+    ]
+
+
+def bench_markdown(report: BenchReport) -> str:
+    """Return the rows as a Markdown table."""
+    titles = header(report)
+    lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" + " ---: |" * (len(titles) - 1)]
+    lines += ["| " + " | ".join(bench_cells(report, row)) + " |" for row in report.rows]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(column: str, value: Value) -> str:
+    if value is None:
+        return ""
+    if column.endswith("bytes"):
+        return human_bytes(int(value))
+    if isinstance(value, float):
+        # a cosine of 0.9999999 must not look like 1
+        return f"{value:.7f}" if column == "cosine" else f"{value:.3g}"
+    return str(value)
