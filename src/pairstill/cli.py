@@ -31,6 +31,7 @@ STAGES = {
 }
 QUICKSTART = "the whole pipeline on embedded pairs: Random, PTM-ST and full data in a few minutes"
 QUICKSTART_DIR = "runs/quickstart"
+PLAN = "probe a run for a moment and tell what it will take: disk, memory by mode, time by stage, what will not fit"
 BENCH = "measure the engine's parts on this machine: time in turn, memory in fresh processes, agreement"
 
 
@@ -48,6 +49,9 @@ def build_parser() -> ArgumentParser:
     quickstart.add_argument("--run_dir", default=QUICKSTART_DIR, help="folder of the run", type=str)
     quickstart.add_argument("--json", action="store_true", help="print the recalls as one JSON object in the last line")
     commands.add_subcommand("quickstart", quickstart, help=QUICKSTART)
+    plan = _stage_parser("pairstill plan", PLAN)
+    plan.add_argument("--json", action="store_true", help="print the plan as one JSON object")
+    commands.add_subcommand("plan", plan, help=PLAN)
     bench = ArgumentParser(prog="pairstill bench", description=_sentence(BENCH))
     commands.add_subcommand("bench", bench, help=BENCH)
     _add_benchmarks(bench)
@@ -92,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _quickstart(parsed.quickstart)
         if parsed.command == "bench":
             return _bench(parser, parsed)
+        if parsed.command == "plan":
+            return _plan(_run_config(parser, parsed), as_json=parsed.plan.json)
         return _stage(parsed.command, _run_config(parser, parsed))
     except PairstillError as error:
         print(f"pairstill: {_error()}: {error}", file=sys.stderr)
@@ -129,7 +135,8 @@ def _stopped_by_torchrun(*_: object) -> None:
 def _run_config(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
     instantiated = parser.instantiate(parsed)
     settings: dict[str, Any] = dict(vars(instantiated[parsed.command]))
-    settings.pop("config", None)
+    for option in ("config", "json"):
+        settings.pop(option, None)
     return RunConfig(**settings)
 
 
@@ -181,6 +188,36 @@ def _quickstart(options: Namespace) -> int:
         recalls = {names[row.title]: round(row.mean, 2) for row in rows}
         seconds = round(time.perf_counter() - began, 1)
         print(json.dumps({"mean_recall": recalls, "seconds": seconds, "run": str(pipeline.folder.path)}))
+    return 0
+
+
+def _plan(config: RunConfig, *, as_json: bool) -> int:
+    # the heavy imports
+    from rich.console import Console
+    from rich.table import Table
+
+    from pairstill.plan import make_plan
+    from pairstill.report.plans import disk_line, memory_cells, stage_cells
+
+    progress = Console(stderr=True)
+    plan = make_plan(config, lambda stage: progress.print(f"Probing: {stage}", style="dim"))
+    if as_json:
+        print(json.dumps(plan.to_json()))
+        return 0
+    console = Console()
+    for title, columns, rows in (
+        ("Time", ("stage", "time", ""), stage_cells(plan)),
+        ("Memory by mode of the hypergradient", ("mode", "peak", ""), memory_cells(plan)),
+    ):
+        table = Table(*columns, title=title)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    console.print(disk_line(plan), soft_wrap=True)
+    for warning in plan.warnings:
+        console.print(f"Warning: {warning}", style="yellow", soft_wrap=True)
+    if not plan.warnings:
+        console.print("It fits.")
     return 0
 
 

@@ -225,7 +225,7 @@ class Pipeline:
             experts=experts,
             initial=initial_pairs(self.manifest, self.splits.train, distill.phases, distill.init, draw),
             initial_rates=(distill.lr_image or config.teacher.lr_image, distill.lr_text or config.teacher.lr_text),
-            describe=self._description(),
+            describe=self.description(),
             ranks=self.ranks,
         )
         with self._timed("distill"), self._distill_progress() as (on_step, on_checkpoint):
@@ -365,7 +365,8 @@ class Pipeline:
         similarity = self.config.distill.similarity
         return 2 + (pairs**2 if similarity.kind == "full" else pairs * (1 + 2 * similarity.rank) + 1)
 
-    def _description(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
+        """Return encoders, heads and provenance, as the distilled set states them."""
         return {
             "image_encoder": {**self.image.spec.to_json(), "trainable": self.config.image.trainable},
             "text_encoder": self.text.spec.to_json(),

@@ -1,0 +1,150 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from pairstill import cli
+from pairstill import plan as module
+from pairstill.config import (
+    DataConfig,
+    DistillConfig,
+    EvaluateConfig,
+    HeadsConfig,
+    HypergradientConfig,
+    ImageConfig,
+    PhaseConfig,
+    ReferencesConfig,
+    RunConfig,
+    ScenesConfig,
+    StudentConfig,
+    TeacherConfig,
+)
+from pairstill.errors import ConfigError
+from pairstill.pipeline import Pipeline
+from pairstill.plan import count, graphs_held, make_plan, validated_epochs, warnings_of
+from pairstill.report.plans import PlannedMode
+from pairstill.trajectories.trajectory import SHARED
+
+PHASES = (PhaseConfig(6, 9, 0, 1, 2), PhaseConfig(5, 4, 1, 1, 3))
+
+
+@pytest.fixture
+def config(tmp_path):
+    return RunConfig(
+        run_dir=str(tmp_path / "run"),
+        device="cpu",
+        cache_dir=str(tmp_path / "cache"),
+        data=DataConfig(scenes=ScenesConfig(train=24, val=6, test=8, size=16)),
+        image=ImageConfig(size=16),
+        teacher=TeacherConfig(num_experts=3, epochs=4, batch_size=8),
+        distill=DistillConfig(phases=PHASES, batch_size=4, inner_steps=2, validate_every=4),
+        student=StudentConfig(epochs=5, validate_every=2),
+        evaluate=EvaluateConfig(num_students=2, references=ReferencesConfig(rate_scales=(0.3, 1.0), full_epochs=None)),
+    )
+
+
+def test_counts_by_hand(config):
+    found = count(config, images=25, captions=125)
+    assert found.teacher_batches == 3  # 8 + 8 + 8; a last batch of one is left out
+    assert found.teacher_epochs == 12 and found.full_epochs == 2 * 4
+    assert found.validations == (3, 1)  # after 4, 8, 9 and after 4
+    assert found.recalls_per_phase == 3  # after 2, 4, 5
+    everything = replace(config, teacher=replace(config.teacher, captions="all"))
+    assert count(everything, images=25, captions=125).teacher_batches == 16
+    assert count(replace(config, distill=replace(config.distill, validate_every=0)), 25, 125).validations == (0, 0)
+
+
+@pytest.mark.parametrize(("epochs", "every", "validated"), [(50, 1, 50), (100, 3, 34), (5, 10, 1)])
+def test_the_last_epoch_is_always_validated(epochs, every, validated):
+    assert validated_epochs(StudentConfig(epochs=epochs, validate_every=every)) == validated
+
+
+def test_store_holds_every_graph_and_recompute_one():
+    assert graphs_held("exact_store", 8) == graphs_held("unrolled", 8) == 8
+    assert graphs_held("exact_recompute", 8) == graphs_held("exact_recompute", 32) == graphs_held("truncated", 8) == 1
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_plan_predicts_the_files_of_the_run_and_leaves_nothing(config, tmp_path, trainable):
+    if not trainable:
+        frozen = replace(config.image, trainable=False)
+        config = replace(config, image=frozen, heads=HeadsConfig("linear", image=True, width=8))
+    told = []
+    plan = make_plan(config, told.append)
+    assert told and not (tmp_path / "run").exists()
+    assert [stage.name for stage in plan.stages] == ["prepare", "teach", "distill", "evaluate"]
+    assert all(stage.seconds > 0 for stage in plan.stages) and len(plan.seconds_per_step) == 2
+    assert plan.warnings == () and plan.chosen_mode == "exact_store"
+
+    experts = Pipeline(config).teach()
+    written = [path.stat().st_size for path in experts]
+    # headers tell of seeds and settings, tensors are the same
+    assert plan.expert_bytes == pytest.approx(written[0], rel=0.05)
+    shared = experts[0].parent / SHARED
+    assert plan.trajectory_bytes == pytest.approx(sum(written) + shared.stat().st_size, rel=0.05)
+    assert plan.disk_bytes > plan.trajectory_bytes
+
+
+def test_every_epoch_takes_more_than_the_endpoints(config):
+    endpoints = make_plan(config)
+    everything = make_plan(replace(config, teacher=replace(config.teacher, keep="all")))
+    # four snapshots instead of two
+    assert 1.4 < everything.expert_bytes / endpoints.expert_bytes < 2.1
+
+
+def test_a_named_mode_is_the_chosen_one_and_all_are_estimated(config):
+    distill = replace(config.distill, hypergradient=HypergradientConfig(mode="exact_recompute"))
+    plan = make_plan(replace(config, distill=distill))
+    peaks = {mode.mode: mode.peak_bytes for mode in plan.modes}
+    assert plan.chosen_mode == "exact_recompute"
+    assert peaks["exact_store"] == peaks["unrolled"] > peaks["exact_recompute"] == peaks["truncated"] > 0
+
+
+def modes(**fits):
+    return tuple(PlannedMode(mode, 10, fit) for mode, fit in fits.items())
+
+
+def test_warnings_name_the_settings_that_would_make_it_fit(config):
+    tight = modes(exact_store=False, exact_recompute=True)
+    (memory,) = warnings_of(config, tight, "exact_store", 1, 2)
+    assert "distill.hypergradient.mode to exact_recompute" in memory and "distill.batch_size" in memory
+    (hopeless,) = warnings_of(config, modes(exact_recompute=False), "exact_recompute", 1, 2)
+    assert "image.size" in hopeless
+    (disk,) = warnings_of(config, modes(exact_store=True), "exact_store", 2, 1)
+    assert "teacher.num_experts" in disk and "teacher.keep" not in disk
+    everything = replace(config, teacher=replace(config.teacher, keep="all"))
+    (disk,) = warnings_of(everything, modes(exact_store=True), "exact_store", 2, 1)
+    assert "set teacher.keep to endpoints" in disk
+
+
+def test_a_full_disk_is_told(config, monkeypatch):
+    usage = type("Usage", (), {"free": 10})
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
+    assert "will not fit on the disk" in make_plan(config).warnings[0]
+
+
+TINY = [
+    "--data.scenes={train: 24, val: 6, test: 8, size: 16}",
+    "--image.size=16",
+    "--device=cpu",
+    "--distill.phases=[{num_pairs: 6, outer_steps: 3, range_start: 0, range_end: 1, endpoint: 2}]",
+    "--student.epochs=2",
+]
+
+
+def test_the_command_line_prints_tables_or_json(tmp_path, capsys):
+    arguments = ["plan", f"--run_dir={tmp_path / 'run'}", f"--cache_dir={tmp_path / 'cache'}", *TINY]
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "exact_recompute" in shown and "trajectories" in shown and "It fits." in shown
+    assert cli.main([*arguments, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["seconds"] == pytest.approx(sum(stage["seconds"] for stage in plan["stages"]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_settings_are_the_same_error_as_in_a_run(capsys):
+    assert cli.main(["plan", "--teacher.epochs=2"]) == 2
+    assert "raise teacher.epochs" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="raise teacher.epochs"):
+        RunConfig(teacher=TeacherConfig(epochs=2))
