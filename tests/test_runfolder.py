@@ -28,8 +28,14 @@ def test_opening_again_with_the_same_settings_goes_on(config):
     assert RunFolder(config).results() == [{"mean_recall": 1.0}]
 
 
-def test_other_settings_are_refused_and_named(config):
+def test_a_folder_where_nothing_was_made_binds_nobody(config):
     RunFolder(config)
+    other = replace(config, seed=1)
+    assert "seed: 1" in (RunFolder(other).path / "config.yaml").read_text()
+
+
+def test_other_settings_are_refused_and_named(config):
+    RunFolder(config).trajectories.mkdir()
     other = replace(
         config,
         seed=1,
@@ -83,7 +89,9 @@ def test_a_file_in_place_of_the_folder(tmp_path):
 
 
 def test_damaged_settings(config):
-    path = RunFolder(config).path / "config.yaml"
+    folder = RunFolder(config)
+    folder.trajectories.mkdir()
+    path = folder.path / "config.yaml"
     path.write_text("a: [")
     with pytest.raises(ArtifactError, match=r"(?s)config\.yaml is not YAML .*choose another run_dir"):
         RunFolder(config)

@@ -245,7 +245,7 @@ def _bench(parser: ArgumentParser, parsed: Namespace) -> int:
         for row in report.rows:
             table.add_row(*bench_cells(report, row))
         console = Console()
-        Console(width=max(console.width, 120)).print(table)
+        Console(width=max(console.width, 132)).print(table)
     return 0
 
 
@@ -265,4 +265,4 @@ def _print_table(rows: "Sequence[Row]", config: RunConfig) -> None:
         table.add_row(*cells(row))
     console = Console()
     # a table that does not fit is unreadable; a pipe has no width
-    Console(width=max(console.width, 120)).print(table)
+    Console(width=max(console.width, 132)).print(table)

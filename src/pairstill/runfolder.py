@@ -49,8 +49,8 @@ class RunFolder:
 
     def _check_same_run(self, config: RunConfig) -> None:
         path = self.path / "config.yaml"
-        if not path.is_file():
-            return
+        if not path.is_file() or not self._holds_work():
+            return  # a run that ended before it made anything, over a bad pair or a typing error, binds nobody
         try:
             before = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
@@ -66,6 +66,11 @@ class RunFolder:
                 f"{self.path} holds a run with other settings; choose another run_dir, or delete it:\n  - "
                 + "\n  - ".join(differing[:20])
             )
+
+    def _holds_work(self) -> bool:
+        """Return whether anything is there that depends on the settings."""
+        made = (self.trajectories, self.distillation, self.distilled, self.path / "results.jsonl")
+        return any(path.exists() for path in made)
 
     @property
     def trajectories(self) -> Path:
