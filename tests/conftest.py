@@ -46,14 +46,16 @@ def _spec() -> ImageSpec:
 def make_factory() -> Callable[..., ModelFactory]:
     """Build a model factory around the same tiny tower."""
 
-    def make(*, trainable: bool = True, text_width: int = TEXT_WIDTH, **heads: Any) -> ModelFactory:
+    def make(
+        *, trainable: bool = True, text_width: int = TEXT_WIDTH, precision: Any = "float32", **heads: Any
+    ) -> ModelFactory:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             tower = SmoothTower().eval()
         if not trainable:
             tower.requires_grad_(False)
             heads = {"image": True, "width": 4, **heads}
-        return ModelFactory(ImageEncoder(tower, _spec()), trainable, text_width, HeadsConfig(**heads), CPU)
+        return ModelFactory(ImageEncoder(tower, _spec()), trainable, text_width, HeadsConfig(**heads), CPU, precision)
 
     return make
 

@@ -184,3 +184,11 @@ def test_the_parser_builds_the_settings_it_prints():
     parsed = parser.parse_args(["run", "--distill.phases", "[{num_pairs: 5, endpoint: 40, range_end: 20}]"])
     (phase,) = parser.instantiate(parsed).run.distill.phases
     assert (phase.num_pairs, phase.endpoint, phase.range_end) == (5, 40, 20)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_lower_precisions_need_a_gpu(precision, tmp_path, capsys):
+    options = ["--device", "cpu", "--image.precision", precision, "--run_dir", str(tmp_path / "run")]
+    assert main(["prepare", *options]) == 2
+    error = capsys.readouterr().err
+    assert f"image.precision is {precision} but the device is cpu" in error and "use float32" in error

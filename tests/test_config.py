@@ -170,6 +170,15 @@ REFUSED = [
     (EvaluateConfig, {"methods": ()}, "evaluate.methods is empty; name at least one of random, distilled, full"),
     (
         RunConfig,
+        {
+            "image": ImageConfig(trainable=False),
+            "heads": HeadsConfig(image=True, width=4),
+            "distill": DistillConfig(hypergradient=HypergradientConfig(micro_batch=2)),
+        },
+        "distill.hypergradient.micro_batch is set but the image tower is frozen",
+    ),
+    (
+        RunConfig,
         {"image": ImageConfig(trainable=False)},
         "image.trainable is off and heads.image is off: nothing on the image side can learn; turn one on",
     ),

@@ -137,6 +137,8 @@ class ImageConfig:
         mean: per-channel mean of the input normalisation; null takes the encoder's own.
         std: per-channel standard deviation of the input normalisation; null takes the encoder's own.
         init_seed: seed of the tower's initial weights when it has no pretrained ones; teachers and students share them.
+        precision: what a trained tower multiplies in: `float32`; or on GPUs `tf32` or `bfloat16`
+            (autocast). Parameters, heads, losses and the sums of the hypergradient stay in float32.
     """
 
     name: str = "nf_resnet_tiny"
@@ -147,8 +149,14 @@ class ImageConfig:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     init_seed: int = 0
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
+        _require(
+            self.trainable or self.precision == "float32",
+            f"image.precision is {self.precision} but the image tower is frozen: its features are computed once, and "
+            "kept in float32; leave image.precision out",
+        )
         _require(
             not (self.pretrained and self.weights is not None),
             "image.pretrained and image.weights are both set; use one of them",
@@ -331,13 +339,24 @@ class HypergradientConfig:
         derivative: how `exact_recompute` and `truncated` differentiate an inner step: `double_backward` or
             `forward_over_reverse`, both exact.
         memory: share of the device's whole memory that `auto` may fill with stored graphs.
+        micro_batch: images of a mini-batch that go through a trained tower at a time, in both sweeps, for mini-batches
+            that do not fit; exact, at the price of one more pass through the tower. Needs `exact_recompute`, which
+            `auto` then takes, or `truncated`, by `double_backward`. Null takes all at once.
     """
 
     mode: Literal["auto", "exact_store", "exact_recompute", "truncated", "unrolled"] = "auto"
     derivative: Literal["double_backward", "forward_over_reverse"] = "double_backward"
     memory: float = 0.4
+    micro_batch: int | None = None
 
     def __post_init__(self) -> None:
+        if self.micro_batch is not None:
+            _require_positive("distill.hypergradient", micro_batch=self.micro_batch)
+            _require(
+                self.mode in ("auto", "exact_recompute", "truncated") and self.derivative == "double_backward",
+                f"distill.hypergradient.micro_batch is set, but mode is {self.mode} and derivative is "
+                f"{self.derivative}; it needs exact_recompute or truncated, and double_backward",
+            )
         _require(0 < self.memory <= 1, f"distill.hypergradient.memory is {self.memory}; it must be in (0, 1]")
 
 
@@ -562,6 +581,11 @@ class RunConfig:
             self.image.trainable or self.teacher.augment == "none",
             "teacher.augment is paper but the image tower is frozen: its features are computed once; "
             "set teacher.augment to none",
+        )
+        _require(
+            self.image.trainable or self.distill.hypergradient.micro_batch is None,
+            "distill.hypergradient.micro_batch is set but the image tower is frozen: it does not run in the inner "
+            "loop; leave micro_batch out",
         )
         needed = max(self.last_epoch_needed(phase) for phase in self.distill.phases)
         _require(

@@ -25,7 +25,7 @@ from pairstill.encoders.split import EncodedSplit, encode_split
 from pairstill.encoders.text import TextEncoder, build_text_encoder
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.evaluate.protocol import Bench, Outcome, Splits, recalls_on
-from pairstill.model.dual_encoder import ModelFactory, Parameters
+from pairstill.model.dual_encoder import ModelFactory, Parameters, Precision, use_tf32
 from pairstill.ranks import Ranks
 from pairstill.report.tables import Row, human_bytes, markdown, summarise
 from pairstill.rng import derive_seed, generator
@@ -56,6 +56,7 @@ class Pipeline:
         self.ranks = Ranks.from_environment()
         self.console = console if console is not None and self.ranks.is_main else Console(quiet=True)
         self.device = _device(config.device, self.ranks)
+        _set_precision(config.image.precision, self.device)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.ranks.join(self.device, config.ranks_timeout_minutes)
@@ -100,7 +101,10 @@ class Pipeline:
     def factory(self) -> ModelFactory:
         """The model."""
         config = self.config
-        return ModelFactory(self.image, config.image.trainable, self.text.spec.width, config.heads, self.device)
+        image = config.image
+        return ModelFactory(
+            self.image, image.trainable, self.text.spec.width, config.heads, self.device, image.precision
+        )
 
     def _split(self, manifest: Manifest, split: Split) -> EncodedSplit:
         image, text = self.image, self.text
@@ -368,7 +372,11 @@ class Pipeline:
     def description(self) -> dict[str, Any]:
         """Return encoders, heads and provenance, as the distilled set states them."""
         return {
-            "image_encoder": {**self.image.spec.to_json(), "trainable": self.config.image.trainable},
+            "image_encoder": {
+                **self.image.spec.to_json(),
+                "trainable": self.config.image.trainable,
+                "precision": self.config.image.precision,
+            },
             "text_encoder": self.text.spec.to_json(),
             "heads": asdict(self.config.heads),
             "provenance": {
@@ -449,6 +457,15 @@ def _device(name: str, ranks: Ranks) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device is {name!r} but no GPU is available; use --device cpu")
     return _own_gpu(device, ranks) if device.type == "cuda" and ranks.world > 1 else device
+
+
+def _set_precision(precision: Precision, device: torch.device) -> None:
+    if precision != "float32" and device.type != "cuda":
+        raise ConfigError(
+            f"image.precision is {precision} but the device is {device}; CPUs have no TF32, and their bfloat16 convolutions "
+            "were seen to return values that are not finite; use float32"
+        )
+    use_tf32(precision == "tf32")
 
 
 def _own_gpu(device: torch.device, ranks: Ranks) -> torch.device:

@@ -28,7 +28,8 @@ def test_the_median_is_over_the_rounds(monkeypatch):
 
 def test_peak_memory_sees_what_is_freed_again():
     size = 256 * 2**20
-    assert size <= peak_bytes(lambda: torch.ones(size // 4).sum(), CPU) < 2 * size
+    # the system counts in pages, and late
+    assert 0.99 * size <= peak_bytes(lambda: torch.ones(size // 4).sum(), CPU) < 2 * size
 
 
 def test_the_first_variant_is_the_baseline_and_runs_once_before_the_clock():
@@ -106,7 +107,7 @@ def test_the_command_line_prints_one_json_object_and_takes_dashes(capsys):
 def test_the_command_line_shows_a_table(capsys):
     assert cli.main(["bench", "recall", "--images=20", "--rounds=1", "--device=cpu", "--memory=false"]) == 0
     shown = capsys.readouterr().out
-    assert "in chunks" in shown and "mean recall" in shown and "pairstill bench recall" in shown
+    assert "in tiles" in shown and "mean recall" in shown and "pairstill bench recall" in shown
 
 
 def test_a_benchmark_with_wrong_settings_is_wrong_usage(capsys):

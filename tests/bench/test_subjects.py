@@ -6,6 +6,7 @@ import torch
 
 from pairstill.bench import frozen, hypergradient, recall, teacher, trajectories
 from pairstill.bench.settings import FrozenBench, HypergradientBench, RecallBench, TeacherBench, TrajectoriesBench
+from pairstill.errors import ConfigError
 
 CPU = torch.device("cpu")
 
@@ -29,6 +30,20 @@ def test_exact_modes_agree_with_unrolled_and_truncated_does_not(layout):
         assert values["relative_error"] < 1e-4 and values["cosine"] > 0.99999, name
 
 
+def test_micro_batches_agree():
+    tiny = HypergradientBench(model="nf_resnet_tiny", size=16, pairs=6, batch=3, inner_steps=3, micro_batch=2)
+    found = outcome(hypergradient, tiny)
+    assert found["exact_recompute, micro-batches of 2"]["relative_error"] < 1e-4
+
+
+def test_lower_precisions_are_further_rows():
+    settings = HypergradientBench(model="nf_resnet_tiny", size=16, pairs=4, batch=2, precisions=("bfloat16",))
+    names = list(hypergradient.build(settings, CPU).variants)
+    assert names[-2:] == ["exact_store, bfloat16", "exact_recompute, bfloat16"]
+    with pytest.raises(ConfigError, match="tf32"):
+        hypergradient.build(HypergradientBench(model="nf_resnet_tiny", size=16, precisions=("tf32",)), CPU)
+
+
 def test_modes_can_be_chosen():
     settings = HypergradientBench(model="nf_resnet_tiny", size=16, pairs=4, batch=2, modes=("exact_store",))
     assert list(hypergradient.build(settings, CPU).variants) == [hypergradient.BASELINE, "exact_store"]
@@ -39,10 +54,15 @@ def test_the_tower_once_gives_the_gradient_of_the_tower_in_every_step():
     assert found["tower once per outer step"]["relative_error"] < 1e-4
 
 
-def test_sorting_and_chunks_recall_the_same():
+def test_the_tower_once_for_several_stretches_gives_the_same_gradient():
+    found = outcome(frozen, FrozenBench(size=32, pairs=5, batch=2, inner_steps=2, stretches=3, width=8))
+    assert found["tower once per outer step"]["relative_error"] < 1e-4
+
+
+def test_sorting_and_tiles_recall_the_same():
     recalls = outcome(recall, RecallBench(images=60, width=64))
-    by_sorting, in_chunks = (values["mean_recall"] for values in recalls.values())
-    assert by_sorting == pytest.approx(in_chunks, abs=1e-9) and 0 < by_sorting < 100
+    by_sorting, in_tiles = (values["mean_recall"] for values in recalls.values())
+    assert by_sorting == pytest.approx(in_tiles, abs=1e-9) and 0 < by_sorting < 100
 
 
 def test_sorting_by_hand():

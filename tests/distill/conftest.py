@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import torch
 from torch import Tensor
 
 from pairstill.config import DistillConfig, HypergradientConfig, OuterConfig, PhaseConfig, SimilarityConfig
-from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, MicroBatches, draw_batches
 from pairstill.distill.matching import matching_losses
 from pairstill.distill.outer_loop import SIMILARITY, OuterHooks, PhaseProblem, distill_phase
 from pairstill.distill.similarity import initial_factors
 from pairstill.model.dual_encoder import ModelFactory, Parameters
-from pairstill.model.functional import pair_loss
+from pairstill.model.functional import embed_images, embedded_pair_loss, pair_loss
 from pairstill.trajectories.shortcut import Path as TeacherPath
 
 PAIRS, BATCH, SIZE, FEATURES, TEXT_WIDTH = 5, 3, 6, 5, 7
@@ -34,6 +35,7 @@ def make_loop(
         dropout: float = 0.0,
         loss: str = "wbce",
         kind: str = "per_tower",
+        micro: int | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> InnerLoop:
         factory = make_factory(trainable=trainable, dropout=dropout)
@@ -59,6 +61,13 @@ def make_loop(
             rates=InnerRates(torch.tensor(0.11, dtype=dtype), torch.tensor(0.07, dtype=dtype)),
             steps=inner,
             matching=lambda end: matching_losses(end, start, target, kind),
+            micro=None
+            if micro is None
+            else MicroBatches(
+                micro,
+                partial(embed_images, model),
+                lambda p, u, y, s, masks: embedded_pair_loss(model, p, (u, y, s), loss, masks),
+            ),
         )
 
     return make

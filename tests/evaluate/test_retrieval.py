@@ -95,7 +95,7 @@ def test_the_order_of_captions_does_not_matter():
     assert retrieval_recalls(images, texts[order], MIXED[order]) == retrieval_recalls(images, texts, MIXED)
 
 
-# one row more than a chunk, so that the last chunk has its own way of computing the same scores
+# one row more than two tiles, where a last tile of one row would have its own way of computing the same scores
 @pytest.mark.parametrize(("images", "captions"), [(12, 1), (12, 3), (1025, 1), (1025, 2)])
 def test_one_embedding_for_everything_recalls_nothing(images, captions):
     draw = torch.Generator().manual_seed(0)
@@ -127,21 +127,25 @@ def test_an_embedding_that_is_not_finite_is_an_error(side, value):
         retrieval_recalls(images, texts, EVEN)
 
 
-@pytest.mark.parametrize("chunk", [2, 7, 30, 31])
+@pytest.mark.parametrize("rows", [2, 7, 30, 31])
+@pytest.mark.parametrize("kept", [0, 700, 1 << 20])
 @pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS.keys())
-def test_chunks_give_the_same_as_one_piece(monkeypatch, owner, chunk):
+def test_tiles_give_the_same_as_one_piece(monkeypatch, owner, rows, kept):
     images, texts = embedded(owner)
     whole = retrieval_recalls(images, texts, owner)
-    monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr(module, "TILE_ROWS", rows)
+    monkeypatch.setattr(module, "KEPT_BYTES", kept)
     assert retrieval_recalls(images, texts, owner) == whole
 
 
-def test_no_piece_of_the_scores_is_larger_than_a_chunk(monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 4)
-    largest, ge = [], torch.Tensor.__ge__
-    monkeypatch.setattr(torch.Tensor, "__ge__", lambda a, b: largest.append(len(a)) or ge(a, b))
-    retrieval_recalls(*embedded(EVEN), EVEN)
-    assert max(largest) == 4 and sum(largest) == len(EVEN) + 30
+@pytest.mark.parametrize(("kept", "products"), [(0, 16), (1 << 20, 8), (3 * 4 * 30 * 4, 13)])
+def test_scores_are_computed_in_tiles_and_again_only_where_they_were_not_kept(monkeypatch, kept, products):
+    monkeypatch.setattr(module, "TILE_ROWS", 4)
+    monkeypatch.setattr(module, "KEPT_BYTES", kept)
+    shapes, mm = [], torch.mm
+    monkeypatch.setattr(torch, "mm", lambda a, b, out: shapes.append(tuple(out.shape)) or mm(a, b, out=out))
+    retrieval_recalls(*embedded(torch.arange(30)), torch.arange(30))
+    assert shapes == [(4, 30)] * products
 
 
 def test_the_mean_is_that_of_the_six_recalls():

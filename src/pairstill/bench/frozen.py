@@ -10,7 +10,7 @@ from pairstill.bench.hypergradient import agreement
 from pairstill.bench.measure import Extra, Subject
 from pairstill.bench.settings import FrozenBench
 from pairstill.config import HeadsConfig, ImageConfig
-from pairstill.distill.hypergradient import Hypergradient, hypergradient
+from pairstill.distill.hypergradient import Hypergradient, hypergradient, mean_hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
 from pairstill.distill.matching import matching_losses
 from pairstill.distill.outer_loop import TOWER_CHUNK
@@ -31,16 +31,23 @@ def build(settings: FrozenBench, device: torch.device) -> Subject:
     size = settings.size
     images = torch.randn(settings.pairs, 3, size, size, generator=draw).to(device).requires_grad_()
     texts = torch.randn(settings.pairs, settings.text_width, generator=draw).to(device)
-    batches = draw_batches(settings.pairs, settings.batch, settings.inner_steps, draw)
-    loop = partial(_loop, factory, texts, [InnerStep(index.to(device), None) for index in batches], settings.seed)
+    loops = [
+        partial(_loop, factory, texts, [InnerStep(index.to(device), None) for index in batches], settings.seed)
+        for batches in (
+            draw_batches(settings.pairs, settings.batch, settings.inner_steps, draw) for _ in range(settings.stretches)
+        )
+    ]
     tower = frozen_tower(encoder, device)
 
+    def mean(inputs: Tensor, seen_by: nn.Module) -> Hypergradient:
+        return mean_hypergradient([hypergradient(loop(inputs, seen_by), "exact_store") for loop in loops])
+
     def in_every_step() -> Hypergradient:
-        return hypergradient(loop(to_channels_last(images.detach()), tower), "exact_store")
+        return mean(to_channels_last(images.detach()), tower)
 
     def once() -> Hypergradient:
         features = torch.cat([tower(to_channels_last(chunk)) for chunk in images.split(TOWER_CHUNK)])
-        found = hypergradient(loop(features.detach(), nn.Identity()), "exact_store")
+        found = mean(features.detach(), nn.Identity())
         (pixels,) = torch.autograd.grad(features, images, found.images)
         return Hypergradient(
             found.losses, pixels, found.texts, found.similarity, found.inner_lr_image, found.inner_lr_text

@@ -1,6 +1,8 @@
 """The hypergradient of one stretch, in every mode."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -9,11 +11,12 @@ from pairstill.bench.measure import Extra, Subject
 from pairstill.bench.settings import HypergradientBench
 from pairstill.config import HeadsConfig, ImageConfig
 from pairstill.distill.hypergradient import Derivative, Hypergradient, Mode, hypergradient
-from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, MicroBatches, draw_batches
 from pairstill.distill.matching import matching_losses
 from pairstill.encoders.image import build_image_encoder
-from pairstill.model.dual_encoder import DropoutMasks, ModelFactory, Parameters
-from pairstill.model.functional import pair_loss
+from pairstill.errors import ConfigError
+from pairstill.model.dual_encoder import DropoutMasks, ModelFactory, Parameters, Precision, use_tf32
+from pairstill.model.functional import embed_images, embedded_pair_loss, pair_loss
 from pairstill.rng import generator
 
 BASELINE = "unrolled, plain contiguous memory"
@@ -24,7 +27,8 @@ STEP = 1e-3  # of a parameter tensor's standard deviation: what the target lies 
 def build(settings: HypergradientBench, device: torch.device) -> Subject:
     """Return every mode on the same stretch; what they return is compared with `unrolled` in the same layout."""
     contiguous = _loop(settings, device, torch.contiguous_format)
-    chosen = contiguous if settings.layout == "contiguous" else _loop(settings, device, torch.channels_last)
+    layout = torch.contiguous_format if settings.layout == "contiguous" else torch.channels_last
+    chosen = _loop(settings, device, layout)
     variants = {BASELINE: _call(contiguous, "unrolled")}
     for mode in settings.modes:
         if mode == "exact_recompute":
@@ -32,27 +36,47 @@ def build(settings: HypergradientBench, device: torch.device) -> Subject:
             variants[f"{mode}, forward over reverse"] = _call(chosen, mode, "forward_over_reverse")
         else:
             variants[mode] = _call(chosen, mode)
+    if settings.micro_batch is not None:
+        name = f"exact_recompute, micro-batches of {settings.micro_batch}"
+        variants[name] = _call(chosen, "exact_recompute", micro_batch=settings.micro_batch)
+    for precision in settings.precisions:
+        if precision == "tf32" and device.type != "cuda":
+            raise ConfigError(f"precisions hold tf32 but the device is {device}, which has none; leave it out")
+        lower = _loop(settings, device, layout, precision)
+        for mode in settings.modes:
+            if mode.startswith("exact"):
+                variants[f"{mode}, {precision}"] = _call(lower, mode, precision=precision)
     return Subject(variants, _compare)
 
 
-def _call(loop: InnerLoop, mode: Mode, derivative: Derivative = "double_backward") -> Callable[[], Hypergradient]:
-    return lambda: hypergradient(loop, mode, derivative)
+def _call(
+    loop: InnerLoop,
+    mode: Mode,
+    derivative: Derivative = "double_backward",
+    *,
+    micro_batch: int | None = None,
+    precision: Precision = "float32",
+) -> Callable[[], Hypergradient]:
+    micro = loop.micro if micro_batch else None
+
+    def call() -> Hypergradient:
+        use_tf32(precision == "tf32")
+        return hypergradient(replace(loop, micro=micro), mode, derivative)
+
+    return call
 
 
-def _loop(settings: HypergradientBench, device: torch.device, layout: torch.memory_format) -> InnerLoop:
-    """Return a stretch of a random walk, with images and parameters in the given layout."""
+def _loop(
+    settings: HypergradientBench, device: torch.device, layout: torch.memory_format, precision: Precision = "float32"
+) -> InnerLoop:
+    """Return a stretch of a random walk, with images in the given layout and parameters as files hold them."""
     encoder = build_image_encoder(ImageConfig(settings.model, size=settings.size))
-    factory = ModelFactory(encoder, True, settings.text_width, HeadsConfig(), device)
+    factory = ModelFactory(encoder, True, settings.text_width, HeadsConfig(), device, precision)
     model, draw = factory.build(), generator(settings.seed, "bench hypergradient")
-
-    def placed(value: Tensor) -> Tensor:
-        value = value.to(device)
-        return value.contiguous(memory_format=layout) if value.ndim == 4 else value
-
-    start = {name: placed(value) for name, value in factory.initial_parameters(settings.seed).items()}
+    start = {name: value.contiguous() for name, value in factory.initial_parameters(settings.seed).items()}
     target = {name: value + STEP * _noise_like(value, draw) for name, value in start.items()}
     pairs, size = settings.pairs, settings.size
-    images = placed(torch.randn(pairs, 3, size, size, generator=draw))
+    images = torch.randn(pairs, 3, size, size, generator=draw).to(device).contiguous(memory_format=layout)
     texts = torch.randn(pairs, settings.text_width, generator=draw).to(device)
     similarity = (0.8 * torch.eye(pairs) + 0.1 * torch.rand(pairs, pairs, generator=draw)).to(device)
     batches = draw_batches(pairs, settings.batch, settings.inner_steps, draw)
@@ -65,7 +89,12 @@ def _loop(settings: HypergradientBench, device: torch.device, layout: torch.memo
     def matching(end: Parameters) -> dict[str, Tensor]:
         return matching_losses(end, start, target, "per_tower")
 
-    return InnerLoop(loss, start, InnerData(images, texts, similarity), InnerRates(rate, rate.clone()), steps, matching)
+    def of_embeddings(parameters: Parameters, u: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
+        return embedded_pair_loss(model, parameters, (u, y, s), "wbce", masks)
+
+    data, rates = InnerData(images, texts, similarity), InnerRates(rate, rate.clone())
+    micro = MicroBatches(settings.micro_batch or settings.batch, partial(embed_images, model), of_embeddings)
+    return InnerLoop(loss, start, data, rates, steps, matching, micro)
 
 
 def _noise_like(value: Tensor, draw: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""Recall in both directions: in chunks, against sorting row by row in NumPy."""
+"""Recall in both directions: in tiles, against sorting row by row in NumPy."""
 
 from collections.abc import Mapping
 
@@ -24,7 +24,7 @@ def build(settings: RecallBench, device: torch.device) -> Subject:
     return Subject(
         {
             "NumPy, sorted row by row": lambda: by_sorting(*arrays),
-            "in chunks": lambda: retrieval_recalls(*on_device),
+            "in tiles": lambda: retrieval_recalls(*on_device),
         },
         _compare,
     )

@@ -45,7 +45,9 @@ class HypergradientBench(BenchSettings):
         pairs: distilled pairs.
         text_width: width of the text embeddings.
         modes: the modes to measure.
-        layout: memory layout of images and parameters; a first row always is `unrolled` in plain contiguous memory.
+        precisions: further rows for these: `bfloat16`, and on GPUs `tf32`; what they lose shows in the agreement.
+        micro_batch: a further row where the tower takes so many images at a time; null leaves it out.
+        layout: memory layout of the images; a first row always is `unrolled` in plain contiguous memory.
     """
 
     model: str = "nf_resnet26"
@@ -60,6 +62,8 @@ class HypergradientBench(BenchSettings):
         "exact_recompute",
         "truncated",
     )
+    precisions: tuple[Literal["tf32", "bfloat16"], ...] = ()
+    micro_batch: int | None = None
     layout: Literal["channels_last", "contiguous"] = "channels_last"
 
 
@@ -72,6 +76,8 @@ class FrozenBench(BenchSettings):
         size: side of the images in pixels.
         batch: distilled pairs in a mini-batch of the inner loop.
         inner_steps: inner steps.
+        stretches: stretches of the teachers whose hypergradients an outer step averages; the configs for frozen towers
+            take 8.
         pairs: distilled pairs.
         text_width: width of the text embeddings.
         width: width of the shared space.
@@ -81,6 +87,7 @@ class FrozenBench(BenchSettings):
     size: int = 160
     batch: int = 20
     inner_steps: int = 8
+    stretches: int = 1
     pairs: int = 100
     text_width: int = 384
     width: int = 512
@@ -88,7 +95,7 @@ class FrozenBench(BenchSettings):
 
 @dataclass(frozen=True)
 class RecallBench(BenchSettings):
-    """Recall in both directions: in chunks, against sorting row by row in NumPy.
+    """Recall in both directions: in tiles, against sorting row by row in NumPy.
 
     Attributes:
         images: images.

@@ -16,12 +16,14 @@ for k = t-1 .. 0. It equals backpropagation through the unrolled loop. The modes
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, assert_never
 
 import torch
 from torch import Tensor
 
-from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, PairLoss, inner_step
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, inner_step
+from pairstill.distill.micro_batches import micro_derivative, micro_gradients
 from pairstill.distill.step_derivative import (
     StepDerivative,
     StepGraph,
@@ -35,7 +37,8 @@ from pairstill.model.dual_encoder import Parameters, side_of
 
 Mode = Literal["exact_store", "exact_recompute", "truncated", "unrolled"]
 Derivative = Literal["double_backward", "forward_over_reverse"]
-_Differentiate = Callable[[PairLoss, Parameters, InnerData, InnerStep, Parameters], StepDerivative]
+_Gradients = Callable[[Parameters, InnerData, InnerStep], Parameters]
+_Differentiate = Callable[[Parameters, InnerData, InnerStep, Parameters], StepDerivative]
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def hypergradient(loop: InnerLoop, mode: Mode, derivative: Derivative = "double_
         loop: the inner loop; nothing in it is changed.
         mode: what is held between the forward and the backward sweep.
         derivative: how a step is differentiated in the backward sweep of `exact_recompute` and `truncated`; the
-            other modes are double backward by nature.
+            other modes are double backward by nature, and take no micro-batches.
 
     Raises:
         NumericalError: a gradient of the inner loop is not finite; the message names the inner step.
@@ -75,9 +78,9 @@ def hypergradient(loop: InnerLoop, mode: Mode, derivative: Derivative = "double_
         case "exact_store":
             return _exact_store(loop)
         case "exact_recompute":
-            return _exact_recompute(loop, _differentiate(derivative))
+            return _exact_recompute(loop, derivative)
         case "truncated":
-            return _exact_recompute(loop, _differentiate(derivative), constant_adjoint=True)
+            return _exact_recompute(loop, derivative, constant_adjoint=True)
         case "unrolled":
             return _unrolled(loop)
         case _:
@@ -100,12 +103,17 @@ def mean_hypergradient(found: Sequence[Hypergradient]) -> Hypergradient:
     )
 
 
-def _differentiate(derivative: Derivative) -> _Differentiate:
+def _sweeps(loop: InnerLoop, derivative: Derivative) -> tuple[_Gradients, _Differentiate]:
+    """Return what the forward and the backward sweep call at every step."""
+    if loop.micro is not None:
+        if derivative != "double_backward":
+            raise ValueError(f"micro-batches are differentiated by double_backward, not {derivative}")
+        return partial(micro_gradients, loop.micro), partial(micro_derivative, loop.micro)
     match derivative:
         case "double_backward":
-            return double_backward
+            return partial(inner_gradients, loop.loss), partial(double_backward, loop.loss)
         case "forward_over_reverse":
-            return forward_over_reverse
+            return partial(inner_gradients, loop.loss), partial(forward_over_reverse, loop.loss)
         case _:
             assert_never(derivative)
 
@@ -130,21 +138,20 @@ def _exact_store(loop: InnerLoop) -> Hypergradient:
     return sums.result()
 
 
-def _exact_recompute(
-    loop: InnerLoop, differentiate: _Differentiate, *, constant_adjoint: bool = False
-) -> Hypergradient:
+def _exact_recompute(loop: InnerLoop, derivative: Derivative, *, constant_adjoint: bool = False) -> Hypergradient:
+    step_gradients, differentiate = _sweeps(loop, derivative)
     data, rates = _detached(loop)
     trail = [{name: value.detach() for name, value in loop.start.items()}]
     finite = _FiniteSteps()
     for step in loop.steps:
-        gradients = inner_gradients(loop.loss, trail[-1], data, step)
+        gradients = step_gradients(trail[-1], data, step)
         finite.add(gradients)
         trail.append(inner_step(trail[-1], gradients, rates))
     finite.check()
     losses, adjoint = _adjoint(loop, trail.pop())
     sums = _Sums(loop, losses, data)
     for step in reversed(loop.steps):
-        found = differentiate(loop.loss, trail.pop(), data, step, _direction(adjoint, rates))
+        found = differentiate(trail.pop(), data, step, _direction(adjoint, rates))
         sums.add(step, found, adjoint)
         if not constant_adjoint:
             adjoint = {name: value - found.parameters[name] for name, value in adjoint.items()}
@@ -228,7 +235,8 @@ class _FiniteSteps:
         """Take in the gradients of the next step."""
         for name, value in gradients.items():
             self._names.append((self._steps, name))
-            self._flags.append(value.detach().isfinite().all())
+            # one pass: a value that is not finite makes the sum so
+            self._flags.append(value.detach().sum().isfinite())
         self._steps += 1
 
     def check(self) -> None:

@@ -49,6 +49,21 @@ class InnerRates:
 
 
 @dataclass(frozen=True)
+class MicroBatches:
+    """The loss in two parts, for images that go through their side of the model some at a time.
+
+    Attributes:
+        size: images at a time.
+        embed_images: image embeddings (images, width) of (parameters, image inputs, masks of these rows).
+        of_embeddings: the loss of (parameters, image embeddings, text embeddings, similarities, masks).
+    """
+
+    size: int
+    embed_images: Callable[[Parameters, Tensor, DropoutMasks | None], Tensor]
+    of_embeddings: PairLoss
+
+
+@dataclass(frozen=True)
 class InnerStep:
     """The randomness of one inner step, drawn beforehand.
 
@@ -72,6 +87,7 @@ class InnerLoop:
         rates: the learned inner rates.
         steps: mini-batches and dropout masks, one for each inner step.
         matching: the matching loss by part, of the parameters after the last step.
+        micro: the loss in two parts, or None to take mini-batches whole.
     """
 
     loss: PairLoss
@@ -80,6 +96,7 @@ class InnerLoop:
     rates: InnerRates
     steps: Sequence[InnerStep]
     matching: Callable[[Parameters], dict[str, Tensor]]
+    micro: MicroBatches | None = None
 
 
 def draw_batches(pairs: int, batch_size: int, steps: int, generator: torch.Generator) -> list[Tensor]:

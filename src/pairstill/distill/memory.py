@@ -65,6 +65,8 @@ def choose_mode(
         inner_steps: graphs that would be stored.
         device: where they would be.
     """
+    if config.micro_batch is not None and config.mode == "auto":
+        return ModeChoice("exact_recompute")
     if config.mode != "auto":
         return ModeChoice(config.mode)
     stored = saved_bytes(build_one_graph) * inner_steps

@@ -7,6 +7,7 @@ and a killed run goes on to the same bits.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from pairstill.config import DistillConfig, OuterConfig, PhaseConfig
 from pairstill.distill.hypergradient import Mode, hypergradient, mean_hypergradient
-from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, MicroBatches, draw_batches
 from pairstill.distill.matching import matching_losses
 from pairstill.distill.memory import ModeChoice, choose_mode
 from pairstill.distill.step_derivative import StepGraph, step_graph
@@ -23,7 +24,7 @@ from pairstill.distilled import compose_similarity
 from pairstill.encoders.image import to_channels_last
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.model.dual_encoder import DropoutMasks, DualEncoder, ModelFactory, Parameters
-from pairstill.model.functional import pair_loss
+from pairstill.model.functional import embed_images, embedded_pair_loss, pair_loss
 from pairstill.ranks import Ranks
 from pairstill.rng import generator
 from pairstill.storage import open_tensors, save_tensors
@@ -357,7 +358,18 @@ def _inner_loop(problem: PhaseProblem, data: InnerData, rates: InnerRates, stret
     def matching(end: Parameters) -> dict[str, Tensor]:
         return matching_losses(end, start, target, problem.config.matching)
 
-    return InnerLoop(loss, start, data, rates, stretch.steps, matching)
+    return InnerLoop(loss, start, data, rates, stretch.steps, matching, _micro_batches(problem))
+
+
+def _micro_batches(problem: PhaseProblem) -> MicroBatches | None:
+    size = problem.config.hypergradient.micro_batch
+    if size is None:
+        return None
+
+    def loss(parameters: Parameters, u: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
+        return embedded_pair_loss(problem.model, parameters, (u, y, s), problem.config.loss, masks)
+
+    return MicroBatches(size, partial(embed_images, problem.model), loss)
 
 
 def similarity_factors(learned: Mapping[str, Tensor], constant: Mapping[str, Tensor]) -> dict[str, Tensor]:

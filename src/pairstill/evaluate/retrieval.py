@@ -1,5 +1,6 @@
-"""Recall of image-text retrieval in both directions, in chunks, with ties counted against the model."""
+"""Recall of image-text retrieval in both directions, in tiles, with ties counted against the model."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor
 
 from pairstill.errors import NumericalError
 
-CHUNK = 1024
+TILE_ROWS = 512  # captions of a tile of scores
+KEPT_BYTES = 1 << 30  # of tiles that the second direction need not compute again
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Recalls:
         return sum(asdict(self).values()) / 6
 
 
+@torch.no_grad()
 def retrieval_recalls(images: Tensor, texts: Tensor, caption_owner: Tensor) -> Recalls:
     """Return the recalls of embedded images and captions under cosine similarity.
 
@@ -61,36 +64,61 @@ def retrieval_recalls(images: Tensor, texts: Tensor, caption_owner: Tensor) -> R
             raise NumericalError(f"retrieval: an {name} embedding is not finite; the model diverged")
     owner = caption_owner.to(images.device)
     u, v = F.normalize(images, dim=1), F.normalize(texts, dim=1)
-    image_ranks = _ranks_of_images(u, v, owner)
-    caption_ranks = _ranks_of_captions(u, v, owner)
+    kept: list[Tensor] = []
+    image_ranks, own = _ranks_of_images(u, v, owner, kept)
+    caption_ranks = _ranks_of_captions(u, v, owner, own, kept)
     shares = [100 * float((ranks < k).double().mean()) for ranks in (image_ranks, caption_ranks) for k in (1, 5, 10)]
     return Recalls(*shares)
 
 
-def _chunks(count: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Return the numbers 0 to `count`, in pieces of about the same length of at most `CHUNK`.
+def _tiles(u: Tensor, v: Tensor, kept: list[Tensor]) -> Iterator[tuple[slice, Tensor]]:
+    """Yield captions, and their scores with all images (captions, images), which the next tile may overwrite.
 
-    A last piece of one row would be multiplied by another routine, which rounds equal scores apart and hides ties.
+    All tiles are products of one shape, the last one computing some rows again: other shapes may be multiplied by other
+    routines, which round equal scores apart and hide ties.
+
+    Args:
+        u: images, of norm 1.
+        v: captions, of norm 1.
+        kept: the first tiles, once they are computed; filled as far as memory allows.
     """
-    return torch.arange(count, device=device).tensor_split(-(-count // CHUNK))
+    rows = min(TILE_ROWS, len(v))
+    room = KEPT_BYTES // (rows * len(u) * u.element_size())
+    spare = u.new_empty(rows, len(u))
+    for number, start in enumerate(range(0, len(v), rows)):
+        first = min(start, len(v) - rows)
+        if number < len(kept):
+            scores = kept[number]
+        else:
+            scores = u.new_empty(rows, len(u)) if number < room else spare
+            torch.mm(v[first : first + rows], u.T, out=scores)
+            if number < room:
+                kept.append(scores)
+        yield slice(start, first + rows), scores[start - first :]
 
 
-def _ranks_of_images(u: Tensor, v: Tensor, owner: Tensor) -> Tensor:
-    """Return for each caption how many other images score at least as high as its own, (captions,)."""
-    ranks = []
-    for rows in _chunks(len(v), u.device):
-        scores = v[rows] @ u.T
-        own = scores.gather(1, owner[rows].unsqueeze(1))
-        ranks.append((scores >= own).sum(1) - 1)
-    return torch.cat(ranks)
+def _reached(scores: Tensor, bound: Tensor, buffer: Tensor) -> Tensor:
+    """Return ones where a score is at least the bound, in the buffer: to sum numbers is faster than to sum truths."""
+    return torch.ge(scores, bound, out=buffer[: len(scores)])
 
 
-def _ranks_of_captions(u: Tensor, v: Tensor, owner: Tensor) -> Tensor:
+def _ranks_of_images(u: Tensor, v: Tensor, owner: Tensor, kept: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return for each caption how many other images score at least as high as its own, and its own image's score."""
+    ranks, owns = [], []
+    buffer = u.new_empty(min(TILE_ROWS, len(v)), len(u))
+    for captions, scores in _tiles(u, v, kept):
+        own = scores.gather(1, owner[captions].unsqueeze(1))
+        ranks.append(_reached(scores, own, buffer).sum(1) - 1)
+        owns.append(own.squeeze(1))
+    return torch.cat(ranks), torch.cat(owns)
+
+
+def _ranks_of_captions(u: Tensor, v: Tensor, owner: Tensor, own: Tensor, kept: list[Tensor]) -> Tensor:
     """Return for each image how many foreign captions score at least as high as its best own one, (images,)."""
-    ranks = []
-    for rows in _chunks(len(u), u.device):
-        scores = u[rows] @ v.T
-        mine = owner.unsqueeze(0) == rows.unsqueeze(1)
-        best = scores.masked_fill(~mine, -torch.inf).amax(1, keepdim=True)
-        ranks.append(((scores >= best) & ~mine).sum(1))
-    return torch.cat(ranks)
+    best = torch.full_like(u[:, 0], -torch.inf).scatter_reduce_(0, owner, own, "amax")
+    reached = torch.zeros_like(best, dtype=torch.int64)
+    buffer = u.new_empty(min(TILE_ROWS, len(v)), len(u))
+    for _, scores in _tiles(u, v, kept):
+        reached += _reached(scores, best, buffer).sum(0).long()
+    own_reached = torch.zeros_like(reached).index_add_(0, owner, (own >= best[owner]).long())
+    return reached - own_reached

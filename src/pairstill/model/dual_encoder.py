@@ -14,6 +14,7 @@ from pairstill.errors import ConfigError
 from pairstill.rng import seeded_globally
 
 Side = Literal["image", "text"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 Parameters = dict[str, Tensor]
 
 
@@ -67,9 +68,16 @@ class DualEncoder(nn.Module):
     its input is the tower's features. The text side is a head on frozen text embeddings.
     """
 
-    def __init__(self, tower: nn.Module | None, image_head: nn.Module | None, text_head: nn.Module) -> None:
+    def __init__(
+        self,
+        tower: nn.Module | None,
+        image_head: nn.Module | None,
+        text_head: nn.Module,
+        precision: Precision = "float32",
+    ) -> None:
         """Put the parts together; the tower and the head are None where they are absent."""
         super().__init__()
+        self.precision: Precision = precision
         self.image_tower = tower
         self.image_head = image_head
         self.text_head = text_head
@@ -91,8 +99,15 @@ class DualEncoder(nn.Module):
         )
 
     def _embed_images(self, images: Tensor, mask: Tensor | None) -> Tensor:
-        x = images if self.image_tower is None else self.image_tower(images)
+        x = images if self.image_tower is None else self._through_tower(self.image_tower, images)
         return x if self.image_head is None else self.image_head(x, mask)
+
+    def _through_tower(self, tower: nn.Module, images: Tensor) -> Tensor:
+        if self.precision != "bfloat16":
+            return tower(images)
+        # without the cache, which would tie the graphs of different sweeps together
+        with torch.autocast(images.device.type, torch.bfloat16, cache_enabled=False):
+            return tower(images).float()
 
 
 @dataclass(frozen=True)
@@ -105,6 +120,7 @@ class ModelFactory:
         text_width: width of the text embeddings.
         heads: the projection heads.
         device: where parameters live.
+        precision: what a trained tower multiplies in.
     """
 
     encoder: ImageEncoder
@@ -112,6 +128,7 @@ class ModelFactory:
     text_width: int
     heads: HeadsConfig
     device: torch.device
+    precision: Precision = "float32"
 
     @property
     def width(self) -> int:
@@ -133,6 +150,7 @@ class ModelFactory:
             self.encoder.tower if self.trainable else None,
             make(self.encoder.spec.width, self.width) if self.heads.image else None,
             make(self.text_width, self.width),
+            self.precision,
         )
         return model.eval().to(self.device).requires_grad_(False)
 
@@ -153,6 +171,12 @@ class ModelFactory:
             return (kept / (1 - p)).to(self.device)
 
         return DropoutMasks(mask() if self.heads.image else None, mask())
+
+
+def use_tf32(wanted: bool) -> None:
+    """Let GPUs multiply in TF32 or not, in this process; PyTorch by itself does so in convolutions."""
+    torch.backends.cuda.matmul.allow_tf32 = wanted
+    torch.backends.cudnn.allow_tf32 = wanted
 
 
 def side_of(name: str) -> Side:

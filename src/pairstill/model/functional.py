@@ -31,7 +31,25 @@ def pair_loss(
         masks: dropout masks, or None for no dropout.
     """
     images, texts, similarity = batch
-    logits = cosine_logits(*functional_call(model, parameters, (images, texts, masks)))
+    embedded = embed_images(model, parameters, images, masks)
+    return embedded_pair_loss(model, parameters, (embedded, texts, similarity), loss, masks)
+
+
+def embed_images(model: DualEncoder, parameters: Parameters, images: Tensor, masks: DropoutMasks | None) -> Tensor:
+    """Return image embeddings (pairs, width) under `parameters`."""
+    return functional_call(model, parameters, (images, None, masks))[0]
+
+
+def embedded_pair_loss(
+    model: DualEncoder,
+    parameters: Parameters,
+    batch: tuple[Tensor, Tensor, Tensor | None],
+    loss: LossName,
+    masks: DropoutMasks | None,
+) -> Tensor:
+    """Return the same loss as `pair_loss`, of image embeddings (pairs, width) in place of image inputs."""
+    embedded, texts, similarity = batch
+    logits = cosine_logits(embedded, functional_call(model, parameters, (None, texts, masks))[1])
     if loss == "infonce":
         return info_nce(logits)
     if similarity is None:

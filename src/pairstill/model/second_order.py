@@ -1,0 +1,243 @@
+r"""Convolution and normalisation whose second derivative costs what it must, for the double backward of an inner step.
+
+PyTorch differentiates the backward pass of a convolution by convolutions of unusual shapes, one for each group, and
+that of batch normalisation by dozens of passes over its input. Here both are written out: the second derivative of a
+convolution is two convolutions and one convolution backward, that of a normalisation a few passes. The values are the
+same up to rounding, and the first pass and its gradient are the same bits. Models need not know: `SecondOrderLayers`
+swaps the functions that they call.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.overrides import TorchFunctionMode
+
+CACHED = 1 << 15
+"""Entries of a block that a CPU's cache holds together with what is computed from it."""
+
+_Geometry = tuple[list[int], list[int], list[int], int]
+
+
+class _Convolution(Function):
+    """y = x * w + b."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, geometry: _Geometry) -> Tensor:
+        stride, padding, dilation, groups = geometry
+        ctx.save_for_backward(x, w)
+        ctx.geometry, ctx.has_bias = geometry, b is not None
+        return torch.ops.aten.convolution(x, w, b, stride, padding, dilation, False, [0, 0], groups)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        x, w = ctx.saved_tensors
+        gx, gw = _ConvolutionBackward.apply(grads[0], x, w, ctx.geometry, ctx.needs_input_grad[0])
+        gb = grads[0].sum((0, 2, 3)) if ctx.has_bias else None
+        return gx, gw, gb, None
+
+
+class _ConvolutionBackward(Function):
+    """The gradients of <gy, x * w> for x and w, bilinear in (gy, w) and in (gy, x)."""
+
+    @staticmethod
+    def forward(ctx: Any, gy: Tensor, x: Tensor, w: Tensor, geometry: _Geometry, wants_x: bool) -> Any:
+        ctx.save_for_backward(gy, x, w)
+        ctx.geometry, ctx.wants_x = geometry, wants_x
+        ctx.set_materialize_grads(False)
+        return _backward(gy, x, w, geometry, [wants_x, True, False])[:2]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator's type
+        gy, x, w = ctx.saved_tensors
+        vx, vw = grads
+        stride, padding, dilation, groups = ctx.geometry
+
+        def convolve(a: Tensor, b: Tensor) -> Tensor:
+            return torch.ops.aten.convolution(a, b, None, stride, padding, dilation, False, [0, 0], groups)
+
+        to_gy = to_x = to_w = None
+        if vx is not None:
+            to_gy = convolve(vx, w)
+        if vw is not None:
+            to_gy = convolve(x, vw) if to_gy is None else to_gy.add_(convolve(x, vw))
+        # <gy, vx * w + x * vw> for x and w: what a convolution of vx with vw would give back
+        mask = [vw is not None and ctx.needs_input_grad[1], vx is not None, False]
+        if any(mask):
+            to_x, to_w = _backward(gy, x if vx is None else vx, w if vw is None else vw, ctx.geometry, mask)[:2]
+        return to_gy, to_x, to_w, None, None
+
+
+def _backward(gy: Tensor, x: Tensor, w: Tensor, geometry: _Geometry, mask: list[bool]) -> Any:
+    stride, padding, dilation, groups = geometry
+    return torch.ops.aten.convolution_backward(gy, x, w, None, stride, padding, dilation, False, [0, 0], groups, mask)
+
+
+class _Standardise(Function):
+    """y = g (x - mean(x)) / sqrt(var(x) + eps) over the last dimension of x (1, rows, entries), with g (rows,)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, g: Tensor, eps: float) -> Tensor:
+        y, mean, r = torch.ops.aten.native_batch_norm(x, g, None, None, None, True, 0.0, eps)
+        ctx.save_for_backward(x, g, mean, r)
+        ctx.eps = eps
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return (*_StandardiseBackward.apply(grads[0], *ctx.saved_tensors, ctx.eps), None)
+
+
+class _StandardiseBackward(Function):
+    """The gradients of <gy, y> for x and g, where z is x standardised and r the factor that did it.
+
+    With P(a) = a - mean(a) - z mean(a z), which is its own adjoint, they are g r P(gy) and sum(gy z).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gy: Tensor, x: Tensor, g: Tensor, mean: Tensor, r: Tensor, eps: float) -> Any:
+        ctx.save_for_backward(gy, x, g, mean, r)
+        return torch.ops.aten.native_batch_norm_backward(gy, x, g, None, None, mean, r, True, eps, [True, True, False])[
+            :2
+        ]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator's type
+        gy, x, g, mean, r = (v.squeeze(0) if v.ndim == 3 else v.unsqueeze(1) for v in ctx.saved_tensors)
+        vx, vg = grads[0].squeeze(0), grads[1].unsqueeze(1)
+        to_gy, to_x, to_g = torch.empty_like(gy), torch.empty_like(x), torch.empty_like(g)
+        for at in _blocks(x):
+            one = _standardise_second(gy[at], (x[at] - mean[at]).mul_(r[at]), g[at], r[at], vx[at], vg[at])
+            to_gy[at], to_x[at], to_g[at] = one
+        return to_gy.unsqueeze(0), to_x.unsqueeze(0), to_g.squeeze(1), None, None, None
+
+
+def _blocks(x: Tensor) -> list[slice]:
+    """Return the rows in blocks: on a CPU so many that a pass over a block finds it in the cache."""
+    rows = len(x) if x.device.type != "cpu" else max(1, CACHED // x.shape[1])
+    return [slice(start, start + rows) for start in range(0, len(x), rows)]
+
+
+def _standardise_second(
+    gy: Tensor, z: Tensor, g: Tensor, r: Tensor, vx: Tensor, vg: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of <vx, g r P(gy)> + <vg, sum(gy z)> for gy, x and g."""
+    entries = z.shape[1]
+    gy_mean, vx_mean = gy.mean(1, keepdim=True), vx.mean(1, keepdim=True)
+    gy_along, vx_along = _dot(gy, z) / entries, _dot(vx, z) / entries
+    inner = _dot(vx, gy) - entries * (vx_mean * gy_mean + vx_along * gy_along)
+    gr = g * r
+    left = vg - gr * vx_along
+    to_gy = torch.addcmul(left * z - gr * vx_mean, gr, vx)
+    # through z, and through r, which z holds too
+    to_z = torch.addcmul(left * gy, gr * gy_along, vx, value=-1)
+    z_mean, z_along = to_z.mean(1, keepdim=True), _dot(to_z, z) / entries
+    to_x = to_z.sub_(z_mean).addcmul_(-z_along - gr * inner / entries, z).mul_(r)
+    return to_gy, to_x, r * inner
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Return the inner product of every row, (rows, 1)."""
+    return torch.linalg.vecdot(a, b, dim=1).unsqueeze(1)
+
+
+class _Normalise(Function):
+    """y = g (x - mean) / sqrt(var + eps) + b by channel, with fixed statistics."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, g: Tensor, b: Tensor, mean: Tensor, var: Tensor, eps: float) -> Tensor:
+        ctx.save_for_backward(x, g, mean, var)
+        ctx.eps = eps
+        return torch.ops.aten.native_batch_norm(x, g, b, mean, var, False, 0.0, eps)[0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return (*_NormaliseBackward.apply(grads[0], *ctx.saved_tensors, ctx.eps), None, None, None)
+
+
+class _NormaliseBackward(Function):
+    """The gradients of <gy, y> for x, g and b."""
+
+    @staticmethod
+    def forward(ctx: Any, gy: Tensor, x: Tensor, g: Tensor, mean: Tensor, var: Tensor, eps: float) -> Any:
+        ctx.save_for_backward(gy, x, g, mean, var)
+        ctx.eps = eps
+        return _normalise_backward(gy, x, g, mean, var, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator's type
+        gy, x, g, mean, var = ctx.saved_tensors
+        vx, vg, vb = grads
+        r = (var + ctx.eps).rsqrt()
+
+        def by_channel(v: Tensor) -> Tensor:
+            return v.view(1, -1, *[1] * (x.ndim - 2))
+
+        to_gy = torch.addcmul(by_channel(vb - mean * r * vg), x, by_channel(r * vg)).addcmul_(vx, by_channel(r * g))
+        # <gy, vg (x - mean) r + vx g r> for x and g: what normalising vx by vg would give back
+        to_x, to_g, _ = _normalise_backward(gy, vx, vg, torch.zeros_like(mean), var, ctx.eps)
+        return to_gy, to_x, to_g, None, None, None
+
+
+def _normalise_backward(gy: Tensor, x: Tensor, g: Tensor, mean: Tensor, var: Tensor, eps: float) -> Any:
+    return torch.ops.aten.native_batch_norm_backward(gy, x, g, mean, var, None, None, False, eps, [True, True, True])
+
+
+def _conv2d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Tensor:
+    if isinstance(padding, str):
+        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    if torch.is_autocast_enabled(input.device.type):
+        # here, because what a function saves must be what it multiplied
+        dtype = torch.get_autocast_dtype(input.device.type)
+        input, weight, bias = (None if v is None else v.to(dtype) for v in (input, weight, bias))
+    geometry = (_pair(stride), _pair(padding), _pair(dilation), groups)
+    return _Convolution.apply(input, weight, bias, geometry)  # pyright: ignore[reportReturnType]
+
+
+def _batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    fixed = not training and running_mean is not None and running_var is not None
+    if fixed and weight is not None and bias is not None:
+        return _Normalise.apply(input, weight, bias, running_mean, running_var, eps)  # pyright: ignore[reportReturnType]
+    rows = training and input.ndim == 3 and len(input) == 1  # weights, one row for each of a convolution's outputs
+    if rows and running_mean is None and weight is not None and bias is None:
+        return _Standardise.apply(input, weight, eps)  # pyright: ignore[reportReturnType]
+    return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+def _pair(value: Any) -> list[int]:
+    return [value, value] if isinstance(value, int) else list(value)
+
+
+class SecondOrderLayers(TorchFunctionMode):
+    """A context in which models call the convolutions and normalisations of this module.
+
+    Example:
+        >>> with SecondOrderLayers():
+        ...     value = torch.nn.Conv2d(1, 1, 1)(torch.ones(1, 1, 1, 1)).sum()
+        >>> value.requires_grad
+        True
+    """
+
+    SWAPPED: ClassVar[Mapping[Any, Callable[..., Any]]] = {F.conv2d: _conv2d, F.batch_norm: _batch_norm}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call what stands for `func`."""
+        return self.SWAPPED.get(func, func)(*args, **(kwargs or {}))
