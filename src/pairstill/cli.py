@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pairstill import __version__
 from pairstill.bench.settings import BENCHMARKS
-from pairstill.config import DistillConfig, RunConfig
+from pairstill.config import DistillConfig, Reproduction, RunConfig
 from pairstill.errors import ConfigError, PairstillError, RankError
 
 if TYPE_CHECKING:
@@ -26,12 +26,15 @@ STAGES = {
     "run": "run every stage: prepare, teach, distill, evaluate",
     "prepare": "check the pairs and encode what frozen towers allow",
     "teach": "train the teachers and record their trajectories",
-    "distill": "distil the pairs (trains teachers that are missing)",
+    "distill": "distil the pairs (trains teachers that are missing); --method chooses how",
+    "select": "choose real pairs instead: --method random, herding, k_center or forgetting",
     "evaluate": "train students on the distilled set and the references, and measure recall",
 }
 QUICKSTART = "the whole pipeline on embedded pairs: Random, PTM-ST and full data in a few minutes"
 QUICKSTART_DIR = "runs/quickstart"
 PLAN = "probe a run for a moment and tell what it will take: disk, memory by mode, time by stage, what will not fit"
+METHODS = "list the methods: what they make, where they come from, what they need"
+REPRODUCE = "measure every row of a benchmark, one at a time; rows that are measured already are skipped"
 BENCH = "measure the engine's parts on this machine: time in turn, memory in fresh processes, agreement"
 
 
@@ -52,6 +55,12 @@ def build_parser() -> ArgumentParser:
     plan = _stage_parser("pairstill plan", PLAN)
     plan.add_argument("--json", action="store_true", help="print the plan as one JSON object")
     commands.add_subcommand("plan", plan, help=PLAN)
+    methods = ArgumentParser(prog="pairstill methods", description=_sentence(METHODS))
+    methods.add_argument("--json", action="store_true", help="print the methods as one JSON array")
+    commands.add_subcommand("methods", methods, help=METHODS)
+    reproduce = ArgumentParser(prog="pairstill reproduce", description=_sentence(REPRODUCE))
+    reproduce.add_class_arguments(Reproduction, as_positional=True)
+    commands.add_subcommand("reproduce", reproduce, help=REPRODUCE)
     bench = ArgumentParser(prog="pairstill bench", description=_sentence(BENCH))
     commands.add_subcommand("bench", bench, help=BENCH)
     _add_benchmarks(bench)
@@ -96,6 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _quickstart(parsed.quickstart)
         if parsed.command == "bench":
             return _bench(parser, parsed)
+        if parsed.command == "methods":
+            return _methods(as_json=parsed.methods.json)
+        if parsed.command == "reproduce":
+            return _reproduce(parser.instantiate(parsed).reproduce)
         if parsed.command == "plan":
             return _plan(_run_config(parser, parsed), as_json=parsed.plan.json)
         return _stage(parsed.command, _run_config(parser, parsed))
@@ -168,6 +181,9 @@ def _stage(command: str, config: RunConfig) -> int:
                 f"{distilled.num_pairs} pairs ({distilled.pairs_equivalent:.2f} pairs' worth of bytes) are in "
                 f"{pipeline.folder.distilled}"
             )
+        case "select":
+            selected = pipeline.select()
+            progress.print(f"{selected.num_pairs} real pairs are in {pipeline.folder.distilled}")
         case "evaluate":
             _print_table(pipeline.evaluate(), config)
         case _:
@@ -188,6 +204,43 @@ def _quickstart(options: Namespace) -> int:
         recalls = {names[row.title]: round(row.mean, 2) for row in rows}
         seconds = round(time.perf_counter() - began, 1)
         print(json.dumps({"mean_recall": recalls, "seconds": seconds, "run": str(pipeline.folder.path)}))
+    return 0
+
+
+def _methods(*, as_json: bool) -> int:
+    # the heavy imports
+    from rich.console import Console
+    from rich.table import Table
+
+    from pairstill.methods import METHODS
+
+    if as_json:
+        print(json.dumps([method.to_json() for method in METHODS]))
+        return 0
+    table = Table("name", "title", "makes", "needs", "source")
+    for method in METHODS:
+        table.add_row(method.name, method.title, method.makes, ", ".join(method.needs) or "-", method.source)
+    console = Console()
+    Console(width=max(console.width, 132)).print(table)
+    return 0
+
+
+def _reproduce(settings: Namespace) -> int:
+    reproduction = Reproduction(**vars(settings))
+    # the heavy imports
+    from rich.console import Console
+
+    from pairstill.reproduce import reproduce
+
+    parser = _stage_parser("pairstill run", STAGES["run"])
+
+    def load(options: list[str]) -> RunConfig:
+        settings = dict(vars(parser.instantiate(parser.parse_args(options))))
+        settings.pop("config", None)
+        return RunConfig(**settings)
+
+    page = reproduce(reproduction, load, Console(stderr=True))
+    print(page)
     return 0
 
 

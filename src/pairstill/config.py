@@ -372,6 +372,9 @@ class DistillConfig:
         ema_decay: decay of that average (0.99 in the paper, whose phases take 2,000 steps).
         range_reading: `inclusive` lets start epochs reach `range_end`; `exclusive` stops one before it,
             as the authors' code does.
+        start_sampling: `epochs` starts at whole epochs, `continuous` anywhere between them on a shortcut (MCT).
+        range_growth: share of the outer steps over which the last start epoch grows from `range_start` to `range_end`
+            (DATM); 0 has the whole range from the start.
         matching_span: epochs from start to target.
         inner_steps: SGD steps on distilled pairs between start and target.
         trajectories_per_step: starts (expert and epoch) whose hypergradients are averaged in an outer step (1 in the
@@ -381,6 +384,8 @@ class DistillConfig:
         lr_image: initial inner rate of the image side; null takes the teachers'.
         lr_text: initial inner rate of the text side; null takes the teachers'.
         loss: loss of the inner loop and of the students, `wbce` (with learned similarities) or `infonce` (none).
+        blend: every inner step trains on pairs that are mixed with others of the mini-batch, features and text
+            embeddings alike, by a share drawn anew (RepBlend); needs a frozen image tower. Students are not blended.
         matching: `per_tower` adds one ratio per tower, `joint` is one ratio over all parameters.
         init: `real` starts from real pairs drawn at random, `noise` from Gaussian noise of the same moments.
         similarity: the learned similarity matrix.
@@ -398,6 +403,8 @@ class DistillConfig:
     ema: bool = True
     ema_decay: float = 0.9
     range_reading: Literal["inclusive", "exclusive"] = "inclusive"
+    start_sampling: Literal["epochs", "continuous"] = "epochs"
+    range_growth: float = 0.0
     matching_span: int = 1
     inner_steps: int = 8
     trajectories_per_step: int = 1
@@ -405,6 +412,7 @@ class DistillConfig:
     lr_image: float | None = None
     lr_text: float | None = None
     loss: Literal["wbce", "infonce"] = "wbce"
+    blend: bool = False
     matching: Literal["per_tower", "joint"] = "per_tower"
     init: Literal["real", "noise"] = "real"
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
@@ -419,6 +427,14 @@ class DistillConfig:
         _require(
             self.phased or len(self.phases) == 1,
             f"distill.phased is off but distill.phases has {len(self.phases)}; keep one phase",
+        )
+        _require(
+            self.shortcut or self.start_sampling == "epochs",
+            "distill.start_sampling is continuous but distill.shortcut is off: only a shortcut has points "
+            "between epochs",
+        )
+        _require(
+            0 <= self.range_growth <= 1, f"distill.range_growth is {self.range_growth}; it is a share, from 0 to 1"
         )
         _require(0 <= self.ema_decay < 1, f"distill.ema_decay is {self.ema_decay}; it must be in [0, 1)")
         _require_positive(
@@ -537,6 +553,9 @@ class RunConfig:
 
     Attributes:
         run_dir: folder that receives everything the run makes; an interrupted run goes on from it.
+        method: what makes the pairs; `pairstill methods` lists them. A method sets those parts of `distill` that
+            make it what it is, and leaves the others.
+        trajectories_dir: folder of the teachers' trajectories, for runs that share teachers; null takes the run's own.
         seed: seed of the run; teachers, distillation and students derive theirs from it.
         device: `auto` takes a GPU if there is one (under torchrun, one each); or `cpu`, `cuda`, `cuda:1`, ...
         threads: CPU threads of the tensor library; null leaves its default.
@@ -554,6 +573,8 @@ class RunConfig:
     """
 
     run_dir: str = "runs/default"
+    method: str = "ptm_st"
+    trajectories_dir: str | None = None
     seed: int = 0
     device: str = "auto"
     threads: int | None = None
@@ -587,6 +608,11 @@ class RunConfig:
             "distill.hypergradient.micro_batch is set but the image tower is frozen: it does not run in the inner "
             "loop; leave micro_batch out",
         )
+        _require(
+            not (self.image.trainable and self.distill.blend),
+            "distill.blend is on but the image tower is trained: representations are blended behind a frozen tower; "
+            "set image.trainable to false, or leave blend off",
+        )
         needed = max(self.last_epoch_needed(phase) for phase in self.distill.phases)
         _require(
             needed <= self.teacher.epochs,
@@ -599,3 +625,37 @@ class RunConfig:
         if self.distill.shortcut:
             return phase.endpoint
         return self.distill.last_start(phase) + self.distill.matching_span
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Every row of a benchmark, one at a time.
+
+    Attributes:
+        benchmark: `flickr8k` is every method on Flickr8k at 100, 200 and 500 pairs with frozen towers, and four of them
+            with a trained image tower.
+        data_root: folder of the dataset.
+        image_weights: the image tower's weights.
+        only: rows to measure, as CONFIG/METHOD such as frozen_100/lors; null measures all. CONFIG/references are Random
+            and full data.
+        seeds: distillation seeds of every row, from 0; each has its own teachers.
+        out: folder that receives the rows' runs, the teachers that they share, and the tables.
+        configs: folder of the shipped settings; null takes the checkout's.
+        device: as in `pairstill run`.
+        threads: as in `pairstill run`.
+        cache_dir: as in `pairstill run`.
+    """
+
+    benchmark: Literal["flickr8k"]
+    data_root: str
+    image_weights: str
+    only: tuple[str, ...] | None = None
+    seeds: int = 1
+    out: str = "runs/reproduce"
+    configs: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+    cache_dir: str = "~/.cache/pairstill"
+
+    def __post_init__(self) -> None:
+        _require_positive("reproduce", seeds=self.seeds)

@@ -5,17 +5,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from pairstill.config import RunConfig
+from pairstill.coreset import candidates, choose_rows, coreset_phase, joint_features
 from pairstill.data.manifest import Manifest, build_manifest
-from pairstill.distill.initial import initial_pairs
+from pairstill.distill.initial import initial_pairs, real_pairs
 from pairstill.distill.memory import ModeChoice
 from pairstill.distill.outer_loop import StepReport
 from pairstill.distill.phases import Distillation
@@ -25,17 +26,17 @@ from pairstill.encoders.split import EncodedSplit, encode_split
 from pairstill.encoders.text import TextEncoder, build_text_encoder
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.evaluate.protocol import Bench, Outcome, Splits, recalls_on
+from pairstill.methods import METHODS, find_method, with_method
 from pairstill.model.dual_encoder import ModelFactory, Parameters, Precision, use_tf32
 from pairstill.ranks import Ranks
-from pairstill.report.tables import Row, human_bytes, markdown, summarise
+from pairstill.report.tables import RANDOM_SELECTED, Row, human_bytes, markdown, summarise
 from pairstill.rng import derive_seed, generator
 from pairstill.runfolder import RunFolder, commit
 from pairstill.runlog import peak_memory_bytes, progress_bar
 from pairstill.schema import Split
-from pairstill.storage import digest, write_json, write_text_atomic
+from pairstill.storage import digest, read_json, write_json, write_text_atomic
 from pairstill.trajectories.teacher import RealTraining, epochs_to_keep, record_expert
-
-DISTILLED_METHOD = "ptm_st"
+from pairstill.trajectories.trajectory import Trajectory
 
 
 class Pipeline:
@@ -52,7 +53,9 @@ class Pipeline:
             config: the run's settings.
             console: where progress is shown, by the main rank; None shows none.
         """
+        config = with_method(config)
         self.config = config
+        self.method = find_method(config.method)
         self.ranks = Ranks.from_environment()
         self.console = console if console is not None and self.ranks.is_main else Console(quiet=True)
         self.device = _device(config.device, self.ranks)
@@ -163,7 +166,8 @@ class Pipeline:
     def teach(self) -> list[Path]:
         """Train the experts that are not there yet and return the files of all."""
         teacher = self.config.teacher
-        paths = [self.folder.trajectories / f"expert_{i:04d}.safetensors" for i in range(teacher.num_experts)]
+        folder = self._trajectories()
+        paths = [folder / f"expert_{i:04d}.safetensors" for i in range(teacher.num_experts)]
         missing = self.ranks.from_main(lambda: [n for n, path in enumerate(paths) if not path.is_file()])
         if not missing:
             return paths
@@ -190,6 +194,42 @@ class Pipeline:
             self.ranks.barrier()
         return paths
 
+    def _trajectories(self) -> Path:
+        """Return the folder of the trajectories, which other runs may share that would train the same teachers.
+
+        Raises:
+            ConfigError: the shared folder holds other teachers.
+        """
+        if self.config.trajectories_dir is None:
+            return self.folder.trajectories
+        folder = Path(self.config.trajectories_dir).expanduser()
+        kept = epochs_to_keep(self.config.teacher, self.config.distill)
+        asked = {
+            "data": self.manifest.fingerprint,
+            "image_encoder": self.image.spec.to_json(),
+            "text_encoder": self.text.spec.to_json(),
+            "settings": {
+                "seed": self.config.seed,
+                "heads": asdict(self.config.heads),
+                "trainable": self.config.image.trainable,
+                "teacher": {k: v for k, v in asdict(self.config.teacher).items() if k not in ("num_experts", "keep")},
+            },
+            "kept": list(kept),
+        }
+        about = folder / "teachers.json"
+        if self.ranks.is_main and not about.is_file():
+            write_json(about, asked)
+        self.ranks.barrier()
+        found = read_json(about)
+        asked = json.loads(json.dumps(asked))
+        same = {k: v for k, v in found.items() if k != "kept"} == {k: v for k, v in asked.items() if k != "kept"}
+        if not same or not set(kept) <= set(found["kept"]):
+            raise ConfigError(
+                f"{folder} holds other teachers than these settings train (see {about.name}); choose another "
+                "trajectories_dir"
+            )
+        return folder
+
     def _train_expert(self, expert: int, path: Path, splits: Splits, tell: Callable[[dict[str, Any]], None]) -> None:
         model = self.factory.build()
 
@@ -215,6 +255,10 @@ class Pipeline:
         Raises:
             ConfigError: the stretches of an outer step cannot be shared out evenly among the ranks.
         """
+        if self.method.rule is not None:
+            raise ConfigError(
+                f"method {self.method.name} chooses real pairs; use `pairstill select` or `pairstill run`"
+            )
         self._check_shares()
         if self.ranks.from_main(self._is_distilled):
             return DistilledSet.load(self.folder.distilled)
@@ -238,6 +282,42 @@ class Pipeline:
             distilled.save(self.folder.distilled)
         return distilled
 
+    def select(self) -> DistilledSet:
+        """Choose real pairs by the method's rule, unless they are chosen already, and return them.
+
+        Raises:
+            ConfigError: the method learns pairs instead.
+        """
+        rule = self.method.rule
+        if rule is None:
+            raise ConfigError(
+                f"method {self.method.name} learns its pairs; use `pairstill distill` or `pairstill run`, or one of "
+                f"the coresets: {', '.join(m.name for m in METHODS if m.rule is not None)}"
+            )
+        if self.ranks.from_main(self._is_distilled):
+            return DistilledSet.load(self.folder.distilled)
+        experts = [] if rule == "random" else self.teach()
+        train, count = self.splits.train, self.config.distill.num_pairs
+        with self._timed("select"):
+            captions = candidates(train, count, generator(self.config.seed, "coreset"))
+            snapshots = partial(self._joint_features, captions, experts)
+            kept = Trajectory.open(experts[0]).epochs if experts else ()
+            chosen = captions[choose_rows(rule, count, kept, snapshots)]
+            pairs = real_pairs(self.manifest, train, chosen)
+        teacher = self.config.teacher
+        phase = coreset_phase(pairs, teacher.lr_image, teacher.lr_text)
+        selected = DistilledSet((phase,), loss="infonce", **self.description())
+        if self.ranks.is_main:
+            selected.save(self.folder.distilled)
+        self.ranks.barrier()
+        return selected
+
+    def _joint_features(self, captions: Tensor, experts: list[Path], epoch: int) -> Tensor:
+        """Return the joint features of training pairs by the first teacher after an epoch."""
+        found = Trajectory.open(experts[0]).snapshot(epoch)
+        parameters = {name: value.to(self.device) for name, value in found.items()}
+        return joint_features(self.factory.build(), parameters, self.splits.train, captions)
+
     def evaluate(self) -> list[Row]:
         """Measure every asked-for row that is not measured yet, write the table, and return its rows.
 
@@ -252,7 +332,7 @@ class Pipeline:
             (method, student)
             for method in evaluate.methods
             for student in range(evaluate.num_students)
-            if (_row_name(method), student) not in known
+            if (self._row_name(method), student) not in known
         ]
         with self._timed("evaluate"), progress_bar(self.console) as progress:
             task = progress.add_task("Students", total=len(jobs), status="")
@@ -270,8 +350,11 @@ class Pipeline:
         """Run every stage."""
         self._check_shares()
         self.prepare()
-        self.teach()
-        self.distill()
+        if self.method.rule is None:
+            self.teach()
+            self.distill()
+        else:
+            self.select()
         return self.evaluate()
 
     def leave(self) -> bool:
@@ -304,7 +387,7 @@ class Pipeline:
         parts: list[Any] = [evaluate.protocol]
         if method != "full":
             parts.append(asdict(self.config.student))
-        if method != DISTILLED_METHOD:
+        if method != self._row_name("distilled") or self.method.rule is not None:
             parts.append(asdict(evaluate.references))
         return digest(json.dumps(parts))[:16]
 
@@ -324,7 +407,8 @@ class Pipeline:
         match method:
             case "distilled":
                 assert distilled is not None
-                outcome = self.bench.distilled(distilled, student)
+                measure = self.bench.distilled if self.method.rule is None else self.bench.coreset
+                outcome = measure(distilled, student)
                 num_pairs, size = distilled.num_pairs, distilled.storage_bytes
             case "random":
                 outcome = self.bench.random(pairs, student)
@@ -333,10 +417,10 @@ class Pipeline:
                 outcome = self.bench.full(student)
                 num_pairs = train.num_captions
                 size = 4 * (pixels * train.num_images + self.text.spec.width * train.num_captions)
-        return self._result(_row_name(method), num_pairs, size, student, outcome)
+        return self._result(self._row_name(method), num_pairs, size, student, outcome)
 
     def _result(self, method: str, num_pairs: int, size: int, student: int, outcome: Outcome) -> dict[str, Any]:
-        stages = ("teach", "distill") if method == DISTILLED_METHOD else ()
+        stages = ("teach", "distill", "select") if method == self._row_name("distilled") else ()
         return {
             "method": method,
             "num_pairs": num_pairs,
@@ -349,12 +433,17 @@ class Pipeline:
             "epoch": outcome.epoch,
             "settings": outcome.settings,
             "seconds": round(outcome.seconds, 2),
-            "stage_seconds": {stage: self.folder.seconds(stage) for stage in stages},
+            "stage_seconds": {stage: seconds for stage in stages if (seconds := self.folder.seconds(stage)) > 0},
             "bytes": size,
             "peak_memory_bytes": peak_memory_bytes(self.device.type),
             "config": str(self.folder.path / "config.yaml"),
             "commit": commit(),
         }
+
+    def _row_name(self, method: str) -> str:
+        if method != "distilled":
+            return method
+        return RANDOM_SELECTED if self.method.name == "random" else self.method.name
 
     def _budget(self) -> int:
         """Return the whole pairs that the distilled set's storage is worth."""
@@ -380,7 +469,7 @@ class Pipeline:
             "text_encoder": self.text.spec.to_json(),
             "heads": asdict(self.config.heads),
             "provenance": {
-                "method": DISTILLED_METHOD,
+                "method": self.method.name,
                 "seed": self.config.seed,
                 "data": _describe_data(self.manifest),
                 "distill": asdict(self.config.distill),
@@ -443,10 +532,6 @@ class _Last:
     value: float | None = None
 
 
-def _row_name(method: str) -> str:
-    return DISTILLED_METHOD if method == "distilled" else method
-
-
 def _device(name: str, ranks: Ranks) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -462,8 +547,8 @@ def _device(name: str, ranks: Ranks) -> torch.device:
 def _set_precision(precision: Precision, device: torch.device) -> None:
     if precision != "float32" and device.type != "cuda":
         raise ConfigError(
-            f"image.precision is {precision} but the device is {device}; CPUs have no TF32, and their bfloat16 convolutions "
-            "were seen to return values that are not finite; use float32"
+            f"image.precision is {precision} but the device is {device}; CPUs have no TF32, and their bfloat16 "
+            "convolutions were seen to return values that are not finite; use float32"
         )
     use_tf32(precision == "tf32")
 

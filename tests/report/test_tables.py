@@ -64,7 +64,7 @@ def test_without_full_data_to_compare_with_there_is_no_share(full):
 
 def test_full_data_comes_last_and_the_others_keep_their_order():
     order = ["ptm_st", "full", "random", "herding"]
-    assert [row.title for row in summarise(map(result, order))] == ["PTM-ST", "Random", "herding", "Full data"]
+    assert [row.title for row in summarise(map(result, order))] == ["PTM-ST", "Random", "Herding", "Full data"]
 
 
 def test_no_results_make_no_rows():

@@ -6,7 +6,7 @@ and a killed run goes on to the same bits.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +23,7 @@ from pairstill.distill.step_derivative import StepGraph, step_graph
 from pairstill.distilled import compose_similarity
 from pairstill.encoders.image import to_channels_last
 from pairstill.errors import ArtifactError, NumericalError
-from pairstill.model.dual_encoder import DropoutMasks, DualEncoder, ModelFactory, Parameters
+from pairstill.model.dual_encoder import Blend, DropoutMasks, DualEncoder, ModelFactory, Parameters
 from pairstill.model.functional import embed_images, embedded_pair_loss, pair_loss
 from pairstill.ranks import Ranks
 from pairstill.rng import generator
@@ -117,7 +117,7 @@ class StepReport:
         steps: steps of the phase.
         losses: matching loss by part, the mean over the stretches.
         experts: the expert of each stretch.
-        start_epochs: the start epoch of each stretch.
+        start_epochs: the start of each stretch, in epochs.
         inner_lr_image: learned rate of the image side, after the step.
         inner_lr_text: learned rate of the text side, after the step.
     """
@@ -127,7 +127,7 @@ class StepReport:
     steps: int
     losses: dict[str, float]
     experts: list[int]
-    start_epochs: list[int]
+    start_epochs: list[float]
     inner_lr_image: float
     inner_lr_text: float
 
@@ -138,12 +138,12 @@ class Stretch:
 
     Attributes:
         expert: the expert.
-        epoch: the start epoch; the target is `matching_span` epochs later.
+        epoch: the start, in epochs; the target is `matching_span` epochs later.
         steps: the inner steps.
     """
 
     expert: int
-    epoch: int
+    epoch: float
     steps: list[InnerStep]
 
 
@@ -273,11 +273,30 @@ def draw_stretches(problem: PhaseProblem, step: int) -> list[Stretch]:
     stretches = []
     for _ in range(config.trajectories_per_step):
         expert = int(torch.randint(len(problem.paths), (), generator=draw))
-        epoch = int(torch.randint(phase.range_start, config.last_start(phase) + 1, (), generator=draw))
+        epoch = _draw_start(config, phase, step, draw)
         batches = draw_batches(phase.num_pairs, config.batch_size, config.inner_steps, draw)
-        steps = [InnerStep(index.to(device), problem.factory.draw_masks(len(index), draw)) for index in batches]
+        steps = [InnerStep(index.to(device), _draw_masks(problem, len(index), draw)) for index in batches]
         stretches.append(Stretch(expert, epoch, steps))
     return stretches
+
+
+def _draw_start(config: DistillConfig, phase: PhaseConfig, step: int, draw: torch.Generator) -> float:
+    first, last = phase.range_start, config.last_start(phase)
+    growing = config.range_growth * phase.outer_steps
+    share = 1.0 if step >= growing else step / growing
+    if config.start_sampling == "continuous":
+        return first + (last - first) * share * float(torch.rand((), generator=draw))
+    return int(torch.randint(first, first + int((last - first) * share) + 1, (), generator=draw))
+
+
+def _draw_masks(problem: PhaseProblem, pairs: int, draw: torch.Generator) -> DropoutMasks | None:
+    masks = problem.factory.draw_masks(pairs, draw)
+    if not problem.config.blend:
+        return masks
+    device = problem.factory.device
+    # Beta(1, 1) is uniform
+    blend = Blend(torch.rand((), generator=draw).to(device), torch.randperm(pairs, generator=draw).to(device))
+    return replace(masks or DropoutMasks(None, None), blend=blend)
 
 
 def _mean_over_ranks(ranks: Ranks, learned: Learned, losses: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -122,6 +122,12 @@ class Bench:
     evaluate: EvaluateConfig
     seed: int
 
+    def coreset(self, distilled: DistilledSet, student: int) -> Outcome:
+        """Measure a student trained on chosen real pairs with InfoNCE; validation chooses its rates."""
+        return self._at_best_rates(
+            student_phases(distilled.phases, "infonce", self.tower, self.factory.device), student
+        )
+
     def distilled(self, distilled: DistilledSet, student: int) -> Outcome:
         """Measure a student trained on the distilled set."""
         phases = student_phases(distilled.phases, _loss(distilled.loss), self.tower, self.factory.device)
@@ -138,12 +144,17 @@ class Bench:
         draw = generator(self.seed, "random pairs", student)
         captions = train.epoch_order("sample", draw)[:num_pairs]
         images, texts = train.image_inputs(train.caption_owner[captions]), train.texts(captions)
+        phase = StudentPhase(images, texts, None, self.teacher.lr_image, self.teacher.lr_text)
+        return self._at_best_rates([phase], student)
+
+    def _at_best_rates(self, phases: list[StudentPhase], student: int) -> Outcome:
+        """Measure a student on real pairs, at the multiple of the teachers' rates that validation chooses."""
         candidates = []
         for scale in self.evaluate.references.rate_scales:
             lr_image, lr_text = self.teacher.lr_image * scale, self.teacher.lr_text * scale
-            phase = StudentPhase(images, texts, None, lr_image, lr_text)
+            scaled = [replace(phase, lr_image=lr_image, lr_text=lr_text) for phase in phases]
             settings = {"lr_image": lr_image, "lr_text": lr_text}
-            candidates.append(self._student([phase], "infonce", student, self.teacher.batch_size, settings))
+            candidates.append(self._student(scaled, "infonce", student, self.teacher.batch_size, settings))
         return self._measured(candidates)
 
     def full(self, student: int) -> Outcome:

@@ -19,16 +19,40 @@ Parameters = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class DropoutMasks:
-    """Dropout masks of one mini-batch, drawn beforehand so that every sweep over a step sees the same ones.
+class Blend:
+    """How the pairs of a mini-batch are mixed (RepBlend, arXiv 2505.14705).
 
     Attributes:
-        image: (pairs, width) of 0 and 1/(1-p), or None without an image head.
+        share: what stays of each pair, a scalar from 0 to 1; the rest is its partner's.
+        partners: the pair that each is mixed with, a permutation (pairs,).
+    """
+
+    share: Tensor
+    partners: Tensor
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Return the mixed rows (pairs, ...).
+
+        Example:
+            >>> Blend(torch.tensor(0.75), torch.tensor([1, 0])).of(torch.tensor([[0.0], [4.0]])).tolist()
+            [[1.0], [3.0]]
+        """
+        return self.share * rows + (1 - self.share) * rows[self.partners]
+
+
+@dataclass(frozen=True)
+class DropoutMasks:
+    """The randomness inside one mini-batch, drawn beforehand so that every sweep over a step sees the same.
+
+    Attributes:
+        image: dropout mask (pairs, width) of 0 and 1/(1-p), or None without an image head.
         text: the same for the text head.
+        blend: how pairs are mixed before the model sees them, or None.
     """
 
     image: Tensor | None
     text: Tensor | None
+    blend: Blend | None = None
 
 
 class LinearHead(nn.Module):

@@ -28,9 +28,11 @@ def pair_loss(
         batch: image inputs (pairs, ...), text embeddings (pairs, width) and, for `wbce`, the similarities
             (pairs, pairs) of exactly these pairs.
         loss: `wbce` against the similarities, or `infonce` against the identity.
-        masks: dropout masks, or None for no dropout.
+        masks: dropout masks and how to blend the pairs, or None for neither.
     """
     images, texts, similarity = batch
+    if masks is not None and masks.blend is not None:
+        images, texts = masks.blend.of(images), masks.blend.of(texts)
     embedded = embed_images(model, parameters, images, masks)
     return embedded_pair_loss(model, parameters, (embedded, texts, similarity), loss, masks)
 

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-METHOD_TITLES = {"random": "Random", "ptm_st": "PTM-ST", "full": "Full data"}
+from pairstill.methods import METHODS
+
+RANDOM_SELECTED = "random_selected"
+"""The row of one draw of random pairs, as `pairstill select` keeps it; `random` draws anew for every student."""
+
+TITLES = {
+    **{method.name: method.title for method in METHODS},
+    RANDOM_SELECTED: "Random, one draw",
+    "full": "Full data",
+}
 RECALL_TITLES = {
     "text_to_image_r1": "IR@1",
     "text_to_image_r5": "IR@5",
@@ -60,7 +69,7 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> list[Row]:
 def _row(method: str, num_pairs: int, members: Sequence[Mapping[str, Any]], whole: float | None) -> Row:
     means = [member["mean_recall"] for member in members]
     return Row(
-        title=METHOD_TITLES.get(method, method),
+        title=TITLES.get(method, method),
         num_pairs=num_pairs,
         recalls={key: mean(member[key] for member in members) for key in RECALL_TITLES},
         mean=mean(means),

@@ -49,14 +49,18 @@ class Path:
     pace: Tensor | None
     displacements: dict[int, Parameters]
 
-    def at(self, epoch: int) -> Parameters:
-        """Return fresh copies of the parameters at `epoch`."""
+    def at(self, epoch: float) -> Parameters:
+        """Return fresh copies of the parameters at `epoch`; on a shortcut it may lie between two epochs."""
         if epoch == 0:
             return {name: value.clone() for name, value in self.initial.items()}
         if self.pace is None:
-            return {name: value + self.displacements[epoch][name] for name, value in self.initial.items()}
+            return {name: value + self.displacements[int(epoch)][name] for name, value in self.initial.items()}
         (endpoint_move,) = self.displacements.values()
-        betas = self.pace[:, epoch].tolist()
+        before = int(epoch)
+        pace = self.pace[:, before]
+        if epoch > before:
+            pace = pace.lerp(self.pace[:, before + 1], epoch - before)
+        betas = pace.tolist()
         return {
             name: value + beta * endpoint_move[name]
             for (name, value), beta in zip(self.initial.items(), betas, strict=True)

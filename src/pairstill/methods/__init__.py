@@ -1,0 +1,51 @@
+"""The methods: each is one module that says what it is, and one line here."""
+
+from dataclasses import replace
+
+from pairstill.config import RunConfig
+from pairstill.errors import ConfigError
+from pairstill.methods.base import Method
+from pairstill.methods.coresets import FORGETTING, HERDING, K_CENTER, RANDOM
+from pairstill.methods.datm import DATM
+from pairstill.methods.lors import LORS
+from pairstill.methods.mct import MCT
+from pairstill.methods.mtt_vl import MTT_VL
+from pairstill.methods.ptm_st import PTM_ST
+from pairstill.methods.ptm_st_blend import PTM_ST_BLEND
+from pairstill.methods.repblend import REPBLEND
+
+METHODS: tuple[Method, ...] = (
+    RANDOM,
+    HERDING,
+    K_CENTER,
+    FORGETTING,
+    MTT_VL,
+    LORS,
+    DATM,
+    MCT,
+    PTM_ST,
+    REPBLEND,
+    PTM_ST_BLEND,
+)
+
+
+def find_method(name: str) -> Method:
+    """Return the method with this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for method in METHODS:
+        if method.name == name:
+            return method
+    raise ConfigError(f"method is {name!r}; the methods are {', '.join(method.name for method in METHODS)}")
+
+
+def with_method(config: RunConfig) -> RunConfig:
+    """Return the settings with the parts that their method sets; settings that have them already stay as they are.
+
+    Raises:
+        ConfigError: there is no such method, or it does not go with the other settings.
+    """
+    method = find_method(config.method)
+    return replace(config, distill=method.set_parts(config.distill))

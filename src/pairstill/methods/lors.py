@@ -1,0 +1,21 @@
+"""LoRS: matching recorded trajectories with learned similarities; their kind, full or of low rank, is a setting."""
+
+from dataclasses import replace
+
+from pairstill.config import DistillConfig
+from pairstill.methods.base import Method, one_phase
+
+
+def set_parts(distill: DistillConfig) -> DistillConfig:
+    """One phase on the recorded trajectories, with the last values instead of their average."""
+    return replace(one_phase(distill), loss="wbce", shortcut=False, ema=False)
+
+
+LORS = Method(
+    "lors",
+    "LoRS",
+    "arXiv 2406.03793",
+    "learns images, text embeddings, similarities, rates",
+    ("teacher", "trajectories"),
+    set_parts,
+)

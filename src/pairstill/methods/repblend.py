@@ -1,0 +1,22 @@
+"""RepBlend: LoRS behind a frozen tower, where every inner step sees blended representations; both heads are matched."""
+
+from dataclasses import replace
+
+from pairstill.config import DistillConfig
+from pairstill.methods import lors
+from pairstill.methods.base import Method
+
+
+def set_parts(distill: DistillConfig) -> DistillConfig:
+    """LoRS with blending."""
+    return replace(lors.set_parts(distill), blend=True)
+
+
+REPBLEND = Method(
+    "repblend",
+    "RepBlend",
+    "arXiv 2505.14705",
+    "learns images, text embeddings, similarities, rates",
+    ("teacher", "trajectories", "features"),
+    set_parts,
+)

@@ -1,0 +1,80 @@
+"""What each method sets, and the limiting cases in which methods are the same."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pairstill import methods
+from pairstill.config import DistillConfig, PhaseConfig, RunConfig
+from pairstill.errors import ConfigError
+from pairstill.methods import METHODS, find_method, with_method
+
+TWO = DistillConfig(
+    phases=(
+        PhaseConfig(num_pairs=99, outer_steps=50, range_start=0, range_end=2, endpoint=6),
+        PhaseConfig(num_pairs=100, outer_steps=30, range_start=2, range_end=4, endpoint=8),
+    )
+)
+
+
+def parts(name, distill=TWO):
+    return find_method(name).set_parts(distill)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_parts_that_are_set_again_stay(method):
+    once = method.set_parts(TWO)
+    assert method.set_parts(once) == once
+
+
+def test_names_are_unique_and_documented():
+    assert len({method.name for method in METHODS}) == len(METHODS)
+    for method in METHODS:
+        assert method.title and method.source and method.makes
+        assert set(method.needs) <= {"teacher", "trajectories", "features"}
+
+
+def test_trajectory_methods_without_phases_have_all_pairs_and_steps_in_one():
+    expected = PhaseConfig(num_pairs=199, outer_steps=80, range_start=0, range_end=2, endpoint=6)
+    assert parts("lors") == replace(TWO, phases=(expected,), phased=False, shortcut=False, ema=False)
+    assert parts("mtt_vl").phases == (replace(expected, num_pairs=200),)
+    assert parts("mtt_vl").loss == "infonce" and not parts("mtt_vl").shortcut
+    assert parts("mct").phases == (replace(expected, endpoint=8),)
+
+
+def test_limiting_cases():
+    lors = parts("lors")
+    assert replace(parts("datm"), range_growth=0.0) == lors and parts("datm").range_growth == 0.5
+    assert parts("datm", replace(TWO, range_growth=0.25)).range_growth == 0.25
+    assert replace(parts("repblend"), blend=False) == lors
+    assert replace(parts("ptm_st_blend"), blend=False) == parts("ptm_st") == TWO
+    # MCT with whole epochs is the shortcut without phases and average
+    one = replace(TWO, phases=(replace(lors.phases[0], endpoint=8),), phased=False, ema=False)
+    assert replace(parts("mct"), start_sampling="epochs") == one
+
+
+@pytest.mark.parametrize("name", ["random", "herding", "k_center", "forgetting"])
+def test_coresets_choose_one_pair_more_and_store_no_similarities(name):
+    assert parts(name).num_pairs == 200 and parts(name).loss == "infonce"
+
+
+def test_settings_take_the_parts_of_their_method():
+    config = RunConfig(method="lors")
+    assert with_method(config).distill == parts("lors", config.distill)
+    with pytest.raises(ConfigError, match="method is 'loors'; the methods are random, herding"):
+        with_method(RunConfig(method="loors"))
+    with pytest.raises(ConfigError, match="distill.blend is on but the image tower is trained"):
+        with_method(RunConfig(method="repblend"))
+
+
+def test_the_example_in_the_guide_is_a_method(monkeypatch):
+    guide = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
+    defined = {}
+    exec(compile(example, "CONTRIBUTING.md", "exec"), defined)
+    method = defined["SHORT_STRETCHES"]
+    monkeypatch.setattr(methods, "METHODS", (*METHODS, method))
+    config = with_method(RunConfig(method=method.name))
+    assert config.distill == replace(config.distill, inner_steps=4) != RunConfig().distill

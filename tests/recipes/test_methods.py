@@ -1,0 +1,106 @@
+"""Every method, end to end, on a tiny run."""
+
+import json
+
+import pytest
+
+from pairstill.cli import main
+from pairstill.distilled import DistilledSet
+from pairstill.methods import METHODS
+
+SHORT = ["--evaluate.num_students=1", "--evaluate.methods=[random, distilled]", "--teacher.keep=all"]
+LEARNED = [method for method in METHODS if method.rule is None]
+CORESETS = [method for method in METHODS if method.rule is not None]
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory):
+    return tmp_path_factory.mktemp("teachers")
+
+
+def results(folder):
+    return {r["method"]: r for r in map(json.loads, (folder / "results.jsonl").read_text().splitlines())}
+
+
+@pytest.mark.parametrize("method", LEARNED, ids=lambda method: method.name)
+def test_methods_that_learn(do, tmp_path, teachers, options_of, method):
+    options = [*options_of["frozen"], f"--method={method.name}", f"--trajectories_dir={teachers}"]
+    folder = do("run", tmp_path / "run", *SHORT, *options)
+    distilled = DistilledSet.load(folder / "distilled")
+    assert distilled.provenance["method"] == method.name
+    assert distilled.num_pairs == (11 if method.name == "mtt_vl" else 10)
+    assert results(folder)[method.name]["bytes"] == distilled.storage_bytes
+    assert not (folder / "trajectories").exists() and len(list(teachers.glob("expert_*"))) == 2
+    losses = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert any(event.get("event", event.get("kind")) == "distill_step" for event in losses)
+
+
+@pytest.mark.parametrize("method", CORESETS, ids=lambda method: method.name)
+def test_coresets(do, tmp_path, teachers, options_of, method):
+    options = [*options_of["frozen"], f"--method={method.name}", f"--trajectories_dir={teachers}"]
+    folder = do("select", tmp_path / "run", *SHORT, *options)
+    selected = DistilledSet.load(folder / "distilled")
+    assert selected.num_pairs == 11 and selected.loss == "infonce"
+    assert len({source for phase in selected.phases for source in phase.sources}) == 11
+    do("evaluate", folder, *SHORT, *options)
+    row = results(folder)["random_selected" if method.name == "random" else method.name]
+    assert row["settings"].keys() == {"lr_image", "lr_text"} and row["num_pairs"] == 11
+    assert do("run", folder, *SHORT, *options) == folder
+
+
+def test_commands_that_do_not_go_with_a_method_say_which_do(tiny, tmp_path, capsys):
+    assert main(tiny("distill", tmp_path / "run", "--method=herding")) == 2
+    assert "method herding chooses real pairs; use `pairstill select`" in capsys.readouterr().err
+    assert main(tiny("select", tmp_path / "run", "--method=lors")) == 2
+    assert "method lors learns its pairs; use `pairstill distill`" in capsys.readouterr().err
+
+
+def test_other_teachers_are_not_taken_for_these(tiny, tmp_path, capsys):
+    shared = f"--trajectories_dir={tmp_path / 'teachers'}"
+    assert main(tiny("teach", tmp_path / "one", shared)) == 0
+    assert main(tiny("teach", tmp_path / "two", shared)) == 0
+    assert main(tiny("teach", tmp_path / "three", shared, "--teacher.lr_text=0.2")) == 2
+    assert "holds other teachers than these settings train" in capsys.readouterr().err
+    assert main(tiny("teach", tmp_path / "four", shared, "--teacher.keep=all")) == 2
+
+
+def test_methods_are_listed(capsys):
+    assert main(["methods", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in listed] == [method.name for method in METHODS]
+    assert main(["methods"]) == 0
+    assert "RepBlend" in capsys.readouterr().out
+
+
+def test_a_benchmark_is_reproduced_row_by_row(tmp_path, capsys, monkeypatch):
+    configs = tmp_path / "configs" / "flickr8k"
+    configs.mkdir(parents=True)
+    import yaml
+    from tests.recipes.conftest import TINY
+
+    settings = {**TINY, "image": {"size": 16, "trainable": False}, "heads": {"image": True, "width": 8}}
+    settings["teacher"] = {**TINY["teacher"], "keep": "all"}
+    settings["evaluate"] = {**TINY["evaluate"], "num_students": 1}
+    (configs / "frozen_100.yaml").write_text(yaml.safe_dump(settings))
+    weights = tmp_path / "weights.safetensors"
+    from pairstill.config import ImageConfig
+    from pairstill.encoders.image import build_image_encoder
+    from pairstill.storage import save_tensors
+
+    save_tensors(weights, build_image_encoder(ImageConfig(size=16)).tower.state_dict())
+    command = ["reproduce", "flickr8k", str(tmp_path), str(weights)]
+    command += [f"--out={tmp_path / 'out'}", f"--configs={tmp_path / 'configs'}", f"--cache_dir={tmp_path / 'cache'}"]
+    command += ["--threads=1", "--device=cpu"]
+    rows = '--only=["frozen_100/references", "frozen_100/herding", "frozen_100/ptm_st"]'
+    assert main([*command, rows]) == 0
+    page = capsys.readouterr().out
+    assert all(title in page for title in ("Random", "Herding", "PTM-ST", "Full data"))
+    out = tmp_path / "out" / "flickr8k"
+    first = (out / "results.jsonl").read_bytes()
+    assert len(first.splitlines()) == 4
+    assert main([*command, rows]) == 0
+    assert (out / "results.jsonl").read_bytes() == first
+    assert main([*command, '--only=["frozen_100/magic"]']) == 2
+    assert "the rows are frozen_100/references" in capsys.readouterr().err
+    assert main([*command, '--only=["frozen_200/lors"]']) == 2
+    assert "frozen_200.yaml does not exist" in capsys.readouterr().err
