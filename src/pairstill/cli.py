@@ -13,8 +13,9 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pairstill import __version__
 from pairstill.bench.settings import BENCHMARKS
-from pairstill.config import DistillConfig, Reproduction, RunConfig
+from pairstill.config import DistillConfig, RunConfig
 from pairstill.errors import ConfigError, PairstillError, RankError
+from pairstill.reproduce.settings import Reproduction
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -230,7 +231,7 @@ def _reproduce(settings: Namespace) -> int:
     # the heavy imports
     from rich.console import Console
 
-    from pairstill.reproduce import reproduce
+    from pairstill.reproduce.rows import reproduce
 
     parser = _stage_parser("pairstill run", STAGES["run"])
 

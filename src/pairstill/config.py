@@ -361,6 +361,38 @@ class HypergradientConfig:
 
 
 @dataclass(frozen=True)
+class FeaturesFirstConfig:
+    """A warm start behind a frozen tower: distil features, then find pixels that have them, then go on with pixels.
+
+    Attributes:
+        steps: outer steps on features, which leave the tower out; 0 starts with pixels at once.
+        lr_features: outer rate of the features, in units of their initial standard deviation.
+        inversion_steps: steps of Adam that find the pixels, from the initial images; each image by itself.
+        lr_pixels: its rate, in units of the images' initial standard deviation.
+        smoothness: weight of the roughness of the change, the mean square of differences between neighbouring pixels,
+            against the relative square error of the features.
+    """
+
+    steps: int = 0
+    lr_features: float = 0.01
+    inversion_steps: int = 150
+    lr_pixels: float = 0.02
+    smoothness: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 0, f"distill.features_first.steps is {self.steps}; it must not be negative")
+        _require(
+            self.smoothness >= 0, f"distill.features_first.smoothness is {self.smoothness}; it must not be negative"
+        )
+        _require_positive(
+            "distill.features_first",
+            lr_features=self.lr_features,
+            inversion_steps=self.inversion_steps,
+            lr_pixels=self.lr_pixels,
+        )
+
+
+@dataclass(frozen=True)
 class DistillConfig:
     """The distillation; switching `phased`, `shortcut` and `ema` off gives the rows of the paper's Table 4.
 
@@ -388,6 +420,7 @@ class DistillConfig:
             embeddings alike, by a share drawn anew (RepBlend); needs a frozen image tower. Students are not blended.
         matching: `per_tower` adds one ratio per tower, `joint` is one ratio over all parameters.
         init: `real` starts from real pairs drawn at random, `noise` from Gaussian noise of the same moments.
+        features_first: a warm start for frozen towers.
         similarity: the learned similarity matrix.
         outer: the outer optimiser.
         hypergradient: how its gradient is computed.
@@ -415,6 +448,7 @@ class DistillConfig:
     blend: bool = False
     matching: Literal["per_tower", "joint"] = "per_tower"
     init: Literal["real", "noise"] = "real"
+    features_first: FeaturesFirstConfig = field(default_factory=FeaturesFirstConfig)
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
     hypergradient: HypergradientConfig = field(default_factory=HypergradientConfig)
@@ -613,6 +647,11 @@ class RunConfig:
             "distill.blend is on but the image tower is trained: representations are blended behind a frozen tower; "
             "set image.trainable to false, or leave blend off",
         )
+        _require(
+            not (self.image.trainable and self.distill.features_first.steps),
+            "distill.features_first.steps is set but the image tower is trained: its features change while it learns; "
+            "set image.trainable to false, or leave features_first out",
+        )
         needed = max(self.last_epoch_needed(phase) for phase in self.distill.phases)
         _require(
             needed <= self.teacher.epochs,
@@ -625,37 +664,3 @@ class RunConfig:
         if self.distill.shortcut:
             return phase.endpoint
         return self.distill.last_start(phase) + self.distill.matching_span
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """Every row of a benchmark, one at a time.
-
-    Attributes:
-        benchmark: `flickr8k` is every method on Flickr8k at 100, 200 and 500 pairs with frozen towers, and four of them
-            with a trained image tower.
-        data_root: folder of the dataset.
-        image_weights: the image tower's weights.
-        only: rows to measure, as CONFIG/METHOD such as frozen_100/lors; null measures all. CONFIG/references are Random
-            and full data.
-        seeds: distillation seeds of every row, from 0; each has its own teachers.
-        out: folder that receives the rows' runs, the teachers that they share, and the tables.
-        configs: folder of the shipped settings; null takes the checkout's.
-        device: as in `pairstill run`.
-        threads: as in `pairstill run`.
-        cache_dir: as in `pairstill run`.
-    """
-
-    benchmark: Literal["flickr8k"]
-    data_root: str
-    image_weights: str
-    only: tuple[str, ...] | None = None
-    seeds: int = 1
-    out: str = "runs/reproduce"
-    configs: str | None = None
-    device: str = "auto"
-    threads: int | None = None
-    cache_dir: str = "~/.cache/pairstill"
-
-    def __post_init__(self) -> None:
-        _require_positive("reproduce", seeds=self.seeds)

@@ -503,17 +503,19 @@ class Pipeline:
         """Show and log outer steps and validations."""
         recall = _Last()
         with progress_bar(self.console) as progress:
-            tasks: dict[int, Any] = {}
+            tasks: dict[tuple[int, str], Any] = {}
 
             def on_step(report: StepReport) -> None:
                 self.folder.metrics.write("distill_step", **asdict(report))
-                if report.phase not in tasks:
-                    name = f"Phase {report.phase} of {len(self.config.distill.phases)}"
-                    tasks[report.phase] = progress.add_task(name, total=report.steps, status="")
+                task = (report.phase, report.stage)
+                if task not in tasks:
+                    on = "" if report.stage == "pixels" else f", {report.stage}"
+                    name = f"Phase {report.phase} of {len(self.config.distill.phases)}{on}"
+                    tasks[task] = progress.add_task(name, total=report.steps, status="")
                 rates = f"rates {report.inner_lr_image:.3f} {report.inner_lr_text:.3f}"
                 shown = "" if recall.value is None else f", validation recall {recall.value:.1f}"
                 status = f"loss {sum(report.losses.values()):.3f}, {rates}{shown}"
-                progress.update(tasks[report.phase], completed=report.step, status=status)
+                progress.update(tasks[task], completed=report.step, status=status)
 
             def on_checkpoint(distilled: DistilledSet, step: int) -> float:
                 recall.value = self.ranks.from_main(lambda: self.bench.validate(distilled))

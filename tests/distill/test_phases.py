@@ -3,7 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pairstill.config import DistillConfig, OuterConfig, PhaseConfig, SimilarityConfig, TeacherConfig
+from pairstill.config import (
+    DistillConfig,
+    FeaturesFirstConfig,
+    OuterConfig,
+    PhaseConfig,
+    SimilarityConfig,
+    TeacherConfig,
+)
 from pairstill.distill import phases as module
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.phases import Distillation, ExpertPaths
@@ -31,10 +38,10 @@ CONFIG = DistillConfig(
 def experts(tmp_path, make_factory, walk):
     """Two experts of three epochs on disk, with the snapshots that the settings ask for."""
 
-    def make(config=CONFIG):
+    def make(config=CONFIG, *, frozen=False):
         paths = []
         for expert in range(2):
-            initial = make_factory(image=True, width=4).initial_parameters(expert)
+            initial = make_factory(trainable=not frozen, image=True, width=4).initial_parameters(expert)
             recorder = TrajectoryRecorder(initial, epochs_to_keep(TeacherConfig(epochs=3), config))
             for place in walk(initial, 3, seed=expert):
                 recorder.add(place)
@@ -47,7 +54,8 @@ def experts(tmp_path, make_factory, walk):
 
 @pytest.fixture
 def make_distillation(experts, make_factory):
-    def make(config=CONFIG, seed=0):
+    def make(config=CONFIG, seed=0, *, frozen=False):
+        factory = make_factory(trainable=not frozen, image=True, width=4)
         draw = torch.Generator().manual_seed(3)
         initial = [
             InitialPairs(
@@ -61,9 +69,9 @@ def make_distillation(experts, make_factory):
         return Distillation(
             config=config,
             seed=seed,
-            factory=make_factory(image=True, width=4),
-            tower=None,
-            experts=experts(config),
+            factory=factory,
+            tower=factory.encoder.tower if frozen else None,
+            experts=experts(config, frozen=frozen),
             initial=initial,
             initial_rates=(0.1, 0.2),
             describe={
@@ -105,6 +113,34 @@ def test_every_phase_learns_its_own_pairs(make_distillation, tmp_path):
         assert phase.inner_lr_text == pytest.approx(0.2, abs=0.01)
     assert distilled.loss == "wbce" and distilled.provenance == {"seed": 0}
     assert distilled.image_encoder == {"name": "smooth"}
+
+
+WARM = replace(CONFIG, phases=PHASES[:1], features_first=FeaturesFirstConfig(steps=4, inversion_steps=3))
+
+
+def test_features_are_distilled_first_then_pixels(make_distillation, tmp_path):
+    reports = []
+    distilled = run(make_distillation(WARM, frozen=True), tmp_path / "d", reports.append)
+    told = [(report.stage, report.step, report.steps) for report in reports]
+    assert told == [("features", n, 4) for n in (1, 2, 3, 4)] + [("pixels", n, 3) for n in (1, 2, 3)]
+    assert distilled.phases[0].images.shape == (4, 3, 6, 6)
+    cold = run(make_distillation(replace(CONFIG, phases=PHASES[:1]), frozen=True), tmp_path / "cold")
+    assert not same(distilled, cold)
+
+
+@pytest.mark.parametrize("at", [2, 4, 6])
+def test_a_killed_warm_start_goes_on_to_the_same_pairs(make_distillation, tmp_path, at):
+    distillation, steps = make_distillation(WARM, frozen=True), []
+    whole = run(distillation, tmp_path / "whole")
+
+    def kill(report):
+        steps.append(report)
+        if len(steps) == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(distillation, tmp_path / "killed", kill)
+    assert same(run(distillation, tmp_path / "killed"), whole)
 
 
 def test_phases_are_independent(make_distillation, tmp_path):

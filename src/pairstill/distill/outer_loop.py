@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -113,8 +113,9 @@ class StepReport:
 
     Attributes:
         phase: the phase's number.
-        step: the step's number, from 1.
-        steps: steps of the phase.
+        stage: what is distilled: `pixels`, or `features` in the warm start of features first.
+        step: the step's number in its stage, from 1.
+        steps: steps of the stage.
         losses: matching loss by part, the mean over the stretches.
         experts: the expert of each stretch.
         start_epochs: the start of each stretch, in epochs.
@@ -123,6 +124,7 @@ class StepReport:
     """
 
     phase: int
+    stage: Literal["pixels", "features"]
     step: int
     steps: int
     losses: dict[str, float]
@@ -256,6 +258,7 @@ def _advance(state: PhaseState, problem: PhaseProblem, mode: Mode) -> StepReport
         )
     return StepReport(
         problem.number,
+        "pixels" if state.learned["images"].ndim == 4 else "features",
         state.step,
         phase.outer_steps,
         {part: float(value) for part, value in losses.items()},
@@ -343,7 +346,7 @@ def _as_the_student_sees(problem: PhaseProblem, learned: Learned) -> tuple[Inner
     """Return inputs of the inner loop, with the graph that leads back to what is learned."""
     images = learned["images"]
     if problem.tower is None:
-        inputs = to_channels_last(images)
+        inputs = to_channels_last(images) if images.ndim == 4 else images
     else:
         inputs = torch.cat([problem.tower(to_channels_last(chunk)) for chunk in images.split(TOWER_CHUNK)])
     similarity = compose_similarity(similarity_factors(learned, problem.constant_factors), len(images))

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pairstill.config import DistillConfig, PhaseConfig
+from pairstill.distill.features_first import features_of, invert_features
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.memory import ModeChoice
 from pairstill.distill.outer_loop import (
@@ -122,6 +123,7 @@ class Distillation:
                 return on_checkpoint(self._collect([*done, self._phase(problem, learned)]), step)
 
             if not self.ranks.from_main(result.is_file):
+                problem = self._warm_start(problem, folder, on_step)
                 checkpoint = folder / f"phase{number}.checkpoint.safetensors"
                 learned = distill_phase(problem, checkpoint, OuterHooks(on_mode, on_step, validate))
                 if self.ranks.is_main:
@@ -130,6 +132,52 @@ class Distillation:
                 self.ranks.barrier()
             done.append(self._phase(problem, load_tensors(result)))
         return self._collect(done)
+
+    def _warm_start(self, problem: PhaseProblem, folder: Path, on_step: Callable[[StepReport], None]) -> PhaseProblem:
+        """Return the problem as features first leaves it, or as it is when that is off; goes on from what is there."""
+        settings, tower = self.config.features_first, problem.tower
+        if not settings.steps:
+            return problem
+        assert tower is not None
+        result = folder / f"phase{problem.number}.warm.safetensors"
+        if not self.ranks.from_main(result.is_file):
+            images = problem.initial["images"].to(self.factory.device)
+            learned = self._distil_features(problem, features_of(tower, images), folder, on_step)
+            # every rank finds the same pixels
+            pixels = invert_features(tower, images, learned["images"], settings)
+            if self.ranks.is_main:
+                save_tensors(result, {**learned, "images": pixels})
+            self.ranks.barrier()
+        return replace(problem, initial=load_tensors(result))
+
+    def _distil_features(
+        self, problem: PhaseProblem, features: Tensor, folder: Path, on_step: Callable[[StepReport], None]
+    ) -> Learned:
+        result = folder / f"phase{problem.number}.features.safetensors"
+        if not self.ranks.from_main(result.is_file):
+            settings = self.config.features_first
+            # a student of features would have to be another one: nothing is validated here
+            config = replace(
+                self.config,
+                validate_every=0,
+                patience=0,
+                outer=replace(self.config.outer, lr_images=settings.lr_features),
+            )
+            on_features = replace(
+                problem,
+                tower=None,
+                config=config,
+                phase=replace(problem.phase, outer_steps=settings.steps),
+                initial={**problem.initial, "images": features},
+            )
+            checkpoint = folder / f"phase{problem.number}.features.checkpoint.safetensors"
+            hooks = OuterHooks(lambda choice: None, on_step, lambda learned, step: 0.0)
+            learned = distill_phase(on_features, checkpoint, hooks)
+            if self.ranks.is_main:
+                save_tensors(result, learned)
+                checkpoint.unlink(missing_ok=True)
+            self.ranks.barrier()
+        return {name: value.to(self.factory.device) for name, value in load_tensors(result).items()}
 
     def _problem(self, number: int, phase: PhaseConfig) -> PhaseProblem:
         pairs = self.initial[number - 1]

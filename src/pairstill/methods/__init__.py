@@ -7,6 +7,7 @@ from pairstill.errors import ConfigError
 from pairstill.methods.base import Method
 from pairstill.methods.coresets import FORGETTING, HERDING, K_CENTER, RANDOM
 from pairstill.methods.datm import DATM
+from pairstill.methods.features_first import FEATURES_FIRST
 from pairstill.methods.lors import LORS
 from pairstill.methods.mct import MCT
 from pairstill.methods.mtt_vl import MTT_VL
@@ -26,6 +27,7 @@ METHODS: tuple[Method, ...] = (
     PTM_ST,
     REPBLEND,
     PTM_ST_BLEND,
+    FEATURES_FIRST,
 )
 
 

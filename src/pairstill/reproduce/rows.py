@@ -8,11 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from pairstill.config import Reproduction, RunConfig
+from pairstill.config import RunConfig
 from pairstill.errors import ConfigError
 from pairstill.methods import METHODS
 from pairstill.pipeline import Pipeline
 from pairstill.report.tables import markdown, summarise
+from pairstill.reproduce.settings import Reproduction
 from pairstill.storage import write_text_atomic
 
 REFERENCES = "references"
@@ -87,7 +88,7 @@ def reproduce(settings: Reproduction, load: Callable[[list[str]], RunConfig], co
 
 def _options(settings: Reproduction, row: BenchmarkRow, seed: int, out: Path) -> list[str]:
     """Return the command line of `pairstill run` that measures a row."""
-    here = Path(settings.configs) if settings.configs else Path(__file__).parents[2] / "configs"
+    here = Path(settings.configs) if settings.configs else Path(__file__).parents[3] / "configs"
     config = here / settings.benchmark / f"{row.config}.yaml"
     if not config.is_file():
         raise ConfigError(f"{config} does not exist; name the folder of a checkout's configs with --configs")

@@ -1,0 +1,71 @@
+"""Pixels whose features behind a frozen tower are given ones: the second part of a warm start."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pairstill.config import FeaturesFirstConfig
+from pairstill.encoders.image import to_channels_last
+from pairstill.errors import NumericalError
+
+CHUNK = 50
+
+
+def features_of(tower: nn.Module, images: Tensor) -> Tensor:
+    """Return the tower's features (images, width), without a graph."""
+    with torch.no_grad():
+        return torch.cat([tower(to_channels_last(chunk)) for chunk in images.split(CHUNK)])
+
+
+def roughness(images: Tensor) -> Tensor:
+    """Return the mean square of the differences between neighbouring pixels of each image, (images,).
+
+    Example:
+        >>> roughness(torch.tensor([[[[0.0, 2.0], [0.0, 2.0]]]])).tolist()  # 4 across, 0 down
+        [4.0]
+    """
+    across, down = images.diff(dim=3), images.diff(dim=2)
+    return across.square().mean((1, 2, 3)) + down.square().mean((1, 2, 3))
+
+
+def invert_features(
+    tower: nn.Module,
+    images: Tensor,
+    features: Tensor,
+    config: FeaturesFirstConfig,
+    on_step: Callable[[int, int, float], None] = lambda step, steps, error: None,
+) -> Tensor:
+    """Return images whose features are near the given ones, and which differ smoothly from those given.
+
+    Minimises |f(x) - features|^2 / |features|^2 + smoothness x roughness(x - images) for each image by itself.
+
+    Args:
+        tower: the frozen tower f.
+        images: where to start from, normalised pixels (images, 3, size, size); not changed.
+        features: the wanted features (images, width).
+        config: steps, rate and smoothness.
+        on_step: called after every step with its number over all images, all steps, and the mean relative square error.
+
+    Raises:
+        NumericalError: a pixel is not finite.
+    """
+    found: list[Tensor] = []
+    chunks = list(zip(images.split(CHUNK), features.split(CHUNK), strict=True))
+    rate = config.lr_pixels * float(images.std())
+    for number, (start, wanted) in enumerate(chunks):
+        x = start.clone().requires_grad_()
+        optimizer = torch.optim.Adam([x], rate)
+        for step in range(1, config.inversion_steps + 1):
+            error = (tower(to_channels_last(x)) - wanted).square().sum(1) / wanted.square().sum(1)
+            value = (error + config.smoothness * roughness(x - start)).sum()
+            (x.grad,) = torch.autograd.grad(value, [x])
+            optimizer.step()
+            done, steps = number * config.inversion_steps + step, len(chunks) * config.inversion_steps
+            on_step(done, steps, float(error.detach().mean()))
+        if not bool(x.isfinite().all()):
+            raise NumericalError(
+                "a pixel that was to have given features is not finite; lower features_first.lr_pixels"
+            )
+        found.append(x.detach())
+    return torch.cat(found)

@@ -1,0 +1,45 @@
+"""The warm start: features are distilled, then pixels are found that have them."""
+
+import pytest
+import torch
+from torch import nn
+
+from pairstill.config import FeaturesFirstConfig
+from pairstill.distill.features_first import features_of, invert_features, roughness
+from pairstill.errors import NumericalError
+
+
+class Means(nn.Module):
+    """The mean of each half of an image, so that the best pixels are known."""
+
+    def forward(self, images):
+        return torch.stack([half.mean((1, 2, 3)) for half in images.chunk(2, dim=3)], 1)
+
+
+def test_pixels_get_the_features_and_a_smooth_change():
+    images = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    wanted = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [0.5, -2.0]])
+    rough, smooth = (
+        invert_features(Means(), images, wanted, FeaturesFirstConfig(inversion_steps=300, smoothness=weight))
+        for weight in (0.0, 1.0)
+    )
+    torch.testing.assert_close(features_of(Means(), rough), wanted, atol=0.02, rtol=0.02)
+    # the first image need only become brighter, which is smooth
+    torch.testing.assert_close(features_of(Means(), smooth)[0], wanted[0], atol=0.02, rtol=0.02)
+    assert (roughness(smooth - images) < roughness(rough - images))[1:].all()
+
+
+def test_images_are_found_each_by_itself(monkeypatch):
+    images, wanted = torch.randn(3, 3, 4, 4), torch.randn(3, 2)
+    config = FeaturesFirstConfig(inversion_steps=5)
+    together = invert_features(Means(), images, wanted, config)
+    monkeypatch.setattr("pairstill.distill.features_first.CHUNK", 2)
+    seen = []
+    apart = invert_features(Means(), images, wanted, config, lambda *told: seen.append(told[:2]))
+    torch.testing.assert_close(together, apart)
+    assert seen == [(step, 10) for step in range(1, 11)]
+
+
+def test_a_pixel_that_is_not_finite_stops_it():
+    with pytest.raises(NumericalError, match="lr_pixels"):
+        invert_features(Means(), torch.randn(1, 3, 4, 4), torch.full((1, 2), torch.nan), FeaturesFirstConfig())
