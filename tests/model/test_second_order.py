@@ -92,6 +92,18 @@ def test_first_gradients_have_the_same_bits(name: str) -> None:
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_in_single_precision_have_the_same_bits(layout: torch.memory_format) -> None:
+    """Else rounding would switch units on or off, and the inner loop would go elsewhere than the plain one."""
+    inputs = [_random(20, 16, 9, 9), _random(32, 16, 3, 3, seed=1), _random(32, seed=2)]
+    x, w, b = (value.detach().float().requires_grad_() for value in inputs)
+    x = x.detach().contiguous(memory_format=layout).requires_grad_()
+    expected = torch.autograd.grad(F.conv2d(x, w, b).square().sum(), [x, w, b])
+    with SecondOrderLayers():
+        found = torch.autograd.grad(F.conv2d(x, w, b).square().sum(), [x, w, b])
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
 def test_a_convolution_whose_input_needs_no_gradient() -> None:
     x, w = _random(1, 2, 5, 5).detach(), _random(2, 2, 3, 3, seed=1)
     expected = _first_and_second(lambda w: F.conv2d(x, w), [w])

@@ -36,26 +36,25 @@ class _Convolution(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         x, w = ctx.saved_tensors
-        gx, gw = _ConvolutionBackward.apply(grads[0], x, w, ctx.geometry, ctx.needs_input_grad[0])
-        gb = grads[0].sum((0, 2, 3)) if ctx.has_bias else None
-        return gx, gw, gb, None
+        wanted = [ctx.needs_input_grad[0], True, ctx.has_bias]
+        return (*_ConvolutionBackward.apply(grads[0], x, w, ctx.geometry, wanted), None)
 
 
 class _ConvolutionBackward(Function):
-    """The gradients of <gy, x * w> for x and w, bilinear in (gy, w) and in (gy, x)."""
+    """The gradients of <gy, x * w + b> for x, w and b: bilinear in (gy, w) and in (gy, x), and the sum of gy."""
 
     @staticmethod
-    def forward(ctx: Any, gy: Tensor, x: Tensor, w: Tensor, geometry: _Geometry, wants_x: bool) -> Any:
+    def forward(ctx: Any, gy: Tensor, x: Tensor, w: Tensor, geometry: _Geometry, wanted: list[bool]) -> Any:
         ctx.save_for_backward(gy, x, w)
-        ctx.geometry, ctx.wants_x = geometry, wants_x
+        ctx.geometry = geometry
         ctx.set_materialize_grads(False)
-        return _backward(gy, x, w, geometry, [wants_x, True, False])[:2]
+        return tuple(_backward(gy, x, w, geometry, wanted))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator's type
         gy, x, w = ctx.saved_tensors
-        vx, vw = grads
+        vx, vw, vb = grads
         stride, padding, dilation, groups = ctx.geometry
 
         def convolve(a: Tensor, b: Tensor) -> Tensor:
@@ -66,6 +65,9 @@ class _ConvolutionBackward(Function):
             to_gy = convolve(vx, w)
         if vw is not None:
             to_gy = convolve(x, vw) if to_gy is None else to_gy.add_(convolve(x, vw))
+        if vb is not None:
+            vb = vb.view(1, -1, 1, 1)
+            to_gy = vb.expand_as(gy) if to_gy is None else to_gy.add_(vb)
         # <gy, vx * w + x * vw> for x and w: what a convolution of vx with vw would give back
         mask = [vw is not None and ctx.needs_input_grad[1], vx is not None, False]
         if any(mask):
@@ -75,7 +77,8 @@ class _ConvolutionBackward(Function):
 
 def _backward(gy: Tensor, x: Tensor, w: Tensor, geometry: _Geometry, mask: list[bool]) -> Any:
     stride, padding, dilation, groups = geometry
-    return torch.ops.aten.convolution_backward(gy, x, w, None, stride, padding, dilation, False, [0, 0], groups, mask)
+    biases = [len(w)] if mask[2] else None
+    return torch.ops.aten.convolution_backward(gy, x, w, biases, stride, padding, dilation, False, [0, 0], groups, mask)
 
 
 class _Standardise(Function):
