@@ -7,6 +7,7 @@ import pytest
 
 from pairstill import config as module
 from pairstill.config import (
+    CharacteristicConfig,
     ColumnsConfig,
     DataConfig,
     DistillConfig,
@@ -17,6 +18,7 @@ from pairstill.config import (
     ImageConfig,
     OuterConfig,
     PhaseConfig,
+    ProjectorConfig,
     ReferencesConfig,
     RunConfig,
     ScenesConfig,
@@ -38,7 +40,9 @@ ALL = [
     HeadsConfig,
     TeacherConfig,
     PhaseConfig,
+    CharacteristicConfig,
     FeaturesFirstConfig,
+    ProjectorConfig,
     HypergradientConfig,
     OuterConfig,
     SimilarityConfig,

@@ -109,7 +109,7 @@ def test_warnings_name_the_settings_that_would_make_it_fit(config):
     (memory,) = warnings_of(config, tight, "exact_store", 1, 2)
     assert "distill.hypergradient.mode to exact_recompute" in memory and "distill.batch_size" in memory
     (hopeless,) = warnings_of(config, modes(exact_recompute=False), "exact_recompute", 1, 2)
-    assert "image.size" in hopeless
+    assert "image.size" in hopeless and "distill.hypergradient.micro_batch" in hopeless
     (disk,) = warnings_of(config, modes(exact_store=True), "exact_store", 2, 1)
     assert "teacher.num_experts" in disk and "teacher.keep" not in disk
     everything = replace(config, teacher=replace(config.teacher, keep="all"))

@@ -393,10 +393,67 @@ class FeaturesFirstConfig:
 
 
 @dataclass(frozen=True)
+class ProjectorConfig:
+    """The objective `projector` (APM): the closed-form projector of the distilled pairs should be the real ones'.
+
+    Attributes:
+        ridge: added to the diagonals of the covariances, in units of their mean.
+        weight: weight of the square distance between the projectors, relative to the real one's square norm.
+        temperature: of the softened similarities that are distilled.
+        batch_size: real pairs in a mini-batch.
+    """
+
+    ridge: float = 0.05
+    weight: float = 0.01
+    temperature: float = 10.0
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        _require_positive(
+            "distill.projector", ridge=self.ridge, temperature=self.temperature, batch_size=self.batch_size
+        )
+        _require(self.weight >= 0, f"distill.projector.weight is {self.weight}; it must not be negative")
+
+
+@dataclass(frozen=True)
+class CharacteristicConfig:
+    """The objective `characteristic` (NCFM): clusters of distilled pairs should be distributed as those of real pairs.
+
+    Attributes:
+        clusters: clusters of the real pairs' joint features, which stand for classes; at most one for each pair.
+        frequencies: frequencies at which characteristic functions are compared, drawn anew in every step.
+        alpha: weight of the amplitudes; the phases have the rest.
+        batch_size: real pairs of each cluster in a step.
+        lr_sampler: rate at which the scales of the frequencies go where the difference grows; 0 keeps them at one.
+    """
+
+    clusters: int = 10
+    frequencies: int = 512
+    alpha: float = 0.5
+    batch_size: int = 64
+    lr_sampler: float = 0.01
+
+    def __post_init__(self) -> None:
+        _require_positive(
+            "distill.characteristic",
+            clusters=self.clusters,
+            frequencies=self.frequencies,
+            batch_size=self.batch_size,
+        )
+        _require(0 <= self.alpha <= 1, f"distill.characteristic.alpha is {self.alpha}; it must be in [0, 1]")
+        _require(
+            self.lr_sampler >= 0, f"distill.characteristic.lr_sampler is {self.lr_sampler}; it must not be negative"
+        )
+
+
+@dataclass(frozen=True)
 class DistillConfig:
     """The distillation; switching `phased`, `shortcut` and `ema` off gives the rows of the paper's Table 4.
 
     Attributes:
+        objective: what the pairs are distilled for: `trajectory` matches teachers' trajectories; `projector` and
+            `characteristic` compare statistics of the pairs with those of the real ones, and learn neither similarities
+            nor inner rates.
         phases: the phases in order; with `phased` off there must be exactly one.
         phased: phased teacher models (PTM).
         shortcut: match shortcut trajectories (ST) instead of the recorded ones.
@@ -421,6 +478,8 @@ class DistillConfig:
         matching: `per_tower` adds one ratio per tower, `joint` is one ratio over all parameters.
         init: `real` starts from real pairs drawn at random, `noise` from Gaussian noise of the same moments.
         features_first: a warm start for frozen towers.
+        projector: settings of the objective `projector`.
+        characteristic: settings of the objective `characteristic`.
         similarity: the learned similarity matrix.
         outer: the outer optimiser.
         hypergradient: how its gradient is computed.
@@ -430,6 +489,7 @@ class DistillConfig:
             0 always goes to the end and keeps the last.
     """
 
+    objective: Literal["trajectory", "projector", "characteristic"] = "trajectory"
     phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)
     phased: bool = True
     shortcut: bool = True
@@ -449,6 +509,8 @@ class DistillConfig:
     matching: Literal["per_tower", "joint"] = "per_tower"
     init: Literal["real", "noise"] = "real"
     features_first: FeaturesFirstConfig = field(default_factory=FeaturesFirstConfig)
+    projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+    characteristic: CharacteristicConfig = field(default_factory=CharacteristicConfig)
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
     hypergradient: HypergradientConfig = field(default_factory=HypergradientConfig)
@@ -469,6 +531,10 @@ class DistillConfig:
         )
         _require(
             0 <= self.range_growth <= 1, f"distill.range_growth is {self.range_growth}; it is a share, from 0 to 1"
+        )
+        _require(
+            self.objective == "trajectory" or self.loss == "infonce",
+            f"distill.objective is {self.objective}, which learns no similarities: set distill.loss to infonce",
         )
         _require(0 <= self.ema_decay < 1, f"distill.ema_decay is {self.ema_decay}; it must be in [0, 1)")
         _require_positive(
@@ -646,6 +712,11 @@ class RunConfig:
             not (self.image.trainable and self.distill.blend),
             "distill.blend is on but the image tower is trained: representations are blended behind a frozen tower; "
             "set image.trainable to false, or leave blend off",
+        )
+        _require(
+            not (self.image.trainable and self.distill.objective == "projector"),
+            "distill.objective is projector but the image tower is trained: the projector is that of fixed features; "
+            "set image.trainable to false",
         )
         _require(
             not (self.image.trainable and self.distill.features_first.steps),

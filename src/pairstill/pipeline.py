@@ -7,19 +7,24 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import normalize
 
 from pairstill.config import RunConfig
 from pairstill.coreset import candidates, choose_rows, coreset_phase, joint_features
 from pairstill.data.manifest import Manifest, build_manifest
-from pairstill.distill.initial import initial_pairs, real_pairs
+from pairstill.distill.characteristic import CharacteristicObjective, cluster, draw_from_clusters
+from pairstill.distill.direct import DirectObjective
+from pairstill.distill.initial import InitialPairs, initial_pairs, real_pairs
 from pairstill.distill.memory import ModeChoice
 from pairstill.distill.outer_loop import StepReport
 from pairstill.distill.phases import Distillation
+from pairstill.distill.projector import ProjectorObjective
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.image import ImageEncoder, build_image_encoder, frozen_tower
 from pairstill.encoders.split import EncodedSplit, encode_split
@@ -262,25 +267,55 @@ class Pipeline:
         self._check_shares()
         if self.ranks.from_main(self._is_distilled):
             return DistilledSet.load(self.folder.distilled)
-        experts = self.teach()
         config, distill = self.config, self.config.distill
-        draw = generator(config.seed, "initial pairs")
+        experts = self.teach() if "trajectories" in self.method.needs else []
+        initial, objective = self._problem_of(distill.objective, experts)
         distillation = Distillation(
             config=distill,
             seed=derive_seed(config.seed, "distillation"),
             factory=self.factory,
             tower=self.tower,
             experts=experts,
-            initial=initial_pairs(self.manifest, self.splits.train, distill.phases, distill.init, draw),
+            initial=initial,
             initial_rates=(distill.lr_image or config.teacher.lr_image, distill.lr_text or config.teacher.lr_text),
             describe=self.description(),
             ranks=self.ranks,
+            objective=objective,
         )
         with self._timed("distill"), self._distill_progress() as (on_step, on_checkpoint):
             distilled = distillation.run(self.folder.distillation, on_step, on_checkpoint, self._on_mode)
         if self.ranks.is_main:
             distilled.save(self.folder.distilled)
         return distilled
+
+    def _problem_of(
+        self, objective: Literal["trajectory", "projector", "characteristic"], experts: list[Path]
+    ) -> tuple[list[InitialPairs], DirectObjective | None]:
+        """Return the pairs to start from, and what compares them when trajectories are not matched."""
+        config, distill, train = self.config, self.config.distill, self.splits.train
+        draw = generator(config.seed, "initial pairs")
+        if objective == "characteristic":
+            return self._clustered_pairs(experts)
+        pairs = initial_pairs(self.manifest, train, distill.phases, distill.init, draw)
+        return pairs, ProjectorObjective.of(train, distill.projector) if objective == "projector" else None
+
+    def _clustered_pairs(self, experts: list[Path]) -> tuple[list[InitialPairs], DirectObjective]:
+        """Return pairs drawn from clusters of the first teacher's joint features, and the objective on them."""
+        config, train, count = self.config.distill.characteristic, self.splits.train, self.config.distill.num_pairs
+        draw = generator(self.config.seed, "initial pairs")
+        captions = candidates(train, count, draw)
+        epoch = Trajectory.open(experts[0]).epochs[-1]
+        features = self._joint_features(captions, experts, epoch)
+        labels = cluster(features, min(config.clusters, count), derive_seed(self.config.seed, "clusters") % 2**32)
+        rows = draw_from_clusters(labels, count, draw)
+        model, parameters = self.factory.build(), self._teacher_parameters(experts, epoch)
+
+        def embed(images: Tensor, texts: Tensor) -> Tensor:
+            sides = functional_call(model, parameters, (images, texts))
+            return torch.cat([normalize(side, dim=1) for side in sides], 1)
+
+        objective = CharacteristicObjective(embed, features, labels, labels[rows], config)
+        return [real_pairs(self.manifest, train, captions[rows])], objective
 
     def select(self) -> DistilledSet:
         """Choose real pairs by the method's rule, unless they are chosen already, and return them.
@@ -314,9 +349,12 @@ class Pipeline:
 
     def _joint_features(self, captions: Tensor, experts: list[Path], epoch: int) -> Tensor:
         """Return the joint features of training pairs by the first teacher after an epoch."""
-        found = Trajectory.open(experts[0]).snapshot(epoch)
-        parameters = {name: value.to(self.device) for name, value in found.items()}
+        parameters = self._teacher_parameters(experts, epoch)
         return joint_features(self.factory.build(), parameters, self.splits.train, captions)
+
+    def _teacher_parameters(self, experts: list[Path], epoch: int) -> Parameters:
+        found = Trajectory.open(experts[0]).snapshot(epoch)
+        return {name: value.to(self.device) for name, value in found.items()}
 
     def evaluate(self) -> list[Row]:
         """Measure every asked-for row that is not measured yet, write the table, and return its rows.
@@ -351,7 +389,6 @@ class Pipeline:
         self._check_shares()
         self.prepare()
         if self.method.rule is None:
-            self.teach()
             self.distill()
         else:
             self.select()
@@ -387,7 +424,7 @@ class Pipeline:
         parts: list[Any] = [evaluate.protocol]
         if method != "full":
             parts.append(asdict(self.config.student))
-        if method != self._row_name("distilled") or self.method.rule is not None:
+        if method != self._row_name("distilled") or self._rates_are_chosen():
             parts.append(asdict(evaluate.references))
         return digest(json.dumps(parts))[:16]
 
@@ -407,7 +444,7 @@ class Pipeline:
         match method:
             case "distilled":
                 assert distilled is not None
-                measure = self.bench.distilled if self.method.rule is None else self.bench.coreset
+                measure = self.bench.at_best_rates if self._rates_are_chosen() else self.bench.distilled
                 outcome = measure(distilled, student)
                 num_pairs, size = distilled.num_pairs, distilled.storage_bytes
             case "random":
@@ -439,6 +476,10 @@ class Pipeline:
             "config": str(self.folder.path / "config.yaml"),
             "commit": commit(),
         }
+
+    def _rates_are_chosen(self) -> bool:
+        """Return whether the pairs come without learned rates, so that validation chooses each student's."""
+        return self.method.rule is not None or self.config.distill.objective != "trajectory"
 
     def _row_name(self, method: str) -> str:
         if method != "distilled":

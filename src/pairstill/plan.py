@@ -28,8 +28,11 @@ from pairstill.distill.phases import Distillation
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.cache import CachedRows
 from pairstill.encoders.split import TOWER_BATCH, EncodedSplit
+from pairstill.errors import ConfigError
 from pairstill.evaluate.protocol import Splits, recalls_on
 from pairstill.evaluate.student import StudentPhase, student_phases, train_student
+from pairstill.methods import METHODS, find_method, with_method
+from pairstill.methods.base import Method
 from pairstill.pipeline import Pipeline
 from pairstill.report.plans import Plan, PlannedMode, PlannedStage
 from pairstill.rng import derive_seed, generator
@@ -93,9 +96,19 @@ def make_plan(config: RunConfig, tell: Callable[[str], None] = lambda stage: Non
     Raises:
         PairstillError: what the run itself would raise for these settings and pairs.
     """
+    config = with_method(config)
+    if find_method(config.method).rule is not None or config.distill.objective != "trajectory":
+        raise ConfigError(
+            f"method {config.method} matches no trajectories; plan knows the methods that do: "
+            + ", ".join(method.name for method in METHODS if _matches_trajectories(method, config.distill))
+        )
     with TemporaryDirectory(prefix="pairstill-plan-") as folder:
         probe = _Probe(replace(config, run_dir=str(Path(folder) / "run")))
         return _plan(config, probe, Path(folder), tell)
+
+
+def _matches_trajectories(method: Method, distill: DistillConfig) -> bool:
+    return method.rule is None and method.set_parts(distill).objective == "trajectory"
 
 
 class _Probe(Pipeline):
@@ -152,7 +165,8 @@ class _DistillProbe:
     """What the probe of the distillation found.
 
     Attributes:
-        step_seconds: of each phase.
+        step_seconds: of each phase, on pixels.
+        warm_seconds: of each phase's warm start, as long as the run's; 0 without one.
         distilled: the pairs, hardly moved.
         mode: the mode that was used.
         graph_bytes: one inner step's graph.
@@ -160,6 +174,7 @@ class _DistillProbe:
     """
 
     step_seconds: tuple[float, ...]
+    warm_seconds: tuple[float, ...]
     distilled: DistilledSet
     mode: Mode
     graph_bytes: int
@@ -216,7 +231,7 @@ def _stages(
     phases = [student.epochs * epoch for epoch in students.epochs]
     # while a phase is distilled, its students go through the earlier ones too, but only its own epochs are validated
     validations = [students.tower + sum(phases[: number + 1]) + recalls for number in range(len(phases))]
-    distilling = sum(
+    distilling = sum(found.warm_seconds) + sum(
         phase.outer_steps * step + times * validation
         for phase, step, times, validation in zip(
             distill.phases, found.step_seconds, counts.validations, validations, strict=True
@@ -230,6 +245,8 @@ def _stages(
     measuring = evaluate.num_students * sum(by_method[method] + speeds.test_recall for method in evaluate.methods)
     pairs = zip(distill.phases, found.step_seconds, strict=True)
     steps = ", ".join(f"{phase.outer_steps} x {seconds:.2g} s" for phase, seconds in pairs)
+    at_most = "at most " if distill.patience else ""
+    warm = "a warm start, " if any(found.warm_seconds) else ""
     return (
         PlannedStage(
             "teach",
@@ -239,7 +256,7 @@ def _stages(
         PlannedStage(
             "distill",
             distilling,
-            f"{'at most ' * (distill.patience > 0)}{steps}, and {sum(counts.validations)} validations",
+            f"{at_most}{steps}, {warm}and {sum(counts.validations)} validations",
         ),
         PlannedStage("evaluate", measuring, f"{evaluate.num_students} students of {', '.join(evaluate.methods)}"),
     )
@@ -307,9 +324,17 @@ def _write_expert(probe: _Probe, folder: Path) -> Path:
 def _distill(probe: _Probe, expert: Path, folder: Path) -> _DistillProbe:
     """Do a few outer steps of every phase."""
     config, distill = probe.config, probe.config.distill
+    warm = distill.features_first
     phases = tuple(replace(phase, outer_steps=PROBE_STEPS) for phase in distill.phases)
     distillation = Distillation(
-        config=replace(distill, phases=phases, validate_every=0, patience=0, checkpoint_every=PROBE_STEPS),
+        config=replace(
+            distill,
+            phases=phases,
+            validate_every=0,
+            patience=0,
+            checkpoint_every=PROBE_STEPS,
+            features_first=replace(warm, steps=PROBE_STEPS * (warm.steps > 0), inversion_steps=PROBE_STEPS),
+        ),
         seed=derive_seed("plan"),
         factory=probe.factory,
         tower=probe.tower,
@@ -318,11 +343,11 @@ def _distill(probe: _Probe, expert: Path, folder: Path) -> _DistillProbe:
         initial_rates=(distill.lr_image or config.teacher.lr_image, distill.lr_text or config.teacher.lr_text),
         describe=probe.description(),
     )
-    ends: dict[int, list[float]] = {}
+    ends: dict[tuple[int, str], list[float]] = {}
     choices: list[ModeChoice] = []
 
     def on_step(report: StepReport) -> None:
-        ends.setdefault(report.phase, []).append(time.perf_counter())
+        ends.setdefault((report.phase, report.stage), []).append(time.perf_counter())
 
     distilled = distillation.run(folder / "distillation", on_step, _no_validation, choices.append)
     peak = peak_memory_bytes(probe.device.type)
@@ -335,11 +360,23 @@ def _distill(probe: _Probe, expert: Path, folder: Path) -> _DistillProbe:
         replace(distillation, config=asked).run(
             folder / "estimate", lambda report: None, _no_validation, choices.append
         )
-    seconds = tuple(
-        median(after - before for before, after in zip(times, times[1:], strict=False)) for times in ends.values()
-    )
+    seconds = {
+        stage: median(after - before for before, after in zip(times, times[1:], strict=False))
+        for stage, times in ends.items()
+    }
+    numbers = range(1, len(phases) + 1)
+    warming = []
+    for number in numbers:
+        on_features = seconds.get((number, "features"))
+        if on_features is None:
+            warming.append(0.0)
+            continue
+        # between the last step on features and the end of the first on pixels, the pixels are found
+        pixels = ends[number, "pixels"][0] - ends[number, "features"][-1] - seconds[number, "pixels"]
+        warming.append(warm.steps * on_features + max(0.0, pixels) * warm.inversion_steps / PROBE_STEPS)
     graph = max(choice.stored_bytes or 0 for choice in choices) // distill.inner_steps
-    return _DistillProbe(seconds, distilled, mode, graph, peak)
+    on_pixels = tuple(seconds[number, "pixels"] for number in numbers)
+    return _DistillProbe(on_pixels, tuple(warming), distilled, mode, graph, peak)
 
 
 def _no_validation(distilled: DistilledSet, step: int) -> float:
@@ -423,7 +460,8 @@ def warnings_of(
     (used,) = (mode for mode in modes if mode.mode == chosen)
     if not used.fits:
         others = [mode.mode for mode in modes if mode.fits and mode.mode == "exact_recompute"]
-        knob = "set distill.hypergradient.mode to exact_recompute" if others else "lower image.size"
+        smaller = f"{'set distill.hypergradient.micro_batch, ' if config.image.trainable else ''}lower image.size"
+        knob = "set distill.hypergradient.mode to exact_recompute" if others else smaller
         warnings.append(
             f"{chosen} will not fit into memory: {knob}, or lower distill.batch_size or distill.inner_steps"
         )

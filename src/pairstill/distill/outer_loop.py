@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pairstill.config import DistillConfig, OuterConfig, PhaseConfig
+from pairstill.distill.direct import ADVERSARY, DirectObjective, DirectStep
 from pairstill.distill.hypergradient import Mode, hypergradient, mean_hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, MicroBatches, draw_batches
 from pairstill.distill.matching import matching_losses
@@ -69,6 +70,7 @@ class PhaseProblem:
         initial: what is learned, at its start.
         constant_factors: factors of the similarity that are not learned.
         ranks: the processes that share the stretches of a step; all hold the same state.
+        objective: compares pairs directly, in place of trajectories; None matches trajectories.
     """
 
     number: int
@@ -82,6 +84,7 @@ class PhaseProblem:
     initial: Learned
     constant_factors: dict[str, Tensor]
     ranks: Ranks = Ranks()
+    objective: DirectObjective | None = None
 
 
 @dataclass
@@ -176,8 +179,10 @@ def distill_phase(problem: PhaseProblem, checkpoint: Path, hooks: OuterHooks) ->
     state = _start(problem)
     if problem.ranks.from_main(checkpoint.is_file):
         _restore(state, problem, checkpoint)
-    choice = _choose_mode(state, problem)
-    hooks.on_mode(choice)
+    choice = ModeChoice("exact_store")
+    if problem.objective is None:
+        choice = _choose_mode(state, problem)
+        hooks.on_mode(choice)
     while state.step < steps and not _exhausted(state, config):
         hooks.on_step(_advance(state, problem, choice.mode))
         if config.validate_every and (state.step % config.validate_every == 0 or state.step == steps):
@@ -211,10 +216,11 @@ def _start(problem: PhaseProblem) -> PhaseState:
     learned = {name: value.to(device).clone().requires_grad_() for name, value in problem.initial.items()}
     average = {name: value.detach().clone() for name, value in learned.items()}
     best = {name: value.clone() for name, value in average.items()}
-    return PhaseState(0, learned, average, _outer_optimizer(learned, problem.config.outer), best)
+    optimizer = _outer_optimizer(learned, problem.config.outer, problem.config.characteristic.lr_sampler)
+    return PhaseState(0, learned, average, optimizer, best)
 
 
-def _outer_optimizer(learned: Learned, config: OuterConfig) -> torch.optim.Optimizer:
+def _outer_optimizer(learned: Learned, config: OuterConfig, lr_adversary: float) -> torch.optim.Optimizer:
     """Build the outer optimiser with a rate for each kind of variable, in the units that the settings name."""
     relative = config.rate_unit == "relative"
     groups = []
@@ -224,6 +230,8 @@ def _outer_optimizer(learned: Learned, config: OuterConfig) -> torch.optim.Optim
             scale = float(value.detach().std()) if relative else 1.0
         elif name.startswith(SIMILARITY):
             rate, scale = config.lr_similarity, 1.0
+        elif name.startswith(ADVERSARY):
+            rate, scale = lr_adversary, 1.0
         else:
             rate = config.lr_inner_lr
             scale = float(value.detach()) if relative else 1.0
@@ -236,11 +244,16 @@ def _outer_optimizer(learned: Learned, config: OuterConfig) -> torch.optim.Optim
 def _advance(state: PhaseState, problem: PhaseProblem, mode: Mode) -> StepReport:
     """Do one outer step in place."""
     config, phase, ranks = problem.config, problem.phase, problem.ranks
-    stretches = draw_stretches(problem, state.step)
-    upcoming = draw_stretches(problem, state.step + 1) if state.step + 1 < phase.outer_steps else []
-    mine = ranks.share(stretches)
-    problem.paths.prefetch([stretch.expert for stretch in [*ranks.share(upcoming), *mine]])
-    losses = _mean_over_ranks(ranks, state.learned, _set_gradients(problem, state.learned, mine, mode))
+    stretches: list[Stretch] = []
+    if problem.objective is not None:
+        losses = _set_direct_gradients(problem, problem.objective, state.learned, state.step)
+    else:
+        stretches = draw_stretches(problem, state.step)
+        upcoming = draw_stretches(problem, state.step + 1) if state.step + 1 < phase.outer_steps else []
+        mine = ranks.share(stretches)
+        problem.paths.prefetch([stretch.expert for stretch in [*ranks.share(upcoming), *mine]])
+        losses = _set_gradients(problem, state.learned, mine, mode)
+    losses = _mean_over_ranks(ranks, state.learned, losses)
     state.step += 1
     _check(losses, "matching loss", problem.number, state.step)
     _check({n: v.grad for n, v in state.learned.items() if v.grad is not None}, "gradient", problem.number, state.step)
@@ -340,6 +353,22 @@ def _set_gradients(
     learned["inner_lr_image"].grad = found.inner_lr_image
     learned["inner_lr_text"].grad = found.inner_lr_text
     return found.losses
+
+
+def _set_direct_gradients(
+    problem: PhaseProblem, objective: DirectObjective, learned: Learned, step: int
+) -> dict[str, Tensor]:
+    """Leave the gradient of a direct objective in `.grad`, the adversary's turned round; return the losses."""
+    data, _ = _as_the_student_sees(problem, learned)
+    adversary = {name: value for name, value in learned.items() if name.startswith(ADVERSARY)}
+    against = {name.removeprefix(ADVERSARY): value for name, value in adversary.items()}
+    draw = generator(problem.seed, "phase", problem.number, "step", step)
+    losses = objective.losses(DirectStep(data.images, data.texts, against, draw))
+    wanted = {"images": learned["images"], "texts": learned["texts"], **adversary}
+    found = torch.autograd.grad(torch.stack(list(losses.values())).sum(), list(wanted.values()))
+    for (name, value), gradient in zip(wanted.items(), found, strict=True):
+        value.grad = -gradient if name in adversary else gradient
+    return {part: value.detach() for part, value in losses.items()}
 
 
 def _as_the_student_sees(problem: PhaseProblem, learned: Learned) -> tuple[InnerData, InnerRates]:

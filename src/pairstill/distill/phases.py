@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pairstill.config import DistillConfig, PhaseConfig
+from pairstill.distill.direct import ADVERSARY, DirectObjective
 from pairstill.distill.features_first import features_of, invert_features
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.memory import ModeChoice
@@ -87,6 +88,7 @@ class Distillation:
         initial_rates: initial inner rates of the image and the text side.
         describe: fills `DistilledSet`'s encoder, head and provenance fields.
         ranks: the processes that share the work; each calls `run`, the main one writes.
+        objective: compares pairs directly, in place of trajectories; it has one phase.
     """
 
     config: DistillConfig
@@ -98,6 +100,7 @@ class Distillation:
     initial_rates: tuple[float, float]
     describe: Mapping[str, Any]
     ranks: Ranks = Ranks()
+    objective: DirectObjective | None = None
 
     def run(
         self,
@@ -187,6 +190,8 @@ class Distillation:
             draw = generator(self.seed, "similarity", number)
             factors, constant = initial_factors(self.config.similarity, phase.num_pairs, draw)
             learned |= {SIMILARITY + name: value for name, value in factors.items()}
+        if self.objective is not None:
+            learned |= {ADVERSARY + name: value for name, value in self.objective.adversary().items()}
         learned["inner_lr_image"], learned["inner_lr_text"] = (torch.tensor(rate) for rate in self.initial_rates)
         return PhaseProblem(
             number,
@@ -200,6 +205,7 @@ class Distillation:
             learned,
             constant,
             self.ranks,
+            self.objective,
         )
 
     def _phase(self, problem: PhaseProblem, learned: Learned) -> DistilledPhase:

@@ -122,8 +122,8 @@ class Bench:
     evaluate: EvaluateConfig
     seed: int
 
-    def coreset(self, distilled: DistilledSet, student: int) -> Outcome:
-        """Measure a student trained on chosen real pairs with InfoNCE; validation chooses its rates."""
+    def at_best_rates(self, distilled: DistilledSet, student: int) -> Outcome:
+        """Measure a student trained with InfoNCE on pairs without learned rates, which validation chooses then."""
         return self._at_best_rates(
             student_phases(distilled.phases, "infonce", self.tower, self.factory.device), student
         )

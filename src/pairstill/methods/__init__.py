@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from pairstill.config import RunConfig
 from pairstill.errors import ConfigError
+from pairstill.methods.apm import APM
 from pairstill.methods.base import Method
 from pairstill.methods.coresets import FORGETTING, HERDING, K_CENTER, RANDOM
 from pairstill.methods.datm import DATM
@@ -11,6 +12,7 @@ from pairstill.methods.features_first import FEATURES_FIRST
 from pairstill.methods.lors import LORS
 from pairstill.methods.mct import MCT
 from pairstill.methods.mtt_vl import MTT_VL
+from pairstill.methods.ncfm import NCFM
 from pairstill.methods.ptm_st import PTM_ST
 from pairstill.methods.ptm_st_blend import PTM_ST_BLEND
 from pairstill.methods.repblend import REPBLEND
@@ -24,9 +26,11 @@ METHODS: tuple[Method, ...] = (
     LORS,
     DATM,
     MCT,
+    NCFM,
     PTM_ST,
     REPBLEND,
     PTM_ST_BLEND,
+    APM,
     FEATURES_FIRST,
 )
 
