@@ -117,6 +117,24 @@ def test_warnings_name_the_settings_that_would_make_it_fit(config):
     assert "set teacher.keep to endpoints" in disk
 
 
+def test_methods_without_trajectories_are_refused_with_those_that_have_them(config):
+    for method in ("herding", "ncfm"):
+        with pytest.raises(ConfigError, match=f"method {method} matches no trajectories.*lors.*ptm_st"):
+            make_plan(replace(config, method=method))
+
+
+def test_a_warm_start_is_planned(config):
+    frozen = replace(
+        config,
+        image=replace(config.image, trainable=False),
+        heads=HeadsConfig(image=True, width=4),
+        method="features_first",
+    )
+    plan = make_plan(frozen)
+    (distilling,) = (stage for stage in plan.stages if stage.name == "distill")
+    assert "a warm start" in distilling.detail and distilling.seconds > 0
+
+
 def test_a_full_disk_is_told(config, monkeypatch):
     usage = type("Usage", (), {"free": 10})
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)

@@ -100,15 +100,15 @@ def make_plan(config: RunConfig, tell: Callable[[str], None] = lambda stage: Non
     if find_method(config.method).rule is not None or config.distill.objective != "trajectory":
         raise ConfigError(
             f"method {config.method} matches no trajectories; plan knows the methods that do: "
-            + ", ".join(method.name for method in METHODS if _matches_trajectories(method, config.distill))
+            + ", ".join(method.name for method in METHODS if _matches_trajectories(method))
         )
     with TemporaryDirectory(prefix="pairstill-plan-") as folder:
         probe = _Probe(replace(config, run_dir=str(Path(folder) / "run")))
         return _plan(config, probe, Path(folder), tell)
 
 
-def _matches_trajectories(method: Method, distill: DistillConfig) -> bool:
-    return method.rule is None and method.set_parts(distill).objective == "trajectory"
+def _matches_trajectories(method: Method) -> bool:
+    return method.rule is None and method.set_parts(DistillConfig()).objective == "trajectory"
 
 
 class _Probe(Pipeline):
