@@ -13,7 +13,8 @@ from torch import Tensor
 from pairstill.config import DistillConfig, HypergradientConfig, OuterConfig, PhaseConfig, SimilarityConfig
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, MicroBatches, draw_batches
 from pairstill.distill.matching import matching_losses
-from pairstill.distill.outer_loop import SIMILARITY, OuterHooks, PhaseProblem, distill_phase
+from pairstill.distill.outer_loop import OuterHooks, distill_phase
+from pairstill.distill.problem import SIMILARITY, PhaseProblem
 from pairstill.distill.similarity import initial_factors
 from pairstill.model.dual_encoder import ModelFactory, Parameters
 from pairstill.model.functional import embed_images, embedded_pair_loss, pair_loss

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from pairstill.config import HypergradientConfig
-from pairstill.distill import outer_loop as module
+from pairstill.distill import gradients as module
+from pairstill.distill import outer_loop
 from pairstill.distill.hypergradient import hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
 from pairstill.distill.matching import matching_losses
@@ -280,9 +281,9 @@ def test_relative_and_absolute_rates(make_problem, distil):
 def test_momentum_and_betas_reach_the_optimiser(make_problem):
     learned = {name: value.requires_grad_() for name, value in make_problem().initial.items()}
     outer = make_problem(outer={"optimizer": "sgd", "momentum": 0.25}).config.outer
-    assert {group["momentum"] for group in module._outer_optimizer(learned, outer).param_groups} == {0.25}
+    assert {group["momentum"] for group in outer_loop._outer_optimizer(learned, outer, 0.0).param_groups} == {0.25}
     outer = make_problem(outer={"optimizer": "adam", "betas": (0.3, 0.7)}).config.outer
-    assert {group["betas"] for group in module._outer_optimizer(learned, outer).param_groups} == {(0.3, 0.7)}
+    assert {group["betas"] for group in outer_loop._outer_optimizer(learned, outer, 0.0).param_groups} == {(0.3, 0.7)}
 
 
 @pytest.mark.parametrize("kind", ["full", "low_rank"])

@@ -7,7 +7,7 @@ import torch
 
 from pairstill.distill.hypergradient import hypergradient
 from pairstill.distill.inner_loop import InnerStep
-from pairstill.distill.outer_loop import draw_stretches
+from pairstill.distill.stretches import draw_stretches
 from pairstill.model.dual_encoder import Blend, DropoutMasks
 from pairstill.trajectories.shortcut import Path
 

@@ -10,10 +10,10 @@ from pairstill.bench.hypergradient import agreement
 from pairstill.bench.measure import Extra, Subject
 from pairstill.bench.settings import FrozenBench
 from pairstill.config import HeadsConfig, ImageConfig
+from pairstill.distill.gradients import TOWER_CHUNK
 from pairstill.distill.hypergradient import Hypergradient, hypergradient, mean_hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
 from pairstill.distill.matching import matching_losses
-from pairstill.distill.outer_loop import TOWER_CHUNK
 from pairstill.encoders.image import build_image_encoder, frozen_tower, to_channels_last
 from pairstill.model.dual_encoder import DropoutMasks, ModelFactory, Parameters
 from pairstill.model.functional import pair_loss

@@ -13,17 +13,11 @@ from torch import Tensor, nn
 from pairstill.config import DistillConfig, PhaseConfig
 from pairstill.distill.direct import ADVERSARY, DirectObjective
 from pairstill.distill.features_first import features_of, invert_features
+from pairstill.distill.gradients import similarity_factors
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.memory import ModeChoice
-from pairstill.distill.outer_loop import (
-    SIMILARITY,
-    Learned,
-    OuterHooks,
-    PhaseProblem,
-    StepReport,
-    distill_phase,
-    similarity_factors,
-)
+from pairstill.distill.outer_loop import OuterHooks, StepReport, distill_phase
+from pairstill.distill.problem import SIMILARITY, Learned, PhaseProblem
 from pairstill.distill.similarity import initial_factors
 from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.model.dual_encoder import ModelFactory

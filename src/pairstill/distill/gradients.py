@@ -1,0 +1,138 @@
+"""Gradients of everything that a phase learns: through the inner loops, or of an objective without one."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from pairstill.distill.direct import ADVERSARY, DirectObjective, DirectStep
+from pairstill.distill.hypergradient import Mode, hypergradient, mean_hypergradient
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, MicroBatches
+from pairstill.distill.matching import matching_losses
+from pairstill.distill.memory import ModeChoice, choose_mode
+from pairstill.distill.problem import SIMILARITY, Learned, PhaseProblem
+from pairstill.distill.step_derivative import StepGraph, step_graph
+from pairstill.distill.stretches import Stretch, draw_stretches
+from pairstill.distilled import compose_similarity
+from pairstill.encoders.image import to_channels_last
+from pairstill.model.dual_encoder import DropoutMasks, Parameters
+from pairstill.model.functional import embed_images, embedded_pair_loss, pair_loss
+from pairstill.ranks import Ranks
+from pairstill.rng import generator
+
+TOWER_CHUNK = 50
+
+
+def set_gradients(
+    problem: PhaseProblem, learned: Learned, stretches: Sequence[Stretch], mode: Mode
+) -> dict[str, Tensor]:
+    """Leave the hypergradient, averaged over the stretches, in `.grad` of everything learned; return the losses.
+
+    A frozen tower is run once: the inner loops see its features, and one vector-Jacobian product takes their
+    gradient back to the pixels.
+    """
+    images, data, rates = learned["images"], *_as_the_student_sees(problem, learned)
+    inputs, similarity = data.images, data.similarity
+    found = mean_hypergradient(
+        [
+            hypergradient(_inner_loop(problem, data, rates, stretch), mode, problem.config.hypergradient.derivative)
+            for stretch in stretches
+        ]
+    )
+    factors = [value for name, value in learned.items() if name.startswith(SIMILARITY)]
+    outputs = [inputs, similarity] if factors else [inputs]
+    gradients = torch.autograd.grad(outputs, [images, *factors], [found.images, found.similarity][: len(outputs)])
+    for value, gradient in zip([images, *factors], gradients, strict=True):
+        value.grad = gradient
+    learned["texts"].grad = found.texts
+    learned["inner_lr_image"].grad = found.inner_lr_image
+    learned["inner_lr_text"].grad = found.inner_lr_text
+    return found.losses
+
+
+def set_direct_gradients(
+    problem: PhaseProblem, objective: DirectObjective, learned: Learned, step: int
+) -> dict[str, Tensor]:
+    """Leave the gradient of a direct objective in `.grad`, the adversary's turned round; return the losses."""
+    data, _ = _as_the_student_sees(problem, learned)
+    adversary = {name: value for name, value in learned.items() if name.startswith(ADVERSARY)}
+    against = {name.removeprefix(ADVERSARY): value for name, value in adversary.items()}
+    draw = generator(problem.seed, "phase", problem.number, "step", step)
+    losses = objective.losses(DirectStep(data.images, data.texts, against, draw))
+    wanted = {"images": learned["images"], "texts": learned["texts"], **adversary}
+    found = torch.autograd.grad(torch.stack(list(losses.values())).sum(), list(wanted.values()))
+    for (name, value), gradient in zip(wanted.items(), found, strict=True):
+        value.grad = -gradient if name in adversary else gradient
+    return {part: value.detach() for part, value in losses.items()}
+
+
+def mean_over_ranks(ranks: Ranks, learned: Learned, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Average the gradients of everything learned over the ranks, in place, and return the averaged losses.
+
+    The gradients are averaged last of all, behind the frozen tower: every rank moves by the same bits, so that they
+    cannot drift apart where the tower's own gradient is not deterministic.
+    """
+    gradients = {name: value.grad for name, value in learned.items() if value.grad is not None}
+    found = ranks.mean({**gradients, **{f"loss/{part}": value for part, value in losses.items()}})
+    for name in gradients:
+        learned[name].grad = found[name]
+    return {part: found[f"loss/{part}"] for part in losses}
+
+
+def mode_for(learned: Learned, problem: PhaseProblem) -> ModeChoice:
+    """Choose the hypergradient's mode, for `auto` from the graph of the phase's first inner step."""
+    config = problem.config
+
+    def build_one_graph() -> StepGraph:
+        stretch = draw_stretches(problem, 0)[0]
+        with torch.no_grad():
+            data, rates = _as_the_student_sees(problem, learned)
+        loop = _inner_loop(problem, data, rates, stretch)
+        return step_graph(loop.loss, loop.start, loop.data, loop.steps[0])
+
+    return choose_mode(config.hypergradient, build_one_graph, config.inner_steps, problem.factory.device)
+
+
+def _as_the_student_sees(problem: PhaseProblem, learned: Learned) -> tuple[InnerData, InnerRates]:
+    """Return inputs of the inner loop, with the graph that leads back to what is learned."""
+    images = learned["images"]
+    if problem.tower is None:
+        inputs = to_channels_last(images) if images.ndim == 4 else images
+    else:
+        inputs = torch.cat([problem.tower(to_channels_last(chunk)) for chunk in images.split(TOWER_CHUNK)])
+    similarity = compose_similarity(similarity_factors(learned, problem.constant_factors), len(images))
+    rates = InnerRates(learned["inner_lr_image"], learned["inner_lr_text"])
+    return InnerData(inputs, learned["texts"], similarity), rates
+
+
+def _inner_loop(problem: PhaseProblem, data: InnerData, rates: InnerRates, stretch: Stretch) -> InnerLoop:
+    """Return the student's way along one stretch."""
+
+    def loss(parameters: Parameters, x: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
+        return pair_loss(problem.model, parameters, (x, y, s), problem.config.loss, masks)
+
+    path = problem.paths[stretch.expert]
+    start, target = path.at(stretch.epoch), path.at(stretch.epoch + problem.config.matching_span)
+
+    def matching(end: Parameters) -> dict[str, Tensor]:
+        return matching_losses(end, start, target, problem.config.matching)
+
+    return InnerLoop(loss, start, data, rates, stretch.steps, matching, _micro_batches(problem))
+
+
+def _micro_batches(problem: PhaseProblem) -> MicroBatches | None:
+    size = problem.config.hypergradient.micro_batch
+    if size is None:
+        return None
+
+    def loss(parameters: Parameters, u: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
+        return embedded_pair_loss(problem.model, parameters, (u, y, s), problem.config.loss, masks)
+
+    return MicroBatches(size, partial(embed_images, problem.model), loss)
+
+
+def similarity_factors(learned: Mapping[str, Tensor], constant: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the learned and the constant factors of the similarity, under their plain names."""
+    factors = {name.removeprefix(SIMILARITY): v for name, v in learned.items() if name.startswith(SIMILARITY)}
+    return {**factors, **({name: v.to(learned["images"].device) for name, v in constant.items()} if factors else {})}
