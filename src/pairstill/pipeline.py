@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 from pairstill.config import RunConfig
 from pairstill.coreset import candidates, choose_rows, coreset_phase, joint_features
 from pairstill.data.manifest import Manifest, build_manifest
+from pairstill.devices import choose_device, set_precision
 from pairstill.distill.characteristic import CharacteristicObjective, cluster, draw_from_clusters
 from pairstill.distill.direct import DirectObjective
 from pairstill.distill.initial import InitialPairs, initial_pairs, real_pairs
@@ -32,14 +33,15 @@ from pairstill.encoders.text import TextEncoder, build_text_encoder
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.evaluate.protocol import Bench, Outcome, Splits, recalls_on
 from pairstill.methods import METHODS, find_method, with_method
-from pairstill.model.dual_encoder import ModelFactory, Parameters, Precision, use_tf32
+from pairstill.model.dual_encoder import ModelFactory, Parameters
 from pairstill.ranks import Ranks
 from pairstill.report.tables import RANDOM_SELECTED, Row, human_bytes, markdown, summarise
 from pairstill.rng import derive_seed, generator
 from pairstill.runfolder import RunFolder, commit
 from pairstill.runlog import peak_memory_bytes, progress_bar
 from pairstill.schema import Split
-from pairstill.storage import digest, read_json, write_json, write_text_atomic
+from pairstill.storage import digest, write_json, write_text_atomic
+from pairstill.trajectories.shared import claim_folder
 from pairstill.trajectories.teacher import RealTraining, epochs_to_keep, record_expert
 from pairstill.trajectories.trajectory import Trajectory
 
@@ -63,8 +65,8 @@ class Pipeline:
         self.method = find_method(config.method)
         self.ranks = Ranks.from_environment()
         self.console = console if console is not None and self.ranks.is_main else Console(quiet=True)
-        self.device = _device(config.device, self.ranks)
-        _set_precision(config.image.precision, self.device)
+        self.device = choose_device(config.device, self.ranks)
+        set_precision(config.image.precision, self.device)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.ranks.join(self.device, config.ranks_timeout_minutes)
@@ -200,39 +202,24 @@ class Pipeline:
         return paths
 
     def _trajectories(self) -> Path:
-        """Return the folder of the trajectories, which other runs may share that would train the same teachers.
-
-        Raises:
-            ConfigError: the shared folder holds other teachers.
-        """
-        if self.config.trajectories_dir is None:
+        """Return the folder of the trajectories, which other runs may share that would train the same teachers."""
+        config = self.config
+        if config.trajectories_dir is None:
             return self.folder.trajectories
-        folder = Path(self.config.trajectories_dir).expanduser()
-        kept = epochs_to_keep(self.config.teacher, self.config.distill)
-        asked = {
+        teachers = {
             "data": self.manifest.fingerprint,
             "image_encoder": self.image.spec.to_json(),
             "text_encoder": self.text.spec.to_json(),
             "settings": {
-                "seed": self.config.seed,
-                "heads": asdict(self.config.heads),
-                "trainable": self.config.image.trainable,
-                "teacher": {k: v for k, v in asdict(self.config.teacher).items() if k not in ("num_experts", "keep")},
+                "seed": config.seed,
+                "heads": asdict(config.heads),
+                "image": {"trainable": config.image.trainable, "precision": config.image.precision},
+                "teacher": {k: v for k, v in asdict(config.teacher).items() if k not in ("num_experts", "keep")},
             },
-            "kept": list(kept),
         }
-        about = folder / "teachers.json"
-        if self.ranks.is_main and not about.is_file():
-            write_json(about, asked)
-        self.ranks.barrier()
-        found = read_json(about)
-        asked = json.loads(json.dumps(asked))
-        same = {k: v for k, v in found.items() if k != "kept"} == {k: v for k, v in asked.items() if k != "kept"}
-        if not same or not set(kept) <= set(found["kept"]):
-            raise ConfigError(
-                f"{folder} holds other teachers than these settings train (see {about.name}); choose another "
-                "trajectories_dir"
-            )
+        folder = Path(config.trajectories_dir).expanduser()
+        kept = epochs_to_keep(config.teacher, config.distill)
+        self.ranks.main_first(lambda: claim_folder(folder, teachers, kept))
         return folder
 
     def _train_expert(self, expert: int, path: Path, splits: Splits, tell: Callable[[dict[str, Any]], None]) -> None:
@@ -573,43 +560,6 @@ class _Last:
     """The last validation recall, for display."""
 
     value: float | None = None
-
-
-def _device(name: str, ranks: Ranks) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device is {name!r}; allowed are auto, cpu, cuda, cuda:0, ...") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device is {name!r} but no GPU is available; use --device cpu")
-    return _own_gpu(device, ranks) if device.type == "cuda" and ranks.world > 1 else device
-
-
-def _set_precision(precision: Precision, device: torch.device) -> None:
-    if precision != "float32" and device.type != "cuda":
-        raise ConfigError(
-            f"image.precision is {precision} but the device is {device}; CPUs have no TF32, and their bfloat16 "
-            "convolutions were seen to return values that are not finite; use float32"
-        )
-    use_tf32(precision == "tf32")
-
-
-def _own_gpu(device: torch.device, ranks: Ranks) -> torch.device:
-    """Return the GPU of this rank: NCCL refuses two ranks on one."""
-    if device.index is not None and ranks.local_world > 1:
-        raise ConfigError(
-            f"device is {device} but {ranks.local_world} processes run on this machine; use --device auto"
-        )
-    if device.index is not None:
-        return device
-    if ranks.local_rank >= torch.cuda.device_count():
-        raise ConfigError(
-            f"{ranks.local_world} processes run on this machine but it has {torch.cuda.device_count()} GPUs; "
-            "start one for each GPU (--nproc_per_node), or use --device cpu"
-        )
-    return torch.device("cuda", ranks.local_rank)
 
 
 def _describe_data(manifest: Manifest) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import torch
 
 from pairstill import cli
 from pairstill.bench import measure as module
-from pairstill.bench.measure import Subject, choose_device, command, measure, peak_bytes, seconds_in_turn
+from pairstill.bench.measure import Subject, command, measure, peak_bytes, seconds_in_turn
 from pairstill.bench.settings import BENCHMARKS, HypergradientBench, RecallBench, TrajectoriesBench
+from pairstill.devices import choose_device
 from pairstill.errors import ConfigError, PairstillError
 
 CPU = torch.device("cpu")

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from pairstill.config import DistillConfig, RunConfig
+from pairstill.devices import choose_device
 from pairstill.errors import ConfigError
-from pairstill.pipeline import Pipeline, _device
+from pairstill.pipeline import Pipeline
 from pairstill.ranks import Ranks
 from pairstill.storage import load_tensors
 
@@ -131,7 +132,7 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch, name, ranks, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     try:
-        assert str(_device(name, ranks)) == expected
+        assert str(choose_device(name, ranks)) == expected
     except ConfigError as error:
         assert expected in str(error)
 

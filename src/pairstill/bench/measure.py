@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from pairstill.bench.settings import BENCHMARKS, BenchSettings
+from pairstill.devices import choose_device
 from pairstill.errors import ConfigError, PairstillError
 from pairstill.report.benches import BenchReport, BenchRow, Value
 from pairstill.runfolder import PACKAGES, commit, installed_version
@@ -38,22 +39,6 @@ class Subject:
     variants: Mapping[str, Callable[[], Any]]
     compare: Callable[[Mapping[str, Any]], Extra] = lambda outputs: {}
     close: Callable[[], None] = lambda: None
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device that the settings name.
-
-    Raises:
-        ConfigError: there is no such device.
-    """
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    try:
-        device = torch.device(chosen)
-    except RuntimeError as error:
-        raise ConfigError(f"device is {name!r}; allowed are auto, cpu, cuda, cuda:0, ...") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device is {name!r} but no GPU is available; use --device cpu")
-    return device
 
 
 def seconds_in_turn(variants: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device) -> dict[str, float]:

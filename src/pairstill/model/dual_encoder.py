@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pairstill.config import HeadsConfig
+from pairstill.devices import Precision
 from pairstill.encoders.image import ImageEncoder
 from pairstill.errors import ConfigError
 from pairstill.rng import seeded_globally
 
 Side = Literal["image", "text"]
-Precision = Literal["float32", "tf32", "bfloat16"]
 Parameters = dict[str, Tensor]
 
 
@@ -195,12 +195,6 @@ class ModelFactory:
             return (kept / (1 - p)).to(self.device)
 
         return DropoutMasks(mask() if self.heads.image else None, mask())
-
-
-def use_tf32(wanted: bool) -> None:
-    """Let GPUs multiply in TF32 or not, in this process; PyTorch by itself does so in convolutions."""
-    torch.backends.cuda.matmul.allow_tf32 = wanted
-    torch.backends.cudnn.allow_tf32 = wanted
 
 
 def side_of(name: str) -> Side:

@@ -1,0 +1,63 @@
+"""Which device computes, and in what precision."""
+
+from typing import Literal
+
+import torch
+
+from pairstill.errors import ConfigError
+from pairstill.ranks import Ranks
+
+Precision = Literal["float32", "tf32", "bfloat16"]
+
+
+def choose_device(name: str, ranks: Ranks | None = None) -> torch.device:
+    """Return the device that the settings name: `auto`, `cpu`, `cuda`, `cuda:1`, ...; of several ranks, each its own.
+
+    Raises:
+        ConfigError: there is no such device, or not one for each rank.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device is {name!r}; allowed are auto, cpu, cuda, cuda:0, ...") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device is {name!r} but no GPU is available; use --device cpu")
+    return _own_gpu(device, ranks) if device.type == "cuda" and ranks is not None and ranks.world > 1 else device
+
+
+def _own_gpu(device: torch.device, ranks: Ranks) -> torch.device:
+    """Return the GPU of this rank: NCCL refuses two ranks on one."""
+    if device.index is not None and ranks.local_world > 1:
+        raise ConfigError(
+            f"device is {device} but {ranks.local_world} processes run on this machine; use --device auto"
+        )
+    if device.index is not None:
+        return device
+    if ranks.local_rank >= torch.cuda.device_count():
+        raise ConfigError(
+            f"{ranks.local_world} processes run on this machine but it has {torch.cuda.device_count()} GPUs; "
+            "start one for each GPU (--nproc_per_node), or use --device cpu"
+        )
+    return torch.device("cuda", ranks.local_rank)
+
+
+def set_precision(precision: Precision, device: torch.device) -> None:
+    """Prepare this process for a trained tower's precision.
+
+    Raises:
+        ConfigError: the device has no such precision, or none that can be relied on.
+    """
+    if precision != "float32" and device.type != "cuda":
+        raise ConfigError(
+            f"image.precision is {precision} but the device is {device}; CPUs have no TF32, and their bfloat16 "
+            "convolutions were seen to return values that are not finite; use float32"
+        )
+    use_tf32(precision == "tf32")
+
+
+def use_tf32(wanted: bool) -> None:
+    """Let GPUs multiply in TF32 or not, in this process; PyTorch by itself does so in convolutions."""
+    torch.backends.cuda.matmul.allow_tf32 = wanted
+    torch.backends.cudnn.allow_tf32 = wanted
