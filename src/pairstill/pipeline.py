@@ -27,7 +27,8 @@ from pairstill.distill.outer_loop import StepReport
 from pairstill.distill.phases import Distillation
 from pairstill.distill.projector import ProjectorObjective
 from pairstill.distilled import DistilledSet
-from pairstill.encoders.image import ImageEncoder, build_image_encoder, frozen_tower
+from pairstill.encoders.frozen import frozen_tower
+from pairstill.encoders.image import ImageEncoder, build_image_encoder
 from pairstill.encoders.split import EncodedSplit, encode_split
 from pairstill.encoders.text import TextEncoder, build_text_encoder
 from pairstill.errors import ArtifactError, ConfigError

@@ -5,7 +5,8 @@ from pairstill.config import DataConfig, ImageConfig, ScenesConfig
 from pairstill.data.loader import normalise, read_image
 from pairstill.data.manifest import build_manifest
 from pairstill.encoders import split as module
-from pairstill.encoders.image import build_image_encoder, frozen_tower
+from pairstill.encoders.frozen import frozen_tower
+from pairstill.encoders.image import build_image_encoder
 from pairstill.encoders.split import encode_split
 from pairstill.encoders.text import HashedNgrams
 

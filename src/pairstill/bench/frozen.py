@@ -14,7 +14,8 @@ from pairstill.distill.gradients import TOWER_CHUNK
 from pairstill.distill.hypergradient import Hypergradient, hypergradient, mean_hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
 from pairstill.distill.matching import matching_losses
-from pairstill.encoders.image import build_image_encoder, frozen_tower, to_channels_last
+from pairstill.encoders.frozen import frozen_tower
+from pairstill.encoders.image import build_image_encoder, to_channels_last
 from pairstill.model.dual_encoder import DropoutMasks, ModelFactory, Parameters
 from pairstill.model.functional import pair_loss
 from pairstill.rng import generator

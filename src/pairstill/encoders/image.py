@@ -1,6 +1,5 @@
 """The image tower: any timm model, its weights, and the input it expects."""
 
-import copy
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,14 +10,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from pairstill.config import ImageConfig
 from pairstill.encoders import towers as _registered  # noqa: F401 - importing registers the towers with timm
 from pairstill.errors import ConfigError
-from pairstill.rng import generator, seeded_globally
-
-FOLDING_TOLERANCE = 1e-3  # of the features' norm: far above float32 rounding, far below a wrong fold
+from pairstill.rng import seeded_globally
 
 
 @dataclass(frozen=True)
@@ -135,48 +131,6 @@ def _state_digest(module: nn.Module) -> str:
         state.update(name.encode())
         state.update(value.detach().contiguous().cpu().numpy().tobytes())
     return state.hexdigest()
-
-
-def fold_batch_norm(module: nn.Module) -> nn.Module:
-    """Merge every batch-norm layer that follows a convolution into it, in place, and return the module.
-
-    In evaluation mode this computes the same function with fewer operations and less memory. Only for frozen
-    towers: the folded weights are not the parameters of the original. "Follows" is read from the order in which
-    layers are registered; `frozen_tower` checks that it is the order in which they run.
-    """
-    previous: Any = None
-    child: Any  # layers are known by their class only at run time
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d):
-            _fold(previous, child)
-            # timm's BatchNormAct2d also applies dropout and the activation; the activation must stay
-            setattr(module, name, getattr(child, "act", nn.Identity()))
-        else:
-            fold_batch_norm(child)
-        previous = child
-    return module
-
-
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    mean, variance = norm.running_mean, norm.running_var
-    if mean is None or variance is None:
-        raise ConfigError("a batch-norm layer of the image tower keeps no statistics; it cannot be frozen")
-    weight, bias = fuse_conv_bn_weights(
-        convolution.weight, convolution.bias, mean, variance, norm.eps, norm.weight, norm.bias
-    )
-    convolution.weight, convolution.bias = nn.Parameter(weight), nn.Parameter(bias)
-
-
-def frozen_tower(encoder: ImageEncoder, device: torch.device) -> nn.Module:
-    """Return a copy of the tower on `device`, folded where that is exact and without gradients for its parameters."""
-    folded = fold_batch_norm(copy.deepcopy(encoder.tower))
-    probe = torch.randn(2, 3, encoder.spec.size, encoder.spec.size, generator=generator("probe of folding"))
-    with torch.no_grad():
-        expected, found = encoder.tower(probe), folded(probe)
-    # some towers (RepViT) register a convolution before a batch norm that sees more than its output: not foldable
-    exact = bool((found - expected).norm() <= FOLDING_TOLERANCE * expected.norm())
-    tower = folded if exact else copy.deepcopy(encoder.tower)
-    return tower.requires_grad_(False).to(device).to(memory_format=torch.channels_last)
 
 
 def to_channels_last(images: Tensor) -> Tensor:
