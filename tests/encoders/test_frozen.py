@@ -137,10 +137,8 @@ def test_a_lean_clamp_by_hand():
     y = 1 * x
     z = LeanClamp(0.0, 6.0)(y)
     assert z.tolist() == [0, 0, 2, 6, 6] and z.data_ptr() == y.data_ptr()
-    (gradient,) = torch.autograd.grad(z, x, torch.full((5,), 3.0), create_graph=True)
+    (gradient,) = torch.autograd.grad(z, x, torch.full((5,), 3.0))
     assert gradient.tolist() == [0, 0, 3, 0, 0]
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
 
 
 def test_activations_that_are_not_in_place_stay():

@@ -26,14 +26,13 @@ class _Clamp(torch.autograd.Function):
         return x
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
         (output,) = ctx.saved_tensors
-        return torch.ops.aten.hardtanh_backward(gradients[0], output, *ctx.bounds), None, None
+        return torch.ops.aten.hardtanh_backward(grad_outputs[0], output, *ctx.bounds), None, None
 
 
 class LeanClamp(nn.Module):
-    """ReLU6 and its like, in place and without a copy of the input; the gradient can be taken once.
+    """ReLU6 and its like, in place and without a copy of the input.
 
     Args:
         low: values below are set to it.
@@ -41,6 +40,7 @@ class LeanClamp(nn.Module):
     """
 
     def __init__(self, low: float, high: float) -> None:
+        """Keep the bounds."""
         super().__init__()
         self.low, self.high = low, high
 
@@ -50,7 +50,7 @@ class LeanClamp(nn.Module):
 
 
 def lean_activations(module: nn.Module) -> nn.Module:
-    """Replace every in-place ReLU6 by one with the same values and gradient and no copy, in place; return the module."""
+    """Replace every in-place ReLU6 by one of the same values and gradient without a copy, and return the module."""
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Hardtanh) and child.inplace:
             setattr(module, name, LeanClamp(child.min_val, child.max_val))
