@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from pairstill import __version__
-from pairstill.cli import STAGES, build_parser, main
+from pairstill.cli import build_parser, main
+from pairstill.cli.stages import STAGES
 from pairstill.config import RunConfig
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.runfolder import plain
@@ -156,7 +157,7 @@ def test_errors_become_one_line_and_an_exit_status(capsys, monkeypatch, error, c
     def fail(_):
         raise error
 
-    monkeypatch.setattr("pairstill.cli._pipeline", fail)
+    monkeypatch.setattr("pairstill.cli.stages.open_pipeline", fail)
     assert main(["run"]) == code
     out, err = capsys.readouterr()
     assert out == "" and len(err.splitlines()) == 1

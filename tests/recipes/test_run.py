@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 import yaml
 
-from pairstill import cli
-from pairstill.cli import main
+from pairstill.cli import main, quickstart
+from pairstill.cli.command import run_config, settings_parser
 from pairstill.config import RunConfig
 from pairstill.distilled import DistilledSet
 from pairstill.storage import load_tensors
@@ -250,15 +250,15 @@ def test_a_diverging_teacher_stops_the_run_and_leaves_no_expert(tiny, capsys, tm
 
 
 def test_the_last_line_of_quickstart_is_one_json_object(capsys, monkeypatch, undisturbed, results, tiny, tmp_path):
-    seen, original = [], cli._pipeline
-    parser = cli.build_parser()
-    settings = cli._run_config(parser, parser.parse_args(tiny("run", tmp_path / "run")))
+    seen, original = [], quickstart.open_pipeline
+    parser = settings_parser("run", "one run")
+    settings = run_config(parser, parser.parse_args(tiny("run", tmp_path / "run")[1:]))
 
     def small(config):
         seen.append(config)
         return original(settings)
 
-    monkeypatch.setattr(cli, "_pipeline", small)
+    monkeypatch.setattr(quickstart, "open_pipeline", small)
     assert main(["quickstart", "--json", "--run_dir", str(tmp_path / "run")]) == 0
     assert seen == [RunConfig(run_dir=str(tmp_path / "run"))], "quickstart is the default settings"
     *shown, last = capsys.readouterr().out.splitlines()

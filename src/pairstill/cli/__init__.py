@@ -1,0 +1,79 @@
+"""The command line: one module for each command, all settings from YAML files and dotted options."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentParser
+
+from pairstill import __version__
+from pairstill.cli import bench, methods, plan, quickstart, reproduce, stages
+from pairstill.cli.command import Command
+from pairstill.cli.running import several_processes
+from pairstill.errors import ConfigError, PairstillError
+
+COMMANDS: tuple[Command, ...] = (
+    *stages.COMMANDS,
+    quickstart.COMMAND,
+    plan.COMMAND,
+    methods.COMMAND,
+    reproduce.COMMAND,
+    bench.COMMAND,
+)
+
+
+def build_parser(parsers: dict[str, ArgumentParser] | None = None) -> ArgumentParser:
+    """Return the parser of all commands.
+
+    Args:
+        parsers: each command's own parser by name; None builds them.
+    """
+    parser = ArgumentParser(
+        prog="pairstill",
+        description="Multimodal dataset distillation: a few hundred synthetic pairs in place of a large set.",
+        version=__version__,
+    )
+    commands = parser.add_subcommands(required=False, dest="command", metavar="COMMAND", help="what to do:")
+    parsers = parsers or _parsers()
+    for command in COMMANDS:
+        commands.add_subcommand(command.name, parsers[command.name], help=command.text)
+        if command.nest is not None:
+            command.nest(parsers[command.name])  # after it is added: the library wants levels in order
+    return parser
+
+
+def _parsers() -> dict[str, ArgumentParser]:
+    return {command.name: command.parser() for command in COMMANDS}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status: 0 done, 1 an error in the run, 2 wrong usage."""
+    parsers = _parsers()
+    parser = build_parser(parsers)
+    parsed = parser.parse_args(_underscored(sys.argv[1:] if arguments is None else arguments))
+    try:
+        for command in COMMANDS:
+            if command.name == parsed.command:
+                return command.run(parsers[command.name], parsed[command.name])
+        parser.print_help()
+        return 2
+    except PairstillError as error:
+        print(f"pairstill: {_error()}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        print("pairstill: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _underscored(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--inner-steps` written as `--inner_steps`: both are understood."""
+    found = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        found.append(name[:2] + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument)
+    return found
+
+
+def _error() -> str:
+    """Return "error", and where if there are several processes, all of which write to one terminal."""
+    return f"error on rank {os.environ.get('RANK')}" if several_processes() else "error"

@@ -1,0 +1,65 @@
+"""What a command is, and what commands share."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from pairstill.config import DistillConfig, RunConfig
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of the command line.
+
+    Attributes:
+        name: as people type it.
+        text: one line of help.
+        parser: builds the parser of its options; imports nothing heavy, so that help and usage errors answer at once.
+        run: does it, given the command's own parser and its options as parsed, and returns the exit status.
+        nest: adds commands below this one to its parser, or None.
+    """
+
+    name: str
+    text: str
+    parser: Callable[[], ArgumentParser]
+    run: Callable[[ArgumentParser, Namespace], int]
+    nest: Callable[[ArgumentParser], None] | None = None
+
+
+def plain_parser(name: str, text: str) -> ArgumentParser:
+    """Return a parser without options."""
+    return ArgumentParser(prog=f"pairstill {name}", description=sentence(text))
+
+
+def settings_parser(name: str, text: str) -> ArgumentParser:
+    """Return a parser whose options are the fields of `RunConfig`."""
+    parser = ArgumentParser(
+        prog=f"pairstill {name}",
+        description=f"{sentence(text)} Settings come from --config files, then from options; later ones win.",
+    )
+    parser.add_argument("--config", action="config", help="YAML file with settings; may be given several times")
+    parser.add_class_arguments(RunConfig)
+    # as plain values, which --print_config can write
+    parser.set_defaults({"distill.phases": [asdict(phase) for phase in DistillConfig().phases]})
+    return parser
+
+
+def run_config(parser: ArgumentParser, options: Namespace, *others: str) -> RunConfig:
+    """Return the settings of a command whose parser is a `settings_parser`.
+
+    Args:
+        parser: the command's parser.
+        options: its options as parsed.
+        others: options of the command that are not settings.
+    """
+    settings: dict[str, Any] = dict(vars(parser.instantiate(options)))
+    for option in ("config", *others):
+        settings.pop(option, None)
+    return RunConfig(**settings)
+
+
+def sentence(text: str) -> str:
+    """Return a line of help as a sentence."""
+    return text[0].upper() + text[1:] + "."

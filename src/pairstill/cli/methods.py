@@ -1,0 +1,36 @@
+"""`pairstill methods`: the methods and what they need."""
+
+import json
+
+from jsonargparse import ArgumentParser, Namespace
+
+from pairstill.cli.command import Command, plain_parser
+from pairstill.cli.running import TABLE_WIDTH
+
+NAME = "methods"
+TEXT = "list the methods: what they make, where they come from, what they need"
+
+
+def _parser() -> ArgumentParser:
+    parser = plain_parser(NAME, TEXT)
+    parser.add_argument("--json", action="store_true", help="print the methods as one JSON array")
+    return parser
+
+
+def _run(parser: ArgumentParser, options: Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pairstill.methods import METHODS
+
+    if options.json:
+        print(json.dumps([method.to_json() for method in METHODS]))
+        return 0
+    table = Table("name", "title", "makes", "needs", "source")
+    for method in METHODS:
+        table.add_row(method.name, method.title, method.makes, ", ".join(method.needs) or "-", method.source)
+    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
+    return 0
+
+
+COMMAND = Command(NAME, TEXT, _parser, _run)

@@ -1,0 +1,67 @@
+"""What commands that compute share: the pipeline with its progress, and tables on the terminal."""
+
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from pairstill.config import RunConfig
+from pairstill.errors import RankError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pairstill.pipeline import Pipeline
+    from pairstill.report.tables import Row
+
+TABLE_WIDTH = 132
+"""A table that does not fit is unreadable, and a pipe has no width."""
+
+
+def several_processes() -> bool:
+    """Return whether torchrun started this process beside others."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _stopped_by_torchrun(*_: object) -> None:
+    raise RankError(
+        "torchrun stopped this process, as it does when another rank stopped; see its own message. "
+        "The same command goes on from the last checkpoint"
+    )
+
+
+def open_pipeline(config: RunConfig) -> "tuple[Pipeline, Console]":
+    """Return the pipeline of a run, and the console that shows its progress."""
+    from rich.console import Console
+
+    from pairstill.pipeline import Pipeline
+
+    if several_processes():
+        # it may come before the lost rank is missed; without this the process would die without a word
+        signal.signal(signal.SIGTERM, _stopped_by_torchrun)
+    pipeline = Pipeline(config, Console(stderr=True))
+    return pipeline, pipeline.console
+
+
+def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Show a table whose first column is text and whose others are numbers."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for number, name in enumerate(header):
+        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
+
+
+def print_table(rows: "Sequence[Row]", config: RunConfig) -> None:
+    """Show the recalls of a run."""
+    if not rows:
+        return  # of several processes, the main one shows the table
+    from pairstill.report.tables import HEADER, cells
+
+    chosen = "epochs chosen on validation" if config.evaluate.protocol == "strict" else "best epoch on test, optimistic"
+    title = f"Recall on the test split in % (protocol {config.evaluate.protocol}: {chosen})"
+    show_table(title, HEADER, map(cells, rows))
