@@ -1,19 +1,33 @@
+from pathlib import Path
+
 import pytest
 
 from pairstill.errors import (
     ArtifactError,
+    BusyError,
     ConfigError,
     DataError,
     MissingDependencyError,
     NumericalError,
     PairstillError,
     RankError,
+    StorageError,
     list_problems,
 )
 
 
 @pytest.mark.parametrize(
-    "kind", [ConfigError, DataError, ArtifactError, NumericalError, RankError, MissingDependencyError]
+    "kind",
+    [
+        ConfigError,
+        DataError,
+        ArtifactError,
+        StorageError,
+        BusyError,
+        NumericalError,
+        RankError,
+        MissingDependencyError,
+    ],
 )
 def test_one_base_catches_all(kind):
     with pytest.raises(PairstillError, match="^what was got$"):
@@ -23,6 +37,12 @@ def test_one_base_catches_all(kind):
 def test_errors_are_also_what_python_code_expects():
     assert issubclass(ConfigError, ValueError)
     assert issubclass(MissingDependencyError, ImportError)
+    assert issubclass(StorageError, OSError)
+
+
+def test_a_file_that_cannot_be_written_is_named_with_the_reason():
+    error = StorageError.cannot_write(Path("a.json"), OSError(28, "No space left on device"))
+    assert str(error).startswith("a.json cannot be written (No space left on device); what is on the disk is whole.")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The errors pairstill raises; every message says what was got, what is allowed and what to do."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 SHOWN_PROBLEMS = 20
 
@@ -19,6 +20,23 @@ class DataError(PairstillError):
 
 class ArtifactError(PairstillError):
     """A stored artifact that is missing, damaged, or belongs to something else."""
+
+
+class StorageError(PairstillError, OSError):
+    """A file that cannot be written: a full disk, a folder that is read-only or belongs to someone else."""
+
+    @classmethod
+    def cannot_write(cls, path: Path, reason: Exception) -> "StorageError":
+        """Return the error for a file that could not be written; what was there before still is."""
+        why = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+        return cls(
+            f"{path} cannot be written ({why}); what is on the disk is whole. Make room, or make the folder writable, "
+            "and the same command goes on from there"
+        )
+
+
+class BusyError(PairstillError):
+    """A folder that another process is at work in."""
 
 
 class NumericalError(PairstillError):
