@@ -87,6 +87,10 @@ class RunFolder:
         """Folder of the distilled set."""
         return self.path / "distilled"
 
+    def is_distilled(self) -> bool:
+        """Return whether the run's pairs are made."""
+        return (self.distilled / "distilled.json").is_file()
+
     def results(self) -> list[dict[str, Any]]:
         """Return the results so far, one mapping per student."""
         path = self.path / "results.jsonl"

@@ -130,8 +130,8 @@ def test_a_second_run_on_a_finished_folder_trains_nothing(do, undisturbed, event
     shutil.copytree(undisturbed["trainable"], folder)
     # the folder's own name is a setting that may differ
     before = content(folder)
-    monkeypatch.setattr("pairstill.pipeline.record_expert", refuse)
-    monkeypatch.setattr("pairstill.pipeline.Distillation.run", refuse)
+    monkeypatch.setattr("pairstill.pipeline.teaching.record_expert", refuse)
+    monkeypatch.setattr("pairstill.pipeline.making.Distillation.run", refuse)
     monkeypatch.setattr("pairstill.evaluate.protocol.train_student", refuse)
     monkeypatch.setattr("pairstill.evaluate.protocol.train_on_real_pairs", refuse)
     do("run", folder)

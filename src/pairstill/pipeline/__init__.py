@@ -1,0 +1,60 @@
+"""The wiring of a run: stages work with parts built from its settings. The only place that knows all the layers."""
+
+from pathlib import Path
+
+from pairstill.data.manifest import Manifest
+from pairstill.distilled import DistilledSet
+from pairstill.pipeline import making, measuring, teaching
+from pairstill.pipeline.parts import Parts
+from pairstill.report.tables import Row
+
+
+class Pipeline(Parts):
+    """One run: its stages can be called alone and again; what is done is not done again.
+
+    Under torchrun teachers and stretches are shared out among the processes, the main rank alone writes and measures.
+    Evaluation is the last stage, where the other ranks are let go.
+    """
+
+    def prepare(self) -> Manifest:
+        """Check the pairs and encode all splits."""
+        with self.timed("prepare"):
+            manifest, _ = self.manifest, self.splits
+        return manifest
+
+    def teach(self) -> list[Path]:
+        """Train the experts that are not there yet and return the files of all."""
+        return teaching.teach(self)
+
+    def distill(self) -> DistilledSet:
+        """Distil what is not distilled yet and return the distilled set.
+
+        Raises:
+            ConfigError: the method chooses real pairs, or the stretches cannot be shared out evenly among the ranks.
+        """
+        return making.distill(self)
+
+    def select(self) -> DistilledSet:
+        """Choose real pairs by the method's rule, unless they are chosen already, and return them.
+
+        Raises:
+            ConfigError: the method learns pairs instead.
+        """
+        return making.select(self)
+
+    def evaluate(self) -> list[Row]:
+        """Measure every asked-for row that is not measured yet, write the table, and return its rows.
+
+        The main rank does this alone: the others leave, and return no rows.
+        """
+        return measuring.evaluate(self)
+
+    def run(self) -> list[Row]:
+        """Run every stage."""
+        making.check_shares(self)
+        self.prepare()
+        if self.method.rule is None:
+            self.distill()
+        else:
+            self.select()
+        return self.evaluate()

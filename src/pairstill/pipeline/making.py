@@ -1,0 +1,142 @@
+"""The pairs of a run: distilled, or chosen among real ones."""
+
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.functional import normalize
+
+from pairstill.coreset import candidates, choose_rows, coreset_phase, joint_features
+from pairstill.distill.characteristic import CharacteristicObjective, cluster, draw_from_clusters
+from pairstill.distill.direct import DirectObjective
+from pairstill.distill.initial import InitialPairs, initial_pairs, real_pairs
+from pairstill.distill.phases import Distillation
+from pairstill.distill.projector import ProjectorObjective
+from pairstill.distilled import DistilledSet
+from pairstill.errors import ConfigError
+from pairstill.methods import METHODS
+from pairstill.model.dual_encoder import Parameters
+from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.progress import distill_progress, show_mode
+from pairstill.pipeline.teaching import teach
+from pairstill.rng import derive_seed, generator
+from pairstill.trajectories.trajectory import Trajectory
+
+
+def distill(parts: Parts) -> DistilledSet:
+    """Distil what is not distilled yet and return the distilled set.
+
+    Raises:
+        ConfigError: the stretches of an outer step cannot be shared out evenly among the ranks.
+    """
+    if parts.method.rule is not None:
+        raise ConfigError(f"method {parts.method.name} chooses real pairs; use `pairstill select` or `pairstill run`")
+    check_shares(parts)
+    if parts.ranks.from_main(parts.folder.is_distilled):
+        return DistilledSet.load(parts.folder.distilled)
+    config, distill = parts.config, parts.config.distill
+    experts = teach(parts) if "trajectories" in parts.method.needs else []
+    initial, objective = _problem_of(parts, distill.objective, experts)
+    distillation = Distillation(
+        config=distill,
+        seed=derive_seed(config.seed, "distillation"),
+        factory=parts.factory,
+        tower=parts.tower,
+        experts=experts,
+        initial=initial,
+        initial_rates=(distill.lr_image or config.teacher.lr_image, distill.lr_text or config.teacher.lr_text),
+        describe=parts.description(),
+        ranks=parts.ranks,
+        objective=objective,
+    )
+    with parts.timed("distill"), distill_progress(parts) as (on_step, on_checkpoint):
+        distilled = distillation.run(parts.folder.distillation, on_step, on_checkpoint, partial(show_mode, parts))
+    if parts.ranks.is_main:
+        distilled.save(parts.folder.distilled)
+    return distilled
+
+
+def _problem_of(
+    parts: Parts, objective: Literal["trajectory", "projector", "characteristic"], experts: list[Path]
+) -> tuple[list[InitialPairs], DirectObjective | None]:
+    """Return the pairs to start from, and what compares them when trajectories are not matched."""
+    config, distill, train = parts.config, parts.config.distill, parts.splits.train
+    draw = generator(config.seed, "initial pairs")
+    if objective == "characteristic":
+        return _clustered_pairs(parts, experts)
+    pairs = initial_pairs(parts.manifest, train, distill.phases, distill.init, draw)
+    return pairs, ProjectorObjective.of(train, distill.projector) if objective == "projector" else None
+
+
+def _clustered_pairs(parts: Parts, experts: list[Path]) -> tuple[list[InitialPairs], DirectObjective]:
+    """Return pairs drawn from clusters of the first teacher's joint features, and the objective on them."""
+    config, train, count = parts.config.distill.characteristic, parts.splits.train, parts.config.distill.num_pairs
+    draw = generator(parts.config.seed, "initial pairs")
+    captions = candidates(train, count, draw)
+    epoch = Trajectory.open(experts[0]).epochs[-1]
+    features = _joint_features(parts, captions, experts, epoch)
+    labels = cluster(features, min(config.clusters, count), derive_seed(parts.config.seed, "clusters") % 2**32)
+    rows = draw_from_clusters(labels, count, draw)
+    model, parameters = parts.factory.build(), _teacher_parameters(parts, experts, epoch)
+
+    def embed(images: Tensor, texts: Tensor) -> Tensor:
+        sides = functional_call(model, parameters, (images, texts))
+        return torch.cat([normalize(side, dim=1) for side in sides], 1)
+
+    objective = CharacteristicObjective(embed, features, labels, labels[rows], config)
+    return [real_pairs(parts.manifest, train, captions[rows])], objective
+
+
+def select(parts: Parts) -> DistilledSet:
+    """Choose real pairs by the method's rule, unless they are chosen already, and return them.
+
+    Raises:
+        ConfigError: the method learns pairs instead.
+    """
+    rule = parts.method.rule
+    if rule is None:
+        raise ConfigError(
+            f"method {parts.method.name} learns its pairs; use `pairstill distill` or `pairstill run`, or one of "
+            f"the coresets: {', '.join(m.name for m in METHODS if m.rule is not None)}"
+        )
+    if parts.ranks.from_main(parts.folder.is_distilled):
+        return DistilledSet.load(parts.folder.distilled)
+    experts = [] if rule == "random" else teach(parts)
+    train, count = parts.splits.train, parts.config.distill.num_pairs
+    with parts.timed("select"):
+        captions = candidates(train, count, generator(parts.config.seed, "coreset"))
+        snapshots = partial(_joint_features, parts, captions, experts)
+        kept = Trajectory.open(experts[0]).epochs if experts else ()
+        chosen = captions[choose_rows(rule, count, kept, snapshots)]
+        pairs = real_pairs(parts.manifest, train, chosen)
+    teacher = parts.config.teacher
+    phase = coreset_phase(pairs, teacher.lr_image, teacher.lr_text)
+    selected = DistilledSet((phase,), loss="infonce", **parts.description())
+    if parts.ranks.is_main:
+        selected.save(parts.folder.distilled)
+    parts.ranks.barrier()
+    return selected
+
+
+def _joint_features(parts: Parts, captions: Tensor, experts: list[Path], epoch: int) -> Tensor:
+    """Return the joint features of training pairs by the first teacher after an epoch."""
+    parameters = _teacher_parameters(parts, experts, epoch)
+    return joint_features(parts.factory.build(), parameters, parts.splits.train, captions)
+
+
+def _teacher_parameters(parts: Parts, experts: list[Path], epoch: int) -> Parameters:
+    found = Trajectory.open(experts[0]).snapshot(epoch)
+    return {name: value.to(parts.device) for name, value in found.items()}
+
+
+def check_shares(parts: Parts) -> None:
+    """Raise `ConfigError` if the stretches of an outer step cannot be shared out evenly among the ranks."""
+    stretches, world = parts.config.distill.trajectories_per_step, parts.ranks.world
+    if stretches % world:
+        raise ConfigError(
+            f"distill.trajectories_per_step is {stretches}, but {world} processes share the stretches of a step: "
+            f"it must be a multiple of {world}; set it so, or start as many processes as divide it"
+        )

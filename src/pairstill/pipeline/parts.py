@@ -1,0 +1,192 @@
+"""The parts of a run, built from its settings when they are first needed."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from pairstill.config import RunConfig
+from pairstill.data.manifest import Manifest, build_manifest
+from pairstill.devices import choose_device, set_precision
+from pairstill.encoders.frozen import frozen_tower
+from pairstill.encoders.image import ImageEncoder, build_image_encoder
+from pairstill.encoders.split import EncodedSplit, encode_split
+from pairstill.encoders.text import TextEncoder, build_text_encoder
+from pairstill.evaluate.protocol import Bench, Splits
+from pairstill.methods import find_method, with_method
+from pairstill.model.dual_encoder import ModelFactory
+from pairstill.ranks import Ranks
+from pairstill.runfolder import RunFolder, commit
+from pairstill.runlog import peak_memory_bytes, progress_bar
+from pairstill.schema import Split
+from pairstill.storage import write_json
+
+
+class Parts:
+    """What the stages of a run work with.
+
+    Under torchrun every process builds the same parts and calls the same stages; the main rank alone writes.
+    """
+
+    def __init__(self, config: RunConfig, console: Console | None = None) -> None:
+        """Fix device and threads, meet the other ranks if there are any, and open the run's folder.
+
+        Args:
+            config: the run's settings.
+            console: where progress is shown, by the main rank; None shows none.
+        """
+        config = with_method(config)
+        self.config = config
+        self.method = find_method(config.method)
+        self.ranks = Ranks.from_environment()
+        self.console = console if console is not None and self.ranks.is_main else Console(quiet=True)
+        self.device = choose_device(config.device, self.ranks)
+        set_precision(config.image.precision, self.device)
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        self.ranks.join(self.device, config.ranks_timeout_minutes)
+        self.folder = RunFolder(config, writes=self.ranks.is_main)
+        self.cache_dir = Path(config.cache_dir).expanduser()
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The checked real pairs."""
+        return self.ranks.from_main(self._check_pairs)
+
+    def _check_pairs(self) -> Manifest:
+        self.console.print("Checking the pairs", style="dim")
+        pairs = self.config.distill.num_pairs
+        needed = max(pairs, self.config.evaluate.references.random_pairs or 0)
+        manifest = build_manifest(self.config.data, self.cache_dir, need={"train": needed, "val": 1, "test": 1})
+        write_json(self.folder.path / "data.json", _describe_data(manifest))
+        for problem in manifest.dropped:
+            self.folder.metrics.write("dropped_pair", problem=problem)
+        if manifest.dropped:
+            self.console.print(f"Left out {len(manifest.dropped)} bad pairs; data.json lists them", style="yellow")
+        return manifest
+
+    @cached_property
+    def image(self) -> ImageEncoder:
+        """The image tower."""
+        return build_image_encoder(self.config.image)
+
+    @cached_property
+    def text(self) -> TextEncoder:
+        """The text tower."""
+        return build_text_encoder(self.config.text)
+
+    @cached_property
+    def tower(self) -> nn.Module | None:
+        """The image tower when it is frozen."""
+        return None if self.config.image.trainable else frozen_tower(self.image, self.device)
+
+    @cached_property
+    def factory(self) -> ModelFactory:
+        """The model."""
+        config = self.config
+        image = config.image
+        return ModelFactory(
+            self.image, image.trainable, self.text.spec.width, config.heads, self.device, image.precision
+        )
+
+    def _split(self, manifest: Manifest, split: Split) -> EncodedSplit:
+        image, text = self.image, self.text
+        with progress_bar(self.console) as progress:
+            tasks: dict[str, Any] = {}
+
+            def on_rows(kind: str, done: int, total: int) -> None:
+                if kind not in tasks:
+                    tasks[kind] = progress.add_task(f"Encoding the {split} split: {kind}", total=total, status="")
+                progress.update(tasks[kind], completed=done)
+
+            return encode_split(
+                manifest,
+                split,
+                image,
+                text,
+                tower=self.tower,
+                cache_dir=self.cache_dir,
+                device=self.device,
+                on_rows=on_rows,
+            )
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The encoded splits."""
+        manifest = self.manifest  # all ranks together, before they take turns
+
+        def encode() -> Splits:
+            return Splits(*(self._split(manifest, name) for name in ("train", "val", "test")))
+
+        return self.ranks.main_first(encode)
+
+    @cached_property
+    def bench(self) -> Bench:
+        """What measures students and references."""
+        config = self.config
+        return Bench(
+            factory=self.factory,
+            tower=self.tower,
+            splits=self.splits,
+            student=config.student,
+            batch_size=config.student.batch_size or config.distill.batch_size,
+            teacher=config.teacher,
+            evaluate=config.evaluate,
+            seed=config.seed,
+        )
+
+    def leave(self) -> bool:
+        """Part from the other ranks once all are here; return whether this is the main one, which may go on alone."""
+        self.ranks.leave()
+        if self.ranks.is_main:
+            self.ranks = Ranks()
+        return self.ranks.is_main
+
+    def description(self) -> dict[str, Any]:
+        """Return encoders, heads and provenance, as the distilled set states them."""
+        return {
+            "image_encoder": {
+                **self.image.spec.to_json(),
+                "trainable": self.config.image.trainable,
+                "precision": self.config.image.precision,
+            },
+            "text_encoder": self.text.spec.to_json(),
+            "heads": asdict(self.config.heads),
+            "provenance": {
+                "method": self.method.name,
+                "seed": self.config.seed,
+                "data": _describe_data(self.manifest),
+                "distill": asdict(self.config.distill),
+                "teacher": asdict(self.config.teacher),
+                "commit": commit(),
+            },
+        }
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add what the block takes to the stage's seconds, and log them with the peak memory."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - began
+            self.folder.add_seconds(stage, seconds)
+            peak = peak_memory_bytes(self.device.type)
+            self.folder.metrics.write("stage", stage=stage, seconds=round(seconds, 1), peak_memory_bytes=peak)
+
+
+def _describe_data(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "source": manifest.source,
+        "fingerprint": manifest.fingerprint,
+        "images": {split: len(manifest.split(split)) for split in ("train", "val", "test")},
+        "captions": {split: len(manifest.captions(split)) for split in ("train", "val", "test")},
+        "dropped": list(manifest.dropped),
+    }

@@ -1,0 +1,61 @@
+"""What a person sees of a distillation, and what its log holds."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pairstill.distill.memory import ModeChoice
+from pairstill.distill.outer_loop import StepReport
+from pairstill.distilled import DistilledSet
+from pairstill.pipeline.parts import Parts
+from pairstill.report.tables import human_bytes
+from pairstill.runlog import progress_bar
+
+
+@dataclass
+class _Last:
+    """The last validation recall, for display."""
+
+    value: float | None = None
+
+
+def show_mode(parts: Parts, choice: ModeChoice) -> None:
+    """Log and show the hypergradient's mode."""
+    parts.folder.metrics.write("hypergradient", **asdict(choice))
+    why = ""
+    if choice.stored_bytes is not None and choice.limit_bytes is not None:
+        stored, limit = human_bytes(choice.stored_bytes), human_bytes(choice.limit_bytes)
+        why = f" (storing all inner steps' graphs: about {stored}; allowed: {limit})"
+    parts.console.print(f"Hypergradient: {choice.mode}{why}", style="dim")
+
+
+@contextmanager
+def distill_progress(
+    parts: Parts,
+) -> Iterator[tuple[Callable[[StepReport], None], Callable[[DistilledSet, int], float]]]:
+    """Show and log outer steps and validations."""
+    recall = _Last()
+    with progress_bar(parts.console) as progress:
+        tasks: dict[tuple[int, str], Any] = {}
+
+        def on_step(report: StepReport) -> None:
+            parts.folder.metrics.write("distill_step", **asdict(report))
+            task = (report.phase, report.stage)
+            if task not in tasks:
+                on = "" if report.stage == "pixels" else f", {report.stage}"
+                name = f"Phase {report.phase} of {len(parts.config.distill.phases)}{on}"
+                tasks[task] = progress.add_task(name, total=report.steps, status="")
+            rates = f"rates {report.inner_lr_image:.3f} {report.inner_lr_text:.3f}"
+            shown = "" if recall.value is None else f", validation recall {recall.value:.1f}"
+            status = f"loss {sum(report.losses.values()):.3f}, {rates}{shown}"
+            progress.update(tasks[task], completed=report.step, status=status)
+
+        def on_checkpoint(distilled: DistilledSet, step: int) -> float:
+            recall.value = parts.ranks.from_main(lambda: parts.bench.validate(distilled))
+            parts.folder.metrics.write(
+                "validation", phase=len(distilled.phases), step=step, validation_mean_recall=recall.value
+            )
+            return recall.value
+
+        yield on_step, on_checkpoint
