@@ -4,7 +4,7 @@ import json
 import pytest
 from rich.console import Console
 
-from pairstill.runlog import MetricsLog, peak_memory_bytes, progress_bar
+from pairstill.runlog import MetricsLog, peak_memory_bytes, progress_bar, read_events
 
 
 def test_one_json_object_per_line(tmp_path):
@@ -39,6 +39,47 @@ def test_a_line_cut_short_does_not_swallow_the_next(tmp_path):
     lines = path.read_text().splitlines()
     assert lines[:2] == ['{"event": "a"}', '{"event": "b", "lo']
     assert json.loads(lines[2])["event"] == "c"
+
+
+def logged(path, *events):
+    log = MetricsLog(path)
+    for event, values in events:
+        log.write(event, **values)
+
+
+def test_of_steps_that_a_resumed_run_repeats_the_last_counts_in_the_place_of_the_first(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    steps = [(1, 1, 0.9), (1, 2, 0.8), (1, 3, 0.7), (1, 2, 0.81), (1, 3, 0.71), (1, 4, 0.6), (2, 1, 0.5)]
+    logged(path, *(("distill_step", {"phase": p, "stage": "pixels", "step": s, "loss": v}) for p, s, v in steps))
+    found = [(e["phase"], e["step"], e["loss"]) for e in read_events(path)]
+    assert found == [(1, 1, 0.9), (1, 2, 0.81), (1, 3, 0.71), (1, 4, 0.6), (2, 1, 0.5)]
+
+
+def test_events_that_differ_in_any_part_of_their_name_are_all_kept(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    logged(
+        path,
+        *(("distill_step", {"phase": 1, "stage": stage, "step": 1}) for stage in ("features", "pixels")),
+        *(("teacher_epoch", {"expert": expert, "epoch": 1}) for expert in (0, 1)),
+        *(("validation", {"phase": phase, "step": 1}) for phase in (1, 2)),
+        *(("student", {"method": "random", "mean_recall": 1.0}) for _ in range(2)),
+    )
+    assert len(read_events(path)) == 8
+
+
+def test_reading_leaves_out_lines_cut_short_and_what_is_no_event(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"event": "a"}\n{"event": "b", "lo\n[1]\n\xff\xfe\n{"event": "c"}\n{"eve')
+    assert [event["event"] for event in read_events(path)] == ["a", "c"]
+    assert read_events(tmp_path / "none.jsonl") == []
+
+
+def test_a_listener_hears_every_event_once_it_is_written(tmp_path):
+    path, heard = tmp_path / "metrics.jsonl", []
+    log = MetricsLog(path, lambda event, values: heard.append((event, values, len(path.read_text().splitlines()))))
+    log.write("a", step=1)
+    log.write("b")
+    assert heard == [("a", {"step": 1}, 1), ("b", {}, 2)]
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path):

@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,26 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
+# what tells an event from others of its kind; of those that a resumed run repeats, the last one counts
+REPEATED = {
+    "teacher_epoch": ("expert", "epoch"),
+    "distill_step": ("phase", "stage", "step"),
+    "validation": ("phase", "step"),
+}
+
+
 class MetricsLog:
     """Appends events to `metrics.jsonl`; a line cut short by a kill is completed before the next one."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Open the log at `path`, creating its folder; None drops every event."""
+    def __init__(self, path: Path | None, listener: Callable[[str, dict[str, Any]], None] | None = None) -> None:
+        """Open the log at `path`, creating its folder; None drops every event.
+
+        Args:
+            path: the file.
+            listener: called with every event and its values, after they are written.
+        """
         self.path = path
+        self._listener = listener
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,6 +55,30 @@ class MetricsLog:
             os.write(descriptor, line.encode())
         finally:
             os.close(descriptor)
+        if self._listener is not None:
+            self._listener(event, values)
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """Return the events of a `metrics.jsonl` in order, each once; no file means no events.
+
+    A run that goes on from a checkpoint does some steps again and logs them again. They are found by `REPEATED`; the
+    last one takes the place of the first. A line that a kill cut short is left out.
+    """
+    if not path.is_file():
+        return []
+    events: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()):
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if not isinstance(event, dict) or "event" not in event:
+            continue
+        name = event["event"]
+        known = tuple(event.get(field) for field in REPEATED[name]) if name in REPEATED else (number,)
+        events[(name, *known)] = event
+    return list(events.values())
 
 
 def peak_memory_bytes(device_type: str) -> int:
