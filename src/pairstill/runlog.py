@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-
 # what tells an event from others of its kind; of those that a resumed run repeats, the last one counts
 REPEATED = {
     "teacher_epoch": ("expert", "epoch"),
