@@ -120,7 +120,7 @@ class DistilledSet:
             NumericalError: a value is not finite; nothing is written.
         """
         folder = Path(folder)
-        tensors = _to_tensors(self.phases)
+        tensors = self.tensors()
         for name, value in tensors.items():
             if not bool(value.isfinite().all()):
                 raise NumericalError(f"distilled set: {name} holds values that are not finite; it is not saved")
@@ -130,29 +130,65 @@ class DistilledSet:
             {
                 "format": FORMAT,
                 "version": VERSION,
-                "num_pairs": self.num_pairs,
-                "storage_bytes": self.storage_bytes,
-                "pairs_equivalent": round(self.pairs_equivalent, 3),
                 "tensors": {"file": TENSORS, "sha256": file_digest(folder / TENSORS)},
-                "image_encoder": dict(self.image_encoder),
-                "text_encoder": dict(self.text_encoder),
-                "heads": dict(self.heads),
-                "loss": self.loss,
-                "phases": [
-                    {
-                        "num_pairs": phase.num_pairs,
-                        "inner_lr_image": phase.inner_lr_image,
-                        "inner_lr_text": phase.inner_lr_text,
-                        "similarity_factors": sorted(phase.similarity_factors),
-                        "pairs": [
-                            {"caption": caption, "source": source}
-                            for caption, source in zip(phase.captions, phase.sources, strict=True)
-                        ],
-                    }
-                    for phase in self.phases
-                ],
-                "provenance": dict(self.provenance),
+                **self.description(),
             },
+        )
+
+    def description(self) -> dict[str, Any]:
+        """Return everything but the tensors as JSON values; `from_parts` takes both."""
+        return {
+            "num_pairs": self.num_pairs,
+            "storage_bytes": self.storage_bytes,
+            "pairs_equivalent": round(self.pairs_equivalent, 3),
+            "image_encoder": dict(self.image_encoder),
+            "text_encoder": dict(self.text_encoder),
+            "heads": dict(self.heads),
+            "loss": self.loss,
+            "phases": [
+                {
+                    "num_pairs": phase.num_pairs,
+                    "inner_lr_image": phase.inner_lr_image,
+                    "inner_lr_text": phase.inner_lr_text,
+                    "similarity_factors": sorted(phase.similarity_factors),
+                    "pairs": [
+                        {"caption": caption, "source": source}
+                        for caption, source in zip(phase.captions, phase.sources, strict=True)
+                    ],
+                }
+                for phase in self.phases
+            ],
+            "provenance": dict(self.provenance),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors by name, such as `phase1/images` and `phase1/similarity/matrix`."""
+        return _to_tensors(self.phases)
+
+    @staticmethod
+    def from_parts(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "DistilledSet":
+        """Return the set of a description and its tensors.
+
+        Raises:
+            ArtifactError: the parts do not fit together.
+            KeyError: something is missing; TypeError and ValueError: something is of another kind.
+        """
+        phases = tuple(
+            _phase_from(tensors, number, entry) for number, entry in enumerate(description["phases"], start=1)
+        )
+        if not phases:
+            raise ArtifactError("the distilled set has no phases; distil again")
+        if description["loss"] not in LOSSES:
+            raise ArtifactError(
+                f"the distilled set has the loss {description['loss']!r}; it must be one of {', '.join(LOSSES)}"
+            )
+        return DistilledSet(
+            phases,
+            description["image_encoder"],
+            description["text_encoder"],
+            description["heads"],
+            description["loss"],
+            description["provenance"],
         )
 
     @staticmethod
@@ -169,24 +205,7 @@ class DistilledSet:
         try:
             if file_digest(folder / TENSORS) != manifest["tensors"]["sha256"]:
                 raise ArtifactError(f"{folder / TENSORS} does not match its manifest; it was changed or cut short")
-            tensors = load_tensors(folder / TENSORS)
-            phases = tuple(
-                _phase_from(tensors, number, entry) for number, entry in enumerate(manifest["phases"], start=1)
-            )
-            if not phases:
-                raise ArtifactError(f"{folder / MANIFEST} has no phases; distil again")
-            if manifest["loss"] not in LOSSES:
-                raise ArtifactError(
-                    f"{folder / MANIFEST} has the loss {manifest['loss']!r}; it must be one of {', '.join(LOSSES)}"
-                )
-            return DistilledSet(
-                phases,
-                manifest["image_encoder"],
-                manifest["text_encoder"],
-                manifest["heads"],
-                manifest["loss"],
-                manifest["provenance"],
-            )
+            return DistilledSet.from_parts(manifest, load_tensors(folder / TENSORS))
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"{folder / MANIFEST} lacks or garbles {error}; distil again") from error
         except FileNotFoundError as error:

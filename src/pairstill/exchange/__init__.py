@@ -1,0 +1,1 @@
+"""Distilled sets in the formats of other tools, and back."""

@@ -1,0 +1,175 @@
+"""The dataset card: what a stranger needs to know before using an exported set."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pairstill.distilled import DistilledSet
+from pairstill.exchange.png import PngCost, clipped_share
+from pairstill.exchange.settings import WITH_PNG, Layout
+
+UNKNOWN_LICENCE = "unknown: you must check"
+SCENES_LICENCE = "Apache-2.0 (procedural scenes, made by pairstill)"
+FILES: Mapping[Layout, str] = {
+    "parquet": (
+        "`pairs.parquet`, one row for each pair; `pixels`, `text_embedding` and `similarity_*` are exact float32 lists."
+    ),
+    "huggingface": (
+        "`data/*.parquet` for `datasets.load_dataset`, one row for each pair. `image` is a PNG to look at; `pixels`, "
+        "`text_embedding` and `similarity_*` are exact float32 lists."
+    ),
+    "webdataset": (
+        "`pairs-*.tar`. Of each pair: `.png` to look at, `.json`, and the exact float32 arrays `.pixels.npy`, "
+        "`.text_embedding.npy` and `.similarity_*.npy`."
+    ),
+    "imagefolder": (
+        "`images/phaseN/*.png` to look at, with `images/metadata.jsonl`; the exact float32 tensors are in "
+        "`pairs.safetensors`, as `phaseN-0000/pixels`, `/text_embedding` and `/similarity_*`."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What the card says beyond the set itself.
+
+    Attributes:
+        method: the method's title.
+        source: where the method comes from.
+        licence: licence of the real pairs, or None if nobody said.
+        results: a Markdown table of measured recalls, or None.
+        protocol: the protocol of those results, or None.
+        png: what PNG costs, or why it was not measured.
+    """
+
+    method: str
+    source: str
+    licence: str | None
+    results: str | None
+    protocol: str | None
+    png: PngCost | str
+
+
+def card(distilled: DistilledSet, layout: Layout, facts: CardFacts) -> str:
+    """Return the card of an export as Markdown with the hub's YAML header."""
+    parts = [
+        _header(layout),
+        f"# {distilled.num_pairs} distilled image-text pairs ({facts.method})\n",
+        _contents(distilled, layout),
+        _making(distilled, facts),
+        _sources(distilled, facts),
+        _numbers(facts),
+        _png(distilled, facts) if layout in WITH_PNG else "",
+        _use(distilled),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _header(layout: Layout) -> str:
+    data = "configs:\n- config_name: default\n  data_files: data/*.parquet\n" if layout == "huggingface" else ""
+    return f"---\nlicense: unknown\ntags:\n- dataset-distillation\n- image-text-retrieval\n- pairstill\n{data}---\n"
+
+
+def _contents(distilled: DistilledSet, layout: Layout) -> str:
+    phases = "\n".join(
+        f"| {number} | {phase.num_pairs} | {phase.inner_lr_image:.4g} | {phase.inner_lr_text:.4g} | "
+        f"{_similarity(phase.similarity_factors)} |"
+        for number, phase in enumerate(distilled.phases, start=1)
+    )
+    shape = " x ".join(str(side) for side in distilled.phases[0].images.shape[1:])
+    return (
+        "A synthetic stand-in for a large set of image-text pairs: a retrieval model that trains on it, phase after "
+        "phase, comes near one that trains on all real pairs.\n\n"
+        "| phase | pairs | learned rate, image | learned rate, text | similarities |\n"
+        f"| ---: | ---: | ---: | ---: | --- |\n{phases}\n\n"
+        f"Images are float32 tensors ({shape}) in the image tower's normalised input space; texts are embeddings "
+        f"({distilled.phases[0].text_embeddings.shape[1]}) of the text tower, not strings. A row of similarities goes "
+        "with each pair (rows images, columns texts of the same phase). `caption` and `source` name the real pair that "
+        f"a pair started from. Students train with the loss `{distilled.loss}`.\n\n"
+        f"Files: {FILES[layout]} `pairstill.json` holds the rates, the encoders and a checksum of each file.\n"
+    )
+
+
+def _similarity(factors: Mapping[str, Any]) -> str:
+    if not factors:
+        return "identity"
+    return "full matrix" if "matrix" in factors else "low rank: diag(weights) + scale left right^T"
+
+
+def _making(distilled: DistilledSet, facts: CardFacts) -> str:
+    image, text = distilled.image_encoder, distilled.text_encoder
+    provenance = distilled.provenance
+    trained = "trained" if image.get("trainable", True) else "frozen"
+    return (
+        "## How it was made\n\n"
+        f"- Method: {facts.method} ({facts.source}); seed {provenance.get('seed', 'unknown')}; pairstill at commit "
+        f"{provenance.get('commit') or 'unknown'}.\n"
+        f"- Image tower: {image.get('name')}, {image.get('size')} px, {trained}; digest `{image.get('digest')}`.\n"
+        f"- Text tower: {text.get('name')}, frozen; digest `{text.get('digest')}`.\n"
+        f"- Heads: `{json.dumps(dict(distilled.heads))}`.\n"
+    )
+
+
+def _sources(distilled: DistilledSet, facts: CardFacts) -> str:
+    data = distilled.provenance.get("data", {})
+    counts = data.get("captions", {}).get("train")
+    pairs = f"{counts:,} training pairs" if counts is not None else "an unknown number of training pairs"
+    known = SCENES_LICENCE if data.get("source") == "scenes" else UNKNOWN_LICENCE
+    starts = distilled.provenance.get("distill", {}).get("init")
+    traces = (
+        ""
+        if starts == "noise"
+        else " Images and captions started from real pairs and may still show them or their authors' words."
+    )
+    return (
+        "## Sources and licences\n\n"
+        f"- Real pairs: source `{data.get('source', 'unknown')}`, {pairs}, fingerprint "
+        f"`{data.get('fingerprint', 'unknown')}`.\n"
+        f"- Their licence: {facts.licence or known}.{traces}\n"
+        f"- The towers' weights have licences of their own: {UNKNOWN_LICENCE}.\n"
+    )
+
+
+def _numbers(facts: CardFacts) -> str:
+    if facts.results is None:
+        return "## Numbers\n\nNothing was measured in the run that made this set.\n"
+    chosen = {
+        "strict": "`strict`: epochs and rates are chosen on the validation split, the test split is read once",
+        "paper": "`paper`: the best epoch on the test split, which is optimistic",
+    }.get(facts.protocol or "", f"`{facts.protocol}`")
+    return f"## Numbers\n\nRecall on the test split in %, protocol {chosen}.\n\n{facts.results}"
+
+
+def _png(distilled: DistilledSet, facts: CardFacts) -> str:
+    clipped = 100 * clipped_share(distilled)
+    what = (
+        "## What PNG costs\n\nA PNG holds 8 bits between 0 and 1. Of the image values, "
+        f"{clipped:.2g} % lie outside and are clipped; the others are rounded. "
+    )
+    if isinstance(facts.png, str):
+        return f"{what}The recall that this costs: not measured ({facts.png}). The exact tensors are not affected.\n"
+    spread = "" if facts.png.spread is None else f" ± {facts.png.spread:.2f}"
+    means = [sum(values) / len(values) for values in (facts.png.exact, facts.png.png)]
+    return (
+        f"{what}Mean recall of {len(facts.png.exact)} students that train on the PNG images instead of the exact "
+        f"tensors, all else equal (protocol `{facts.png.protocol}`): {means[1]:.2f} instead of {means[0]:.2f}, a loss "
+        f"of {facts.png.loss:.2f}{spread} points. The exact tensors are not affected.\n"
+    )
+
+
+def _use(distilled: DistilledSet) -> str:
+    return (
+        "## Intended use and limits\n\n"
+        "For research on dataset distillation, and for training small image-text retrieval models with the encoders "
+        "above in seconds.\n\n"
+        "- The pairs are made for these towers, this loss and these rates. With others they work less well; nothing "
+        "beyond the numbers above was measured.\n"
+        "- Biases and errors of the real pairs are kept, and a few hundred pairs cannot cover what thousands do.\n"
+        "- The texts are embeddings: a set is of no use without its text tower.\n"
+        "- Distillation is no anonymisation: do not publish a set whose real pairs you may not publish.\n\n"
+        "## Reading it\n\n"
+        "```sh\npairstill evaluate --distilled THIS_FOLDER --data.root DATA --run_dir runs/check\n```\n\n"
+        "```python\nfrom pathlib import Path\nfrom pairstill.exchange.folder import open_set\n\n"
+        'distilled = open_set(Path("THIS_FOLDER"))   # phases, images, text_embeddings, similarity, rates\n```\n'
+    )

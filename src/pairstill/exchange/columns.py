@@ -1,0 +1,149 @@
+"""Rows as Parquet columns: float32 lists, with PNG images beside them where they are asked for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pairstill.distilled import DistilledSet
+from pairstill.errors import ArtifactError, MissingDependencyError
+from pairstill.exchange.png import png
+from pairstill.exchange.rows import SIMILARITY, TENSORS, PairRow, rows_of
+
+ROWS_PER_GROUP = 64
+PLAIN = "pairs.parquet"
+HUB = "data/train-00000-of-00001.parquet"
+
+
+def write_plain(distilled: DistilledSet, folder: Path) -> None:
+    """Write `pairs.parquet`, one row for each pair.
+
+    Raises:
+        MissingDependencyError: the package pyarrow is not installed.
+    """
+    pyarrow, _ = _pyarrow()
+    fields = _fields(distilled)
+    _write(distilled, folder / PLAIN, pyarrow.schema([(name, _arrow_type(pyarrow, kind)) for name, kind in fields]))
+
+
+def write_hub(distilled: DistilledSet, folder: Path) -> None:
+    """Write a Parquet file that `datasets.load_dataset` reads, where the column `image` shows the pixels as PNG.
+
+    Raises:
+        MissingDependencyError: the package datasets is not installed.
+    """
+    try:
+        from datasets import Features, Image, List, Value
+    except ImportError as error:
+        raise _missing("huggingface", "datasets") from error
+    features = {"image": Image()} | {
+        name: List(Value("float32")) if kind == "floats" else Value(kind) for name, kind in _fields(distilled)
+    }
+    (folder / HUB).parent.mkdir()
+    _write(distilled, folder / HUB, Features(features).arrow_schema)
+
+
+def read_plain(folder: Path) -> Iterator[PairRow]:
+    """Yield the rows that `write_plain` wrote."""
+    return _read(folder / PLAIN)
+
+
+def read_hub(folder: Path) -> Iterator[PairRow]:
+    """Yield the rows that `write_hub` wrote; the PNG images are left aside."""
+    return _read(folder / HUB)
+
+
+def _fields(distilled: DistilledSet) -> list[tuple[str, str]]:
+    """Return names and kinds of the columns; phases may store different factors."""
+    factors = {n for phase in distilled.phases for n, f in phase.similarity_factors.items() if f.ndim > 0}
+    floats = [*TENSORS, *(f"{SIMILARITY}{name}" for name in sorted(factors))]
+    return [
+        ("phase", "int32"),
+        ("index", "int32"),
+        ("caption", "string"),
+        ("source", "string"),
+        ("inner_lr_image", "float64"),
+        ("inner_lr_text", "float64"),
+        *((name, "floats") for name in floats),
+    ]
+
+
+def _arrow_type(pyarrow: Any, kind: str) -> Any:
+    match kind:
+        case "floats":
+            return pyarrow.list_(pyarrow.float32())
+        case "float64":
+            return pyarrow.float64()
+        case "int32":
+            return pyarrow.int32()
+        case _:
+            return pyarrow.string()
+
+
+def _write(distilled: DistilledSet, path: Path, schema: Any) -> None:
+    pyarrow, parquet = _pyarrow()
+    with parquet.ParquetWriter(path, schema) as writer:
+        group: list[dict[str, Any]] = []
+        for row in rows_of(distilled):
+            group.append(_cells(row, distilled, schema.names))
+            if len(group) == ROWS_PER_GROUP:
+                writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+                group = []
+        if group:
+            writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+
+
+def _cells(row: PairRow, distilled: DistilledSet, names: list[str]) -> dict[str, Any]:
+    phase = distilled.phases[row.phase - 1]
+    cells: dict[str, Any] = {
+        "phase": row.phase,
+        "index": row.index,
+        "caption": row.caption,
+        "source": row.source,
+        "inner_lr_image": phase.inner_lr_image,
+        "inner_lr_text": phase.inner_lr_text,
+        **{name: value.flatten().numpy() for name, value in row.tensors.items()},
+    }
+    if "image" in names:
+        cells["image"] = {"bytes": png(row.tensors["pixels"], distilled.image_encoder), "path": None}
+    return cells
+
+
+def _read(path: Path) -> Iterator[PairRow]:
+    pyarrow, parquet = _pyarrow()
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = [n for n in file.schema_arrow.names if n in TENSORS or n.startswith(SIMILARITY)]
+            columns = ["phase", "index", "caption", "source", *names]
+            for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=columns):
+                yield from (_row(batch, at, names) for at in range(batch.num_rows))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ArtifactError(f"{path} is not a whole Parquet file ({error}); export again") from error
+
+
+def _row(batch: Any, at: int, names: list[str]) -> PairRow:
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        values = batch.column(name)[at].values
+        if values is not None:  # this phase stores no such factor
+            tensors[name] = torch.from_numpy(values.to_numpy(zero_copy_only=False).copy())
+    phase, index, caption, source = (batch.column(name)[at].as_py() for name in ("phase", "index", "caption", "source"))
+    return PairRow(phase, index, tensors, caption, source)
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise _missing("parquet", "pyarrow") from error
+    return pyarrow, parquet
+
+
+def _missing(layout: str, package: str) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"the format {layout} needs the package {package}, which is not installed; "
+        'run `pip install "pairstill[huggingface]"`'
+    )

@@ -1,0 +1,135 @@
+"""An exported folder: written whole or not at all, checked when it is read."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, assert_never
+
+from pairstill.distilled import MANIFEST as DISTILLED
+from pairstill.distilled import DistilledSet
+from pairstill.errors import ArtifactError, ConfigError
+from pairstill.exchange.columns import read_hub, read_plain, write_hub, write_plain
+from pairstill.exchange.pictures import read_pictures, write_pictures
+from pairstill.exchange.rows import PairRow, describe, set_of
+from pairstill.exchange.settings import LAYOUTS, Layout
+from pairstill.exchange.shards import read_shards, write_shards
+from pairstill.storage import file_digest, read_json, write_json, write_text_atomic
+
+FORMAT = "pairstill.export"
+VERSION = 1
+MANIFEST = "pairstill.json"
+CARD = "README.md"
+SETTINGS = "settings.yaml"
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a format is written and read."""
+
+    write: Callable[[DistilledSet, Path], None]
+    read: Callable[[Path], Iterator[PairRow]]
+
+
+def _form(layout: Layout) -> _Form:
+    match layout:
+        case "parquet":
+            return _Form(write_plain, read_plain)
+        case "huggingface":
+            return _Form(write_hub, read_hub)
+        case "webdataset":
+            return _Form(write_shards, read_shards)
+        case "imagefolder":
+            return _Form(write_pictures, read_pictures)
+        case _:
+            assert_never(layout)
+
+
+def write_export(distilled: DistilledSet, layout: Layout, out: Path, card: str, settings: str | None) -> None:
+    """Write a distilled set as a folder of another format.
+
+    The folder is filled beside `out` and renamed when everything is in it.
+
+    Args:
+        distilled: the set.
+        layout: the format.
+        out: the folder to make; it must not exist, or be empty.
+        card: the dataset card, which becomes `README.md`.
+        settings: YAML that `pairstill evaluate` reads the set back with, or None.
+
+    Raises:
+        ConfigError: `out` holds something already.
+        MissingDependencyError: the format needs an optional package.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} exists already; choose another folder for the export, or delete it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        temporary.chmod(0o755)
+        _form(layout).write(distilled, temporary)
+        data = sorted(path for path in temporary.rglob("*") if path.is_file())
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "layout": layout,
+            "files": {path.relative_to(temporary).as_posix(): file_digest(path) for path in data},
+            **describe(distilled),
+        }
+        write_json(temporary / MANIFEST, manifest)
+        write_text_atomic(temporary / CARD, card)
+        if settings is not None:
+            write_text_atomic(temporary / SETTINGS, settings)
+        temporary.replace(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_export(folder: Path) -> DistilledSet:
+    """Return the distilled set that an exported folder holds, to the bit.
+
+    Raises:
+        ArtifactError: a file is missing or was changed, or the parts do not fit together.
+        MissingDependencyError: the format needs an optional package.
+    """
+    path = folder / MANIFEST
+    manifest: Any = read_json(path)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+        raise ArtifactError(f"{path} is not an export of format version {VERSION}")
+    try:
+        layout = manifest["layout"]
+        if layout not in LAYOUTS:
+            raise ArtifactError(f"{path} has the layout {layout!r}; it must be one of {', '.join(LAYOUTS)}")
+        for name, digest in manifest["files"].items():
+            _check_file(folder, name, digest)
+        return set_of(manifest, _form(layout).read(folder))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder} lacks or garbles {error}; export again") from error
+
+
+def _check_file(folder: Path, name: str, digest: str) -> None:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ArtifactError(f"{folder / MANIFEST} names the file {name!r}, which lies outside of its folder")
+    if not path.is_file():
+        raise ArtifactError(f"{path} does not exist; copy the whole folder")
+    if file_digest(path) != digest:
+        raise ArtifactError(f"{path} does not match {MANIFEST}; it was changed or cut short")
+
+
+def open_set(path: Path) -> DistilledSet:
+    """Return the distilled set at `path`: a run's folder, its `distilled` folder, or an export of any format.
+
+    Raises:
+        ArtifactError: there is none, or it is damaged.
+        MissingDependencyError: the format needs an optional package.
+    """
+    if (path / MANIFEST).is_file():
+        return read_export(path)
+    for folder in (path, path / "distilled"):
+        if (folder / DISTILLED).is_file():
+            return DistilledSet.load(folder)
+    raise ArtifactError(
+        f"{path} holds no distilled set; give an export ({MANIFEST} is in it), a run, or its folder with {DISTILLED}"
+    )

@@ -1,0 +1,45 @@
+"""Rows as a folder of PNG images with a table of captions, and the exact tensors in one file beside them."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from pairstill.distilled import DistilledSet
+from pairstill.exchange.png import png
+from pairstill.exchange.rows import PairRow, rows_of
+from pairstill.storage import load_tensors, save_tensors
+
+TABLE = "images/metadata.jsonl"
+EXACT = "pairs.safetensors"
+
+
+def write_pictures(distilled: DistilledSet, folder: Path) -> None:
+    """Write `images/phase1/0000.png` and so on, `images/metadata.jsonl`, and all tensors to `pairs.safetensors`."""
+    lines, exact = [], {}
+    for row in rows_of(distilled):
+        name = f"phase{row.phase}/{row.index:04d}.png"
+        path = folder / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(row.tensors["pixels"], distilled.image_encoder))
+        lines.append(
+            {"file_name": name, "phase": row.phase, "index": row.index, "caption": row.caption, "source": row.source}
+        )
+        exact |= {f"{row.key}/{tensor}": value for tensor, value in row.tensors.items()}
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (folder / TABLE).write_text(text, encoding="utf-8")
+    save_tensors(folder / EXACT, exact)
+
+
+def read_pictures(folder: Path) -> Iterator[PairRow]:
+    """Yield the rows that `write_pictures` wrote; the PNG images are left aside."""
+    exact: dict[str, dict[str, Tensor]] = {}
+    for name, value in load_tensors(folder / EXACT).items():
+        key, _, tensor = name.partition("/")
+        exact.setdefault(key, {})[tensor] = value
+    for line in (folder / TABLE).read_text(encoding="utf-8").split("\n")[:-1]:
+        about = json.loads(line)
+        row = PairRow(about["phase"], about["index"], {}, about["caption"], about["source"])
+        yield replace(row, tensors=exact.get(row.key, {}))

@@ -1,0 +1,64 @@
+"""A small distilled set of each kind of similarity."""
+
+import pytest
+import torch
+
+from pairstill.distilled import DistilledPhase, DistilledSet
+
+FACTORS = {
+    "full": lambda pairs, draw: {"matrix": torch.randn(pairs, pairs, generator=draw)},
+    "low_rank": lambda pairs, draw: {
+        "weights": torch.randn(pairs, generator=draw),
+        "left": torch.randn(pairs, 2, generator=draw),
+        "right": torch.randn(pairs, 2, generator=draw),
+        "scale": torch.tensor(0.1),
+    },
+    "identity": lambda pairs, draw: {},
+}
+CAPTIONS = ("plain", "two\nlines", "Straße 日本 \u2028", '<script>"&\\', "")
+
+
+def phase(kind, pairs, seed):
+    draw = torch.Generator().manual_seed(seed)
+    return DistilledPhase(
+        torch.randn(pairs, 3, 4, 5, generator=draw),
+        torch.randn(pairs, 6, generator=draw),
+        FACTORS[kind](pairs, draw),
+        0.1 + seed + 1e-12,
+        1 / 3 + seed,
+        tuple(CAPTIONS[i % len(CAPTIONS)] for i in range(pairs)),
+        tuple(f"../{seed}/{i}.png" for i in range(pairs)),
+    )
+
+
+@pytest.fixture
+def make():
+    """Return a function that makes a set of two phases whose similarities are of a kind, `mixed` among them."""
+
+    def build(kind="full"):
+        first, second = ("full", "low_rank") if kind == "mixed" else (kind, kind)
+        return DistilledSet(
+            (phase(first, 5, 0), phase(second, 3, 1)),
+            {"name": "tiny", "size": 4, "mean": [0.5, 0.25, 0.125], "std": [0.25, 0.5, 0.2], "digest": "d1"},
+            {"name": "hashed_ngrams", "width": 6, "digest": "d2"},
+            {"kind": "linear", "width": None},
+            "infonce" if kind == "identity" else "wbce",
+            {"method": "ptm_st", "seed": 3, "data": {"source": "table", "captions": {"train": 1200}}},
+        )
+
+    return build
+
+
+@pytest.fixture
+def same():
+    """Return a function that tells whether two sets are the same to the bit."""
+
+    def compare(a, b):
+        left, right = a.tensors(), b.tensors()
+        return (
+            a.description() == b.description()
+            and left.keys() == right.keys()
+            and all(left[n].dtype == right[n].dtype and torch.equal(left[n], right[n]) for n in left)
+        )
+
+    return compare

@@ -1,0 +1,39 @@
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from pairstill.exchange.card import CardFacts, card
+from pairstill.exchange.png import PngCost
+from pairstill.exchange.settings import LAYOUTS, WITH_PNG
+
+FACTS = CardFacts(
+    "PTM-ST", "arXiv 2603.25388", None, "| method | IR@1 |\n", "strict", PngCost("strict", (30.0, 32.0), (29.0, 30.0))
+)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_card_says_what_a_stranger_must_know(make, layout):
+    text = card(make("mixed"), layout, FACTS)
+    header = yaml.safe_load(text.split("---")[1])
+    assert header["license"] == "unknown" and ("configs" in header) == (layout == "huggingface")
+    for word in ("PTM-ST", "2603.25388", "1,200 training pairs", "unknown: you must check", "`strict`", "tiny", "d1"):
+        assert word in text
+    for title in ("How it was made", "Sources and licences", "Numbers", "Intended use and limits", "Reading it"):
+        assert f"\n## {title}\n" in text
+    assert "| 1 | 5 | 0.1 | 0.3333 | full matrix |" in text and "low rank" in text
+    assert ("a loss of 1.50 ± 0.71 points" in text) == (layout in WITH_PNG)
+
+
+def test_what_is_not_known_is_said(make):
+    text = card(make(), "imagefolder", replace(FACTS, results=None, png="the real pairs are not at hand"))
+    assert "Nothing was measured" in text and "not measured (the real pairs are not at hand)" in text
+    assert "may still show them" in text
+
+
+def test_a_stated_licence_stands_in_the_card(make):
+    assert "Their licence: CC BY 4.0." in card(make(), "parquet", replace(FACTS, licence="CC BY 4.0"))
+
+
+def test_the_optimistic_protocol_is_called_so(make):
+    assert "optimistic" in card(make(), "parquet", replace(FACTS, protocol="paper"))

@@ -1,0 +1,141 @@
+"""Every format gives back what was put in, to the bit, or says what is wrong."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from pairstill.errors import ArtifactError, ConfigError, MissingDependencyError
+from pairstill.exchange.folder import open_set, read_export, write_export
+from pairstill.exchange.settings import LAYOUTS
+from pairstill.storage import file_digest
+
+
+@pytest.mark.parametrize("kind", ["full", "low_rank", "identity", "mixed"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_round_trip_to_the_bit(tmp_path, make, same, layout, kind):
+    written = make(kind)
+    write_export(written, layout, tmp_path / "out", "# card\n", "seed: 1\n")
+    assert same(written, open_set(tmp_path / "out"))
+    assert (tmp_path / "out" / "README.md").read_text() == "# card\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]  # nothing temporary is left
+
+
+def test_extreme_float32_values_survive(tmp_path, make, same):
+    written = make()
+    tiny = torch.finfo(torch.float32)
+    values = torch.tensor([tiny.max, tiny.min, tiny.tiny, tiny.tiny / 4, -0.0, 1 + tiny.eps])
+    written.phases[0].text_embeddings[0] = values
+    for layout in LAYOUTS:
+        write_export(written, layout, tmp_path / layout, "", None)
+        read = read_export(tmp_path / layout)
+        assert same(written, read)
+        assert torch.signbit(read.phases[0].text_embeddings[0]).tolist() == torch.signbit(values).tolist()
+
+
+def test_sets_of_runs_are_opened_as_well(tmp_path, make, same):
+    written = make()
+    written.save(tmp_path / "run" / "distilled")
+    assert same(written, open_set(tmp_path / "run")) and same(written, open_set(tmp_path / "run" / "distilled"))
+    with pytest.raises(ArtifactError, match="holds no distilled set; give an export"):
+        open_set(tmp_path)
+
+
+def test_an_export_never_overwrites(tmp_path, make):
+    (tmp_path / "out").mkdir()
+    write_export(make(), "parquet", tmp_path / "out", "", None)  # empty: taken
+    with pytest.raises(ConfigError, match="exists already"):
+        write_export(make(), "imagefolder", tmp_path / "out", "", None)
+
+
+def test_a_failed_export_leaves_nothing(tmp_path, make):
+    with pytest.raises(ArtifactError, match=r"phase1/images is torch.float64; only float32"):
+        bad = make()
+        object.__setattr__(bad.phases[0], "images", bad.phases[0].images.double())
+        write_export(bad, "webdataset", tmp_path / "out", "", None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("layout", "package"), [("parquet", "pyarrow"), ("huggingface", "datasets")])
+def test_a_missing_package_is_named(tmp_path, make, monkeypatch, layout, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=f"needs the package {package}.*pairstill\\[huggingface\\]"):
+        write_export(make(), layout, tmp_path / "out", "", None)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_flipped_byte_and_a_missing_file_are_named(tmp_path, make, layout):
+    out = tmp_path / "out"
+    write_export(make(), layout, out, "", None)
+    path = max((p for p in out.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"{path.name} does not match"):
+        read_export(out)
+    path.unlink()
+    with pytest.raises(ArtifactError, match=f"{path.name} does not exist"):
+        read_export(out)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_damage_with_matching_checksums_is_found(tmp_path, make, layout):
+    out = tmp_path / "out"
+    write_export(make(), layout, out, "", None)
+    manifest = json.loads((out / "pairstill.json").read_text())
+    path = max((out / name for name in manifest["files"]), key=lambda p: p.stat().st_size)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    manifest["files"][path.relative_to(out).as_posix()] = file_digest(path)
+    (out / "pairstill.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError):
+        read_export(out)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda m: m.update(version=2), "format version 1"),
+        (lambda m: m.update(layout="csv"), "must be one of parquet"),
+        (lambda m: m["files"].update({"../outside": "0"}), "outside of its folder"),
+        (lambda m: m["phases"][0].update(num_pairs=6), "lacks 1 of its 6 pairs"),
+        (lambda m: m["phases"][0].update(num_pairs=4), "belong to no phase"),
+        (lambda m: m["phases"].pop(), "3 pairs belong to no phase"),
+        (lambda m: m.update(image_shape=[3, 4, 4]), "not of one shape"),
+        (lambda m: m.update(image_shape=None), "garbles"),
+        (lambda m: m["phases"][0]["factor_shapes"].update(extra=[5, 5]), "garbles"),
+        (lambda m: m.pop("heads"), "garbles 'heads'"),
+        (lambda m: m.update(files=3), "garbles"),
+    ],
+)
+def test_a_manifest_that_does_not_fit(tmp_path, make, change, says):
+    write_export(make(), "parquet", tmp_path / "out", "", None)
+    path = tmp_path / "out" / "pairstill.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=says):
+        read_export(tmp_path / "out")
+
+
+def test_other_tools_read_the_formats(tmp_path, make):
+    datasets = pytest.importorskip("datasets")
+    tariterators = pytest.importorskip("webdataset.tariterators")
+    autodecode = pytest.importorskip("webdataset.autodecode")
+    written = make()
+    for layout in ("huggingface", "webdataset", "imagefolder"):
+        write_export(written, layout, tmp_path / layout, "", None)
+    cache = str(tmp_path / "cache")
+    hub = datasets.load_dataset(str(tmp_path / "huggingface"), split="train", cache_dir=cache)
+    assert len(hub) == 8 and hub[6]["image"].size == (5, 4) and hub[1]["caption"] == "two\nlines"
+    assert torch.equal(torch.tensor(hub[6]["pixels"]).reshape(3, 4, 5), written.phases[1].images[1])
+    folder = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "imagefolder"), split="train", cache_dir=cache
+    )
+    assert folder[1]["caption"] == "two\nlines" and folder[7]["phase"] == 2
+    decode = autodecode.Decoder([autodecode.imagehandler("pil")])
+    with (tmp_path / "webdataset" / "pairs-000000.tar").open("rb") as stream:  # WebDataset leaves its own open
+        files = tariterators.tar_file_expander([{"url": "pairs", "stream": stream}])
+        samples = [decode(sample) for sample in tariterators.group_by_keys(files)]
+    assert len(samples) == 8 and samples[0]["png"].size == (5, 4) and samples[6]["json"]["index"] == 1
+    assert torch.equal(torch.from_numpy(samples[6]["pixels.npy"]), written.phases[1].images[1])
