@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from pairstill import __version__
-from pairstill.cli import bench, methods, plan, quickstart, reproduce, stages
+from pairstill.cli import bench, export, methods, plan, quickstart, reproduce, stages
 from pairstill.cli.command import Command
 from pairstill.cli.running import several_processes
 from pairstill.errors import ConfigError, PairstillError
@@ -18,6 +18,7 @@ COMMANDS: tuple[Command, ...] = (
     plan.COMMAND,
     methods.COMMAND,
     reproduce.COMMAND,
+    export.COMMAND,
     bench.COMMAND,
 )
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 an error in the run, 2 wrong usage."""
     parsers = _parsers()
     parser = build_parser(parsers)
-    parsed = parser.parse_args(_underscored(sys.argv[1:] if arguments is None else arguments))
+    parsed = parser.parse_args(_expanded(_underscored(sys.argv[1:] if arguments is None else arguments)))
     try:
         for command in COMMANDS:
             if command.name == parsed.command:
@@ -72,6 +73,13 @@ def _underscored(arguments: Sequence[str]) -> list[str]:
         name, equals, value = argument.partition("=")
         found.append(name[:2] + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument)
     return found
+
+
+def _expanded(arguments: list[str]) -> list[str]:
+    for command in COMMANDS:
+        if arguments[:1] == [command.name] and command.expand is not None:
+            return [command.name, *command.expand(arguments[1:])]
+    return arguments
 
 
 def _error() -> str:

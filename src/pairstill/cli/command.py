@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.config import DistillConfig, RunConfig
+from pairstill.errors import ArtifactError
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Command:
         parser: builds the parser of its options; imports nothing heavy, so that help and usage errors answer at once.
         run: does it, given the command's own parser and its options as parsed, and returns the exit status.
         nest: adds commands below this one to its parser, or None.
+        expand: returns its arguments with what they imply, before they are parsed, or None.
     """
 
     name: str
@@ -26,6 +29,7 @@ class Command:
     parser: Callable[[], ArgumentParser]
     run: Callable[[ArgumentParser, Namespace], int]
     nest: Callable[[ArgumentParser], None] | None = None
+    expand: Callable[[list[str]], list[str]] | None = None
 
 
 def plain_parser(name: str, text: str) -> ArgumentParser:
@@ -58,6 +62,19 @@ def run_config(parser: ArgumentParser, options: Namespace, *others: str) -> RunC
     for option in ("config", *others):
         settings.pop(option, None)
     return RunConfig(**settings)
+
+
+def settings_of_run(run: Path) -> RunConfig:
+    """Return the settings that a run's folder was made with.
+
+    Raises:
+        ArtifactError: the folder holds no run.
+    """
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise ArtifactError(f"{run} is no run: {path} does not exist; give the run_dir of a run")
+    parser = settings_parser("run", "a run that was made")
+    return run_config(parser, parser.parse_args(["--config", str(path), "--run_dir", str(run)]))
 
 
 def sentence(text: str) -> str:

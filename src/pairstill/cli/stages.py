@@ -1,11 +1,13 @@
 """The stages of a run, together and alone."""
 
 from functools import partial
+from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, run_config, settings_parser
 from pairstill.cli.running import open_pipeline, print_table
+from pairstill.exchange.settings import SETTINGS
 
 STAGES = {
     "run": "run every stage: prepare, teach, distill, evaluate",
@@ -18,7 +20,7 @@ STAGES = {
 
 
 def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
-    config = run_config(parser, options)
+    config = run_config(parser, options, "distilled")
     pipeline, progress = open_pipeline(config)
     match name:
         case "prepare":
@@ -37,6 +39,8 @@ def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
             selected = pipeline.select()
             progress.print(f"{selected.num_pairs} real pairs are in {pipeline.folder.distilled}")
         case "evaluate":
+            if options.distilled is not None:
+                pipeline.adopt(Path(options.distilled))
             print_table(pipeline.evaluate(), config)
         case _:
             print_table(pipeline.run(), config)
@@ -44,6 +48,33 @@ def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
     return 0
 
 
-COMMANDS = tuple(
-    Command(name, text, partial(settings_parser, name, text), partial(_run, name)) for name, text in STAGES.items()
-)
+def _evaluate_parser(text: str) -> ArgumentParser:
+    parser = settings_parser("evaluate", text)
+    parser.add_argument(
+        "--distilled",
+        type=str,
+        default=None,
+        help="measure these pairs, in a run that has none yet: an export of any format (whose settings.yaml comes "
+        "before other settings), a run, or its distilled folder",
+    )
+    return parser
+
+
+def _with_settings_of_export(arguments: list[str]) -> list[str]:
+    """Return the arguments of `evaluate`, with the settings in the export that `--distilled` names before them."""
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, joined = option.partition("=")
+        settings = Path(joined or value) / SETTINGS
+        if name == "--distilled" and settings.is_file():
+            return ["--config", str(settings), *arguments]
+    return arguments
+
+
+def _command(name: str, text: str) -> Command:
+    run = partial(_run, name)
+    if name == "evaluate":
+        return Command(name, text, partial(_evaluate_parser, text), run, expand=_with_settings_of_export)
+    return Command(name, text, partial(settings_parser, name, text), run)
+
+
+COMMANDS = tuple(_command(name, text) for name, text in STAGES.items())

@@ -13,7 +13,7 @@ from pairstill.errors import ArtifactError, ConfigError
 from pairstill.exchange.columns import read_hub, read_plain, write_hub, write_plain
 from pairstill.exchange.pictures import read_pictures, write_pictures
 from pairstill.exchange.rows import PairRow, describe, set_of
-from pairstill.exchange.settings import LAYOUTS, Layout
+from pairstill.exchange.settings import LAYOUTS, SETTINGS, Layout
 from pairstill.exchange.shards import read_shards, write_shards
 from pairstill.storage import file_digest, read_json, write_json, write_text_atomic
 
@@ -21,7 +21,6 @@ FORMAT = "pairstill.export"
 VERSION = 1
 MANIFEST = "pairstill.json"
 CARD = "README.md"
-SETTINGS = "settings.yaml"
 
 
 @dataclass(frozen=True)

@@ -12,3 +12,5 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 WITH_PNG: tuple[Layout, ...] = ("webdataset", "imagefolder", "huggingface")
 """Formats that hold PNG images beside the exact tensors."""
+SETTINGS = "settings.yaml"
+"""The file of an export that `pairstill evaluate --distilled` takes settings from."""

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pairstill.data.manifest import Manifest
 from pairstill.distilled import DistilledSet
-from pairstill.pipeline import making, measuring, teaching
+from pairstill.pipeline import exporting, making, measuring, teaching
+from pairstill.pipeline.exporting import Export
 from pairstill.pipeline.parts import Parts
 from pairstill.report.tables import Row
 
@@ -48,6 +49,24 @@ class Pipeline(Parts):
         The main rank does this alone: the others leave, and return no rows.
         """
         return measuring.evaluate(self)
+
+    def export(self, asked: Export) -> None:
+        """Write the run's pairs in another format, with a dataset card.
+
+        Raises:
+            ArtifactError: the run has no distilled set.
+            ConfigError: the folder exists already.
+            MissingDependencyError: the format needs an optional package.
+        """
+        exporting.export(self, asked)
+
+    def adopt(self, path: Path) -> DistilledSet:
+        """Take a distilled set from elsewhere (a run's, or an export) as the run's own, so that it can be measured.
+
+        Raises:
+            ConfigError: it does not fit the settings, or the run has another set already.
+        """
+        return self.ranks.main_first(lambda: exporting.adopt(self, path))
 
     def run(self) -> list[Row]:
         """Run every stage."""

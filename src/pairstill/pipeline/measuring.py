@@ -1,6 +1,7 @@
 """The evaluation of a run: students on its pairs and on the references, each measured once."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,14 +22,21 @@ def evaluate(parts: Parts) -> list[Row]:
     """
     if not parts.leave():
         return []
-    evaluate = parts.config.evaluate
-    distilled = _distilled(parts) if "distilled" in evaluate.methods else None
-    known = {(r["method"], r["seeds"]["student"]) for r in _current_results(parts)}
+    measure_missing(parts, parts.config.evaluate.methods)
+    rows = summarise(current_results(parts))
+    write_text_atomic(parts.folder.path / "results.md", markdown(rows))
+    return rows
+
+
+def measure_missing(parts: Parts, methods: Sequence[str]) -> None:
+    """Measure every student of these methods that is not measured yet."""
+    distilled = distilled_set(parts) if "distilled" in methods else None
+    known = {(r["method"], r["seeds"]["student"]) for r in current_results(parts)}
     jobs = [
         (method, student)
-        for method in evaluate.methods
-        for student in range(evaluate.num_students)
-        if (_row_name(parts, method), student) not in known
+        for method in methods
+        for student in range(parts.config.evaluate.num_students)
+        if (row_name(parts, method), student) not in known
     ]
     with parts.timed("evaluate"), progress_bar(parts.console) as progress:
         task = progress.add_task("Students", total=len(jobs), status="")
@@ -38,12 +46,9 @@ def evaluate(parts: Parts) -> list[Row]:
             parts.folder.add_result(result)
             parts.folder.metrics.write("student", **{k: result[k] for k in ("method", "protocol", "mean_recall")})
             progress.advance(task)
-    rows = summarise(_current_results(parts))
-    write_text_atomic(parts.folder.path / "results.md", markdown(rows))
-    return rows
 
 
-def _current_results(parts: Parts) -> list[dict[str, Any]]:
+def current_results(parts: Parts) -> list[dict[str, Any]]:
     """Return the results that were measured as the settings say now; others stay in the file."""
     return [r for r in parts.folder.results() if r.get("measured_as") == _measured_as(parts, r["method"])]
 
@@ -54,18 +59,29 @@ def _measured_as(parts: Parts, method: str) -> str:
     decisive: list[Any] = [evaluate.protocol]
     if method != "full":
         decisive.append(asdict(parts.config.student))
-    if method != _row_name(parts, "distilled") or _rates_are_chosen(parts):
+    if method != row_name(parts, "distilled") or _rates_are_chosen(parts):
         decisive.append(asdict(evaluate.references))
     return digest(json.dumps(decisive))[:16]
 
 
-def _distilled(parts: Parts) -> DistilledSet:
+def distilled_set(parts: Parts) -> DistilledSet:
+    """Return the run's pairs.
+
+    Raises:
+        ArtifactError: there are none yet.
+    """
     if not parts.folder.is_distilled():
         raise ArtifactError(
             f"{parts.folder.distilled} holds no distilled set; run `pairstill distill` with these settings first, "
             "or leave `distilled` out of evaluate.methods"
         )
     return DistilledSet.load(parts.folder.distilled)
+
+
+def measure_pairs(parts: Parts, distilled: DistilledSet, student: int) -> Outcome:
+    """Measure one of the run's students on a set of pairs, by the rule of the run's method."""
+    measure = parts.bench.at_best_rates if _rates_are_chosen(parts) else parts.bench.distilled
+    return measure(distilled, student)
 
 
 def _measure(parts: Parts, method: str, student: int, distilled: DistilledSet | None) -> dict[str, Any]:
@@ -76,8 +92,7 @@ def _measure(parts: Parts, method: str, student: int, distilled: DistilledSet | 
     match method:
         case "distilled":
             assert distilled is not None
-            measure = parts.bench.at_best_rates if _rates_are_chosen(parts) else parts.bench.distilled
-            outcome = measure(distilled, student)
+            outcome = measure_pairs(parts, distilled, student)
             num_pairs, size = distilled.num_pairs, distilled.storage_bytes
         case "random":
             outcome = parts.bench.random(pairs, student)
@@ -86,11 +101,11 @@ def _measure(parts: Parts, method: str, student: int, distilled: DistilledSet | 
             outcome = parts.bench.full(student)
             num_pairs = train.num_captions
             size = 4 * (pixels * train.num_images + parts.text.spec.width * train.num_captions)
-    return _result(parts, _row_name(parts, method), num_pairs, size, student, outcome)
+    return _result(parts, row_name(parts, method), num_pairs, size, student, outcome)
 
 
 def _result(parts: Parts, method: str, num_pairs: int, size: int, student: int, outcome: Outcome) -> dict[str, Any]:
-    stages = ("teach", "distill", "select") if method == _row_name(parts, "distilled") else ()
+    stages = ("teach", "distill", "select") if method == row_name(parts, "distilled") else ()
     return {
         "method": method,
         "num_pairs": num_pairs,
@@ -116,7 +131,8 @@ def _rates_are_chosen(parts: Parts) -> bool:
     return parts.method.rule is not None or parts.config.distill.objective != "trajectory"
 
 
-def _row_name(parts: Parts, method: str) -> str:
+def row_name(parts: Parts, method: str) -> str:
+    """Return the name under which results of a row are kept."""
     if method != "distilled":
         return method
     return RANDOM_SELECTED if parts.method.name == "random" else parts.method.name

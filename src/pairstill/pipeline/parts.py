@@ -149,8 +149,8 @@ class Parts:
             self.ranks = Ranks()
         return self.ranks.is_main
 
-    def description(self) -> dict[str, Any]:
-        """Return encoders, heads and provenance, as the distilled set states them."""
+    def encoders(self) -> dict[str, Any]:
+        """Return encoders and heads, as the distilled set states them."""
         return {
             "image_encoder": {
                 **self.image.spec.to_json(),
@@ -159,6 +159,12 @@ class Parts:
             },
             "text_encoder": self.text.spec.to_json(),
             "heads": asdict(self.config.heads),
+        }
+
+    def description(self) -> dict[str, Any]:
+        """Return encoders, heads and provenance, as the distilled set states them."""
+        return {
+            **self.encoders(),
             "provenance": {
                 "method": self.method.name,
                 "seed": self.config.seed,

@@ -1,0 +1,40 @@
+"""`pairstill export`: a run's pairs for other tools."""
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from pairstill.cli.command import Command, plain_parser, settings_of_run
+from pairstill.cli.running import open_pipeline
+from pairstill.exchange.settings import LAYOUTS, MEASURES
+
+NAME = "export"
+TEXT = "write a run's pairs as Parquet, webdataset, image folder or for the hub, with a dataset card"
+
+
+def _parser() -> ArgumentParser:
+    parser = plain_parser(NAME, TEXT)
+    parser.add_argument("run", type=str, help="folder of the run")
+    parser.add_argument("--format", choices=LAYOUTS, required=True, help="the format")
+    parser.add_argument("--out", type=str, required=True, help="folder to make")
+    parser.add_argument("--licence", type=str, default=None, help="licence of the real pairs, for the card")
+    parser.add_argument(
+        "--measure",
+        choices=MEASURES,
+        default="auto",
+        help="measure the recall that PNG images cost: auto does if the real pairs are at hand; it takes as long as "
+        "the students do, once for all formats",
+    )
+    return parser
+
+
+def _run(parser: ArgumentParser, options: Namespace) -> int:
+    from pairstill.pipeline.exporting import Export
+
+    pipeline, progress = open_pipeline(settings_of_run(Path(options.run)))
+    pipeline.export(Export(options.format, Path(options.out), options.licence, options.measure))
+    progress.print(f"The pairs are in {options.out}, as {options.format}; read {options.out}/README.md before sharing")
+    return 0
+
+
+COMMAND = Command(NAME, TEXT, _parser, _run)

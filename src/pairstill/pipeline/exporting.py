@@ -1,0 +1,171 @@
+"""A run's pairs for other tools, with a card, and pairs from elsewhere as a run's own."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pairstill.config import RunConfig
+from pairstill.distilled import TENSORS, DistilledSet
+from pairstill.errors import ConfigError, DataError, PairstillError
+from pairstill.exchange.card import CardFacts, card
+from pairstill.exchange.folder import open_set, write_export
+from pairstill.exchange.png import PngCost, through_png
+from pairstill.exchange.settings import WITH_PNG, Layout, Measure
+from pairstill.pipeline.measuring import current_results, distilled_set, measure_missing, measure_pairs, row_name
+from pairstill.pipeline.parts import Parts
+from pairstill.report.tables import markdown, summarise
+from pairstill.runfolder import plain
+from pairstill.runlog import progress_bar
+from pairstill.storage import digest, file_digest, read_json, write_json
+
+PNG_COST = "png_cost.json"
+# where a run computes and where its files lie is nobody else's business
+PRIVATE_SETTINGS = ("run_dir", "cache_dir", "trajectories_dir", "device", "threads", "ranks_timeout_minutes")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is asked of an export.
+
+    Attributes:
+        layout: the format.
+        out: the folder to make.
+        licence: licence of the real pairs, if known.
+        measure: whether students measure what PNG costs, in formats that have PNG.
+    """
+
+    layout: Layout
+    out: Path
+    licence: str | None = None
+    measure: Measure = "auto"
+
+
+def export(parts: Parts, asked: Export) -> None:
+    """Write the run's pairs in another format, with a dataset card.
+
+    Raises:
+        ArtifactError: the run has no distilled set.
+        ConfigError: the folder exists already.
+        MissingDependencyError: the format needs an optional package.
+    """
+    distilled = distilled_set(parts)
+    png = _png_cost(parts, distilled, asked.measure) if asked.layout in WITH_PNG else ""
+    results = current_results(parts)
+    facts = CardFacts(
+        method=parts.method.title,
+        source=parts.method.source,
+        licence=asked.licence,
+        results=markdown(summarise(results)) if results else None,
+        protocol=parts.config.evaluate.protocol,
+        png=png,
+    )
+    write_export(
+        distilled, asked.layout, asked.out, card(distilled, asked.layout, facts), public_settings(parts.config)
+    )
+
+
+def public_settings(config: RunConfig) -> str:
+    """Return the settings as YAML without the paths of this machine, for those who evaluate the pairs elsewhere."""
+    settings = plain(config)
+    for name in PRIVATE_SETTINGS:
+        del settings[name]
+    settings["image"]["weights"] = None
+    if config.data.source != "huggingface" or Path(config.data.root or "").exists():
+        settings["data"]["root"] = None
+    about = "# Give what is missing as options: --data.root, --image.weights, --run_dir\n"
+    return about + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def _png_cost(parts: Parts, distilled: DistilledSet, measure: Measure) -> PngCost | str:
+    """Return what PNG costs the run's students, or why that is not known."""
+    path = parts.folder.path / PNG_COST
+    protocol, students = parts.config.evaluate.protocol, parts.config.evaluate.num_students
+    key = digest(
+        file_digest(parts.folder.distilled / TENSORS),
+        json.dumps(plain(parts.config)["student"]),
+        protocol,
+        str(students),
+    )
+    if path.is_file() and (known := read_json(path)).get("key") == key:
+        return PngCost.from_json(known["cost"])
+    if measure == "never":
+        return "it was not asked for"
+    try:
+        _check_data(parts, distilled)
+        _ = parts.bench
+    except (PairstillError, OSError) as error:
+        if measure == "always":
+            raise
+        parts.console.print(f"What PNG costs is not measured: {error}", style="yellow", markup=False)
+        return "the real pairs or the towers were not at hand"
+    measure_missing(parts, ("distilled",))
+    name = row_name(parts, "distilled")
+    exact = {r["seeds"]["student"]: r["mean_recall"] for r in current_results(parts) if r["method"] == name}
+    rounded, png = through_png(distilled), []
+    with progress_bar(parts.console) as progress:
+        task = progress.add_task("Students on PNG images", total=students, status="")
+        for student in range(students):
+            png.append(round(measure_pairs(parts, rounded, student).recalls.mean, 4))
+            progress.advance(task)
+    cost = PngCost(protocol, tuple(exact[student] for student in range(students)), tuple(png))
+    write_json(path, {"key": key, "cost": cost.to_json()})
+    return cost
+
+
+def _check_data(parts: Parts, distilled: DistilledSet) -> None:
+    made_of = distilled.provenance.get("data", {}).get("fingerprint")
+    if made_of != parts.manifest.fingerprint:
+        raise DataError(
+            f"the settings lead to real pairs with the fingerprint {parts.manifest.fingerprint}, but the distilled set "
+            f"was made of {made_of}; put the old pairs back, or export with --measure never"
+        )
+
+
+def adopt(parts: Parts, path: Path) -> DistilledSet:
+    """Take a distilled set from elsewhere as the run's own, so that `evaluate` measures it.
+
+    Args:
+        parts: a run whose folder holds no distilled set, or this one.
+        path: an export of any format, a run's folder, or its `distilled` folder.
+
+    Raises:
+        ConfigError: the set was made with other encoders, heads or another method than the settings name, or the run
+            has another set already.
+    """
+    given = open_set(path)
+    differing = _differences(parts, given)
+    if differing:
+        raise ConfigError(
+            f"{path} was made with other settings than these; set them alike (an export's settings.yaml has them, give "
+            "local files as --data.root and --image.weights):\n  - " + "\n  - ".join(differing)
+        )
+    if parts.folder.is_distilled():
+        if not _same(DistilledSet.load(parts.folder.distilled), given):
+            raise ConfigError(f"{parts.folder.path} holds another distilled set already; choose another run_dir")
+        return given
+    given.save(parts.folder.distilled)
+    return given
+
+
+def _differences(parts: Parts, given: DistilledSet) -> list[str]:
+    now: dict[str, Any] = json.loads(json.dumps(parts.encoders()))
+    found = []
+    for part in ("image_encoder", "text_encoder", "heads"):
+        theirs = dict(getattr(given, part))
+        found += [
+            f"{part} {key}: {theirs.get(key)!r} of the pairs, {now[part].get(key)!r} in the settings"
+            for key in now[part]
+            if key in theirs and theirs[key] != now[part][key]
+        ]
+    method = given.provenance.get("method")
+    if method not in (None, parts.method.name):
+        found.append(f"method: {method!r} of the pairs, {parts.method.name!r} in the settings")
+    return found
+
+
+def _same(first: DistilledSet, second: DistilledSet) -> bool:
+    left, right = first.tensors(), second.tensors()
+    return first.description() == second.description() and all(bool((left[n] == right[n]).all()) for n in left)
