@@ -28,16 +28,21 @@ class Stretch:
 
 def draw_stretches(problem: PhaseProblem, step: int) -> list[Stretch]:
     """Return the stretches of an outer step (from 0); the same whenever they are drawn."""
-    config, phase, device = problem.config, problem.phase, problem.factory.device
+    config, phase = problem.config, problem.phase
     draw = generator(problem.seed, "phase", problem.number, "step", step)
     stretches = []
     for _ in range(config.trajectories_per_step):
         expert = int(torch.randint(len(problem.paths), (), generator=draw))
         epoch = _draw_start(config, phase, step, draw)
-        batches = draw_batches(phase.num_pairs, config.batch_size, config.inner_steps, draw)
-        steps = [InnerStep(index.to(device), _draw_masks(problem, len(index), draw)) for index in batches]
-        stretches.append(Stretch(expert, epoch, steps))
+        stretches.append(Stretch(expert, epoch, draw_inner_steps(problem, draw)))
     return stretches
+
+
+def draw_inner_steps(problem: PhaseProblem, draw: torch.Generator) -> list[InnerStep]:
+    """Return mini-batches and masks of a student's inner steps."""
+    config, device = problem.config, problem.factory.device
+    batches = draw_batches(problem.phase.num_pairs, config.batch_size, config.inner_steps, draw)
+    return [InnerStep(index.to(device), _draw_masks(problem, len(index), draw)) for index in batches]
 
 
 def _draw_start(config: DistillConfig, phase: PhaseConfig, step: int, draw: torch.Generator) -> float:

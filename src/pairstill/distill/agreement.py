@@ -1,0 +1,64 @@
+"""How far start epochs agree: the gradients that distilled images receive from them, and the cosines between those."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from pairstill.distill.gradients import mode_for, set_gradients
+from pairstill.distill.problem import PhaseProblem
+from pairstill.distill.stretches import Stretch, draw_inner_steps
+from pairstill.rng import generator
+
+
+def start_gradients(
+    problem: PhaseProblem,
+    starts: Sequence[float],
+    repeats: int,
+    on_start: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Return the matching loss's gradient for the images at each start epoch, as in the paper's Appendix B.2.
+
+    g(T) = mean over repeats r of dL(T, r)/d images, at the pairs that `problem` begins with. Repeat r follows expert
+    r, modulo their number, and sees the same mini-batches and dropout masks whatever the start, so that starts differ
+    by nothing else. It is the exact gradient through the inner loop.
+
+    Args:
+        problem: the pairs, the paths (shortcuts or recorded), the inner loop; its images may be features.
+        starts: start epochs; `starts + matching_span` must lie on the paths.
+        repeats: stretches that are averaged at each start.
+        on_start: called when a start is done.
+
+    Returns:
+        (starts, values of all images), on the CPU.
+
+    Raises:
+        NumericalError: the inner loop leaves the finite numbers; the message names the step and the tensor.
+    """
+    device = problem.factory.device
+    learned = {name: value.to(device).clone().requires_grad_() for name, value in problem.initial.items()}
+    mode = mode_for(learned, problem).mode
+    draws = [generator(problem.seed, "start gradients", repeat) for repeat in range(repeats)]
+    steps = [draw_inner_steps(problem, draw) for draw in draws]
+    rows: list[Tensor] = []
+    for start in starts:
+        set_gradients(
+            problem, learned, [Stretch(r % len(problem.paths), start, steps[r]) for r in range(repeats)], mode
+        )
+        gradient = learned["images"].grad
+        assert gradient is not None
+        rows.append(gradient.detach().flatten().cpu())
+        on_start()
+    return torch.stack(rows)
+
+
+def cosines(gradients: Tensor) -> Tensor:
+    """Return the cosine similarity between rows, (rows, rows); a row of zeros agrees with none.
+
+    Example:
+        >>> cosines(torch.tensor([[2.0, 0.0], [3.0, 4.0], [0.0, -1.0]])).tolist()
+        [[1.0, 0.6000000238418579, 0.0], [0.6000000238418579, 1.0, -0.800000011920929], [0.0, -0.800000011920929, 1.0]]
+    """
+    directions = normalize(gradients, dim=1)
+    return directions @ directions.T

@@ -1,0 +1,40 @@
+"""Gradients by start epoch, and how far they agree."""
+
+import pytest
+import torch
+
+from pairstill.distill.agreement import cosines, start_gradients
+from pairstill.distill.gradients import set_gradients
+from pairstill.distill.stretches import Stretch, draw_inner_steps
+from pairstill.rng import generator
+
+
+def test_cosines_by_hand():
+    found = cosines(torch.tensor([[2.0, 0.0], [3.0, 4.0], [0.0, -1.0], [0.0, 0.0]]))
+    expected = [[1.0, 0.6, 0.0, 0.0], [0.6, 1.0, -0.8, 0.0], [0.0, -0.8, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    torch.testing.assert_close(found, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_row_is_the_mean_over_the_experts(make_problem, trainable):
+    problem = make_problem(trainable=trainable, shortcut=False, seed=3)
+    found = start_gradients(problem, [0, 2], repeats=3)
+    assert found.shape == (2, problem.initial["images"].numel())
+    alone = []
+    for repeat in range(3):
+        steps = draw_inner_steps(problem, generator(3, "start gradients", repeat))
+        learned = {name: value.clone().requires_grad_() for name, value in problem.initial.items()}
+        set_gradients(problem, learned, [Stretch(repeat % 2, 2, steps)], "unrolled")
+        alone.append(learned["images"].grad.flatten())
+    torch.testing.assert_close(found[1], torch.stack(alone).mean(0))
+
+
+def test_measuring_again_or_more_starts_changes_no_row(make_problem):
+    problem = make_problem(shortcut=False)
+    before = {name: value.clone() for name, value in problem.initial.items()}
+    seen = []
+    once = start_gradients(problem, [1], repeats=2, on_start=lambda: seen.append(1))
+    assert torch.equal(start_gradients(problem, [0, 1], repeats=2)[1], once[0])
+    assert seen == [1]
+    for name, value in problem.initial.items():
+        assert torch.equal(value, before[name]) and value.grad is None
