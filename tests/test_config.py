@@ -9,6 +9,7 @@ from pairstill import config as module
 from pairstill.config import (
     CharacteristicConfig,
     ColumnsConfig,
+    CrossConfig,
     DataConfig,
     DistillConfig,
     EvaluateConfig,
@@ -33,6 +34,7 @@ from pairstill.errors import ConfigError
 ALL = [
     ScenesConfig,
     ColumnsConfig,
+    CrossConfig,
     SplitsConfig,
     DataConfig,
     ImageConfig,

@@ -7,11 +7,13 @@ import torch
 from pairstill import storage
 from pairstill.errors import ArtifactError
 from pairstill.storage import (
+    append_json_line,
     digest,
     file_digest,
     load_tensors,
     open_tensors,
     read_json,
+    read_json_lines,
     save_tensors,
     write_json,
     write_text_atomic,
@@ -144,3 +146,17 @@ def test_damaged_safetensors(tmp_path, kept):
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(ArtifactError, match=r"a\.safetensors is damaged .*delete it"):
         load_tensors(path)
+
+
+def test_json_lines_are_added_whole(tmp_path):
+    path = tmp_path / "a.jsonl"
+    assert read_json_lines(path) == []
+    for number in (1, 2):
+        append_json_line(path, {"number": number})
+    assert path.read_text() == '{"number": 1}\n{"number": 2}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        append_json_line(path, {"number": float("nan")})
+    assert read_json_lines(path) == [{"number": 1}, {"number": 2}]
+    path.write_text("{")
+    with pytest.raises(ArtifactError, match="a.jsonl is damaged"):
+        read_json_lines(path)

@@ -626,6 +626,24 @@ class ReferencesConfig:
 
 
 @dataclass(frozen=True)
+class CrossConfig:
+    """Students with other encoders than those that the pairs were distilled for.
+
+    Attributes:
+        rate_scales: a side with another encoder tries its learned rates times each of these, beside 1, and validation
+            chooses.
+        ridge: strength of the regression that maps text embeddings to another encoder's, in units of their variance.
+    """
+
+    rate_scales: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
+    ridge: float = 0.01
+
+    def __post_init__(self) -> None:
+        _require(all(s > 0 for s in self.rate_scales), "evaluate.cross.rate_scales must all be above 0")
+        _require_positive("evaluate.cross", ridge=self.ridge)
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """What is measured, and how.
 
@@ -635,12 +653,14 @@ class EvaluateConfig:
         num_students: students per method, each with its own seed.
         methods: which rows to measure.
         references: settings of the rows `random` and `full`.
+        cross: settings of students with other encoders.
     """
 
     protocol: Literal["strict", "paper"] = "strict"
     num_students: int = 3
     methods: tuple[Literal["random", "distilled", "full"], ...] = ("random", "distilled", "full")
     references: ReferencesConfig = field(default_factory=ReferencesConfig)
+    cross: CrossConfig = field(default_factory=CrossConfig)
 
     def __post_init__(self) -> None:
         _require_positive("evaluate", num_students=self.num_students)

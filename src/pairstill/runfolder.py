@@ -14,7 +14,7 @@ import yaml
 from pairstill.config import RunConfig
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.runlog import MetricsLog
-from pairstill.storage import read_json, write_json, write_text_atomic
+from pairstill.storage import append_json_line, read_json, read_json_lines, write_json, write_text_atomic
 
 # what may differ between a run and its continuation: where and how it computes, and what is measured at the end
 FREE_SETTINGS = ("run_dir", "device", "threads", "ranks_timeout_minutes", "cache_dir", "student", "evaluate")
@@ -93,15 +93,11 @@ class RunFolder:
 
     def results(self) -> list[dict[str, Any]]:
         """Return the results so far, one mapping per student."""
-        path = self.path / "results.jsonl"
-        if not path.is_file():
-            return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return read_json_lines(self.path / "results.jsonl")
 
     def add_result(self, result: Mapping[str, Any]) -> None:
-        """Add one student's result; the file is rewritten whole, so that it never holds half a line."""
-        lines = [json.dumps(entry, allow_nan=False) for entry in [*self.results(), result]]
-        write_text_atomic(self.path / "results.jsonl", "\n".join(lines) + "\n")
+        """Add one student's result."""
+        append_json_line(self.path / "results.jsonl", result)
 
     def add_seconds(self, stage: str, seconds: float) -> None:
         """Add to the seconds that a stage has taken over all sittings."""

@@ -80,6 +80,31 @@ def read_json(path: Path) -> Any:
         raise ArtifactError(f"{path} is not valid JSON ({error}); delete it and run the stage again") from error
 
 
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file with one JSON object in each line, in order; none if there is no such file.
+
+    Raises:
+        ArtifactError: a line is not JSON.
+    """
+    if not path.is_file():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); correct or delete it") from error
+
+
+def append_json_line(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add an object to a file of JSON lines; the file is rewritten whole, so that it never holds half a line.
+
+    Args:
+        path: the file; made if need be.
+        entry: JSON values; floats must be finite.
+    """
+    lines = [json.dumps(line, allow_nan=False) for line in [*read_json_lines(path), entry]]
+    write_text_atomic(path, "\n".join(lines) + "\n")
+
+
 def save_tensors(path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None) -> None:
     """Write named tensors as safetensors, atomically.
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pairstill.pipeline import Pipeline
+    from pairstill.report.matrix import Cell
     from pairstill.report.tables import Row
 
 TABLE_WIDTH = 132
@@ -65,3 +66,15 @@ def print_table(rows: "Sequence[Row]", config: RunConfig) -> None:
     chosen = "epochs chosen on validation" if config.evaluate.protocol == "strict" else "best epoch on test, optimistic"
     title = f"Recall on the test split in % (protocol {config.evaluate.protocol}: {chosen})"
     show_table(title, HEADER, map(cells, rows))
+
+
+def print_cells(cells: "Sequence[Cell]") -> None:
+    """Show the recalls of students by their encoders."""
+    if not cells:
+        return  # of several processes, the main one shows the table
+    from pairstill.report.matrix import HEADER, NOTES, cell_columns, matrix_rows
+
+    header, rows = matrix_rows(cells)
+    show_table("Mean recall on the test split in %", header, rows)
+    show_table("Recalls", HEADER, map(cell_columns, cells))
+    print(NOTES)

@@ -2,12 +2,17 @@
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, run_config, settings_parser
-from pairstill.cli.running import open_pipeline, print_table
+from pairstill.cli.running import open_pipeline, print_cells, print_table
+from pairstill.errors import ConfigError
 from pairstill.exchange.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from pairstill.pipeline import Pipeline
 
 STAGES = {
     "run": "run every stage: prepare, teach, distill, evaluate",
@@ -18,9 +23,11 @@ STAGES = {
     "evaluate": "train students on the distilled set and the references, and measure recall",
 }
 
+EVALUATE_OPTIONS = ("distilled", "image_encoder", "text_encoder", "map_text")
+
 
 def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
-    config = run_config(parser, options, "distilled")
+    config = run_config(parser, options, *EVALUATE_OPTIONS)
     pipeline, progress = open_pipeline(config)
     match name:
         case "prepare":
@@ -41,11 +48,23 @@ def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
         case "evaluate":
             if options.distilled is not None:
                 pipeline.adopt(Path(options.distilled))
-            print_table(pipeline.evaluate(), config)
+            _evaluate(pipeline, options)
         case _:
             print_table(pipeline.run(), config)
     pipeline.leave()
     return 0
+
+
+def _evaluate(pipeline: "Pipeline", options: Namespace) -> None:
+    if not options.image_encoder and not options.text_encoder:
+        if options.map_text:
+            raise ConfigError("map_text is given but no other text encoder; name one with --text-encoder")
+        print_table(pipeline.evaluate(), pipeline.config)
+        return
+    from pairstill.pipeline.crossing import Crossing
+
+    asked = Crossing(tuple(options.image_encoder or ()), tuple(options.text_encoder or ()), options.map_text)
+    print_cells(pipeline.cross(asked))
 
 
 def _evaluate_parser(text: str) -> ArgumentParser:
@@ -56,6 +75,26 @@ def _evaluate_parser(text: str) -> ArgumentParser:
         default=None,
         help="measure these pairs, in a run that has none yet: an export of any format (whose settings.yaml comes "
         "before other settings), a run, or its distilled folder",
+    )
+    parser.add_argument(
+        "--image_encoder",
+        type=str,
+        action="append",
+        help="measure a matrix of students' encoders instead: an image tower as image.name has it, with weights as "
+        "NAME=PATH, with options as NAME,size=64,weights=null; may be given several times (default: the run's own)",
+    )
+    parser.add_argument(
+        "--text_encoder",
+        type=str,
+        action="append",
+        help="a text tower for the matrix, as text.name has it, with options as NAME,pooling=mean; may be given "
+        "several times (default: the run's own)",
+    )
+    parser.add_argument(
+        "--map_text",
+        action="store_true",
+        help="map the pairs' text embeddings into the space of another text tower, by a ridge regression on the real "
+        "training captions",
     )
     return parser
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from pairstill.data.manifest import Manifest
 from pairstill.distilled import DistilledSet
-from pairstill.pipeline import exporting, making, measuring, teaching
+from pairstill.pipeline import crossing, exporting, making, measuring, teaching
+from pairstill.pipeline.crossing import Crossing
 from pairstill.pipeline.exporting import Export
 from pairstill.pipeline.parts import Parts
+from pairstill.report.matrix import Cell
 from pairstill.report.tables import Row
 
 
@@ -67,6 +69,17 @@ class Pipeline(Parts):
             ConfigError: it does not fit the settings, or the run has another set already.
         """
         return self.ranks.main_first(lambda: exporting.adopt(self, path))
+
+    def cross(self, asked: Crossing) -> list[Cell]:
+        """Measure students with other encoders on the run's pairs, write the tables, and return the asked-for cells.
+
+        The main rank does this alone: the others leave, and return no cells.
+
+        Raises:
+            ArtifactError: the run has no distilled set.
+            ConfigError: an encoder cannot be had, or its text embeddings have another width and no map was asked for.
+        """
+        return crossing.cross(self, asked)
 
     def run(self) -> list[Row]:
         """Run every stage."""

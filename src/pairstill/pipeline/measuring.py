@@ -59,7 +59,7 @@ def _measured_as(parts: Parts, method: str) -> str:
     decisive: list[Any] = [evaluate.protocol]
     if method != "full":
         decisive.append(asdict(parts.config.student))
-    if method != row_name(parts, "distilled") or _rates_are_chosen(parts):
+    if method != row_name(parts, "distilled") or rates_are_chosen(parts):
         decisive.append(asdict(evaluate.references))
     return digest(json.dumps(decisive))[:16]
 
@@ -80,7 +80,7 @@ def distilled_set(parts: Parts) -> DistilledSet:
 
 def measure_pairs(parts: Parts, distilled: DistilledSet, student: int) -> Outcome:
     """Measure one of the run's students on a set of pairs, by the rule of the run's method."""
-    measure = parts.bench.at_best_rates if _rates_are_chosen(parts) else parts.bench.distilled
+    measure = parts.bench.at_best_rates if rates_are_chosen(parts) else parts.bench.distilled
     return measure(distilled, student)
 
 
@@ -126,7 +126,7 @@ def _result(parts: Parts, method: str, num_pairs: int, size: int, student: int, 
     }
 
 
-def _rates_are_chosen(parts: Parts) -> bool:
+def rates_are_chosen(parts: Parts) -> bool:
     """Return whether the pairs come without learned rates, so that validation chooses each student's."""
     return parts.method.rule is not None or parts.config.distill.objective != "trajectory"
 

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from copy import copy
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from pairstill.config import RunConfig
+from pairstill.config import ImageConfig, RunConfig, TextConfig
 from pairstill.data.manifest import Manifest, build_manifest
 from pairstill.devices import choose_device, set_precision
 from pairstill.encoders.frozen import frozen_tower
@@ -27,6 +28,9 @@ from pairstill.runfolder import RunFolder, commit
 from pairstill.runlog import peak_memory_bytes, progress_bar
 from pairstill.schema import Split
 from pairstill.storage import write_json
+
+ENCODED_PARTS = ("image", "text", "tower", "factory", "splits", "bench")
+"""Parts that are built from the encoders."""
 
 
 class Parts:
@@ -141,6 +145,17 @@ class Parts:
             evaluate=config.evaluate,
             seed=config.seed,
         )
+
+    def with_encoders(self, image: ImageConfig, text: TextConfig) -> "Parts":
+        """Return the parts of the same run, in the same folder, with other encoders."""
+        heads = self.config.heads
+        if not heads.image:
+            heads = replace(heads, width=None)  # the shared space is as wide as the tower
+        other = copy(self)
+        for name in ENCODED_PARTS:
+            other.__dict__.pop(name, None)
+        other.config = replace(self.config, image=image, text=text, heads=heads)
+        return other
 
     def leave(self) -> bool:
         """Part from the other ranks once all are here; return whether this is the main one, which may go on alone."""

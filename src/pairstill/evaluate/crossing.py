@@ -1,0 +1,62 @@
+"""Students with other encoders than those that the pairs were distilled for (Table 17 of arXiv 2603.25388)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pairstill.distilled import DistilledSet
+from pairstill.evaluate.protocol import Bench, Candidate, best_epoch
+from pairstill.evaluate.student import StudentPhase, student_phases, train_student
+from pairstill.model.dual_encoder import Side
+from pairstill.model.functional import LossName
+
+Scales = dict[Side, float]
+
+
+def best_crossed(
+    bench: Bench, distilled: DistilledSet, student: int, foreign: Sequence[Side], batch_size: int
+) -> Candidate:
+    """Train a student at several rates and return the best on the validation split; the test split is not read.
+
+    The rates that were learned belong to the encoders that they were learned with. A side that has another encoder
+    tries them times each of `evaluate.cross.rate_scales`: first the image side, with the text side's rates as they are,
+    then the text side, with the image side's best. The learned rates themselves are always tried, and without foreign
+    sides nothing else is: the student is then that of the ordinary evaluation.
+
+    Args:
+        bench: with the student's own encoders.
+        distilled: the set, adapted to these encoders.
+        student: its number, which is its seed.
+        foreign: the sides whose rates are chosen.
+        batch_size: pairs in a mini-batch.
+
+    Returns:
+        The candidate, with the seconds of all that were tried; its settings are the scales.
+    """
+    loss: LossName = "infonce" if distilled.loss == "infonce" else "wbce"
+    phases = student_phases(distilled.phases, loss, bench.tower, bench.factory.device)
+
+    def train(scales: Scales) -> Candidate:
+        model = bench.factory.build()
+        seed = (bench.seed, "student", student)
+        scaled = [_scaled(phase, scales) for phase in phases]
+        epochs = train_student(bench.factory, model, scaled, loss, bench.student, *seed, batch_size=batch_size)
+        return best_epoch(model, epochs, bench.splits.val, {f"scale_{side}": scales[side] for side in scales})
+
+    scales: Scales = {"image": 1.0, "text": 1.0}
+    best = train(scales)
+    seconds = best.seconds
+    for side in foreign:
+        chosen = scales[side]
+        for scale in bench.evaluate.cross.rate_scales:
+            if scale == 1.0:
+                continue  # tried before
+            candidate = train({**scales, side: scale})
+            seconds += candidate.seconds
+            if candidate.recall > best.recall:
+                best, chosen = candidate, scale
+        scales = {**scales, side: chosen}
+    return replace(best, seconds=seconds)
+
+
+def _scaled(phase: StudentPhase, scales: Scales) -> StudentPhase:
+    return replace(phase, lr_image=phase.lr_image * scales["image"], lr_text=phase.lr_text * scales["text"])

@@ -1,0 +1,93 @@
+"""Recall by the students' encoders: a row for each pair of encoders, and a matrix of the means."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Any
+
+from pairstill.report.tables import RECALL_TITLES
+
+HEADER = ["image encoder", "text encoder", "text map", *RECALL_TITLES.values(), "mean", "students"]
+
+NOTES = """\
+Recalls on the test split in %. For every student the validation split chose the epoch, and the rates of each side whose
+encoder is not the pairs' own (marked *). Distilled images were resized and normalised anew. A ridge map of the texts
+was fitted on the real training captions, which are more than the distilled pairs; the share of variance that it
+explains is on validation captions. "none" between different text encoders: the embeddings were taken as they are.
+"""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Students with one pair of encoders.
+
+    Attributes:
+        image: the image tower, with * if it is the pairs' own.
+        text: the text tower, likewise.
+        text_map: how the pairs' text embeddings came into its space.
+        recalls: mean of each recall over the students, in percent, by key.
+        mean: mean over students of the mean recall.
+        spread: standard deviation of the mean recall over students, or None for a single one.
+        students: number of students.
+    """
+
+    image: str
+    text: str
+    text_map: str
+    recalls: Mapping[str, float]
+    mean: float
+    spread: float | None
+    students: int
+
+
+def cells_of(results: Iterable[Mapping[str, Any]]) -> list[Cell]:
+    """Group results (one mapping per student) by their encoders, in the order in which they first appear."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for result in results:
+        groups.setdefault(result["measured_as"], []).append(result)
+    return [_cell(members) for members in groups.values()]
+
+
+def _cell(members: Sequence[Mapping[str, Any]]) -> Cell:
+    first, means = members[0], [member["mean_recall"] for member in members]
+    explained = first.get("map_explains_validation_captions")
+    own = first["own_texts"]
+    return Cell(
+        image=first["image"] + " *" * first["own_images"],
+        text=first["text"] + " *" * own,
+        text_map="" if own else "none" if explained is None else f"ridge, explains {100 * explained:.0f} %",
+        recalls={key: mean(member[key] for member in members) for key in RECALL_TITLES},
+        mean=mean(means),
+        spread=stdev(means) if len(means) > 1 else None,
+        students=len(members),
+    )
+
+
+def cell_columns(cell: Cell) -> list[str]:
+    """Return the columns of a cell, in the order of `HEADER`."""
+    recalls = [f"{cell.recalls[key]:.1f}" for key in RECALL_TITLES]
+    return [cell.image, cell.text, cell.text_map, *recalls, _mean(cell), str(cell.students)]
+
+
+def matrix_rows(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of the matrix of mean recalls: rows image towers, columns text towers."""
+    texts, images = (list(dict.fromkeys(values)) for values in ((c.text for c in cells), (c.image for c in cells)))
+    found = {(cell.image, cell.text): _mean(cell) for cell in cells}
+    rows = [[image, *(found.get((image, text), "") for text in texts)] for image in images]
+    return ["image \\ text encoder", *texts], rows
+
+
+def crossing_page(cells: Sequence[Cell]) -> str:
+    """Return the matrix and the recalls as Markdown."""
+    matrix = _markdown(*matrix_rows(cells), words=1)
+    return f"{NOTES}\n{matrix}\n{_markdown(HEADER, [cell_columns(cell) for cell in cells], words=3)}"
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> str:
+    """Return a table whose first columns hold words and whose others hold numbers."""
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * words + " ---: |" * (len(header) - words)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def _mean(cell: Cell) -> str:
+    return f"{cell.mean:.1f}" + ("" if cell.spread is None else f" ± {cell.spread:.1f}")
