@@ -332,10 +332,12 @@ class HypergradientConfig:
     """How the gradient through the inner loop is computed; the exact modes agree to rounding.
 
     Attributes:
-        mode: `exact_store` keeps every inner step's graph (fastest), `exact_recompute` one at a time (memory does not
-            grow with the inner steps' activations), `truncated` takes earlier steps as constants, as the authors' code
-            does (not exact), `unrolled` is plain backpropagation through the loop; `auto` takes `exact_store` if its
-            graphs are estimated to fit into `memory`, else `exact_recompute`.
+        mode: `exact_span` follows linear heads behind a frozen tower in the span of the pairs (fastest by far, small);
+            `exact_store` keeps every inner step's graph (fastest for others), `exact_recompute` one at a time (memory
+            does not grow with the inner steps' activations), `truncated` takes earlier steps as constants, as the
+            authors' code does (not exact), `unrolled` is plain backpropagation through the loop; `auto` takes
+            `exact_span` where it is possible, else `exact_store` if its graphs are estimated to fit into `memory`,
+            else `exact_recompute`.
         derivative: how `exact_recompute` and `truncated` differentiate an inner step: `double_backward` or
             `forward_over_reverse`, both exact.
         memory: share of the device's whole memory that `auto` may fill with stored graphs.
@@ -344,7 +346,7 @@ class HypergradientConfig:
             `auto` then takes, or `truncated`, by `double_backward`. Null takes all at once.
     """
 
-    mode: Literal["auto", "exact_store", "exact_recompute", "truncated", "unrolled"] = "auto"
+    mode: Literal["auto", "exact_span", "exact_store", "exact_recompute", "truncated", "unrolled"] = "auto"
     derivative: Literal["double_backward", "forward_over_reverse"] = "double_backward"
     memory: float = 0.4
     micro_batch: int | None = None
@@ -727,6 +729,12 @@ class RunConfig:
             self.image.trainable or self.distill.hypergradient.micro_batch is None,
             "distill.hypergradient.micro_batch is set but the image tower is frozen: it does not run in the inner "
             "loop; leave micro_batch out",
+        )
+        _require(
+            self.distill.hypergradient.mode != "exact_span"
+            or (not self.image.trainable and self.heads.kind == "linear"),
+            "distill.hypergradient.mode is exact_span, which needs a frozen image tower and heads.kind linear; "
+            "leave the mode to auto",
         )
         _require(
             not (self.image.trainable and self.distill.blend),

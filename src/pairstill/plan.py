@@ -439,6 +439,8 @@ def _other_disk_bytes(probe: _Probe, distilled: DistilledSet) -> int:
 def _modes(found: _DistillProbe, distill: DistillConfig, memory: int) -> tuple[PlannedMode, ...]:
     """Return each mode's peak: the probe's, with the graphs that it held exchanged for those that the mode holds."""
     modes: tuple[Mode, ...] = ("exact_store", "exact_recompute", "truncated", "unrolled")
+    if found.mode == "exact_span":
+        modes = ("exact_span",)  # the others' graphs are not probed: nobody would choose them
     base = found.peak_bytes - graphs_held(found.mode, distill.inner_steps) * found.graph_bytes
     planned = []
     for mode in modes:
@@ -449,6 +451,8 @@ def _modes(found: _DistillProbe, distill: DistillConfig, memory: int) -> tuple[P
 
 def graphs_held(mode: str, inner_steps: int) -> int:
     """Return how many inner steps' graphs a mode holds at once."""
+    if mode == "exact_span":
+        return 0
     return inner_steps if mode in ("exact_store", "unrolled") else 1
 
 

@@ -11,13 +11,21 @@ import torch
 from torch import Tensor
 
 from pairstill.config import DistillConfig, HypergradientConfig, OuterConfig, PhaseConfig, SimilarityConfig
-from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, MicroBatches, draw_batches
+from pairstill.distill.inner_loop import (
+    InnerData,
+    InnerLoop,
+    InnerRates,
+    InnerStep,
+    LinearSides,
+    MicroBatches,
+    draw_batches,
+)
 from pairstill.distill.matching import matching_losses
 from pairstill.distill.outer_loop import OuterHooks, distill_phase
 from pairstill.distill.problem import SIMILARITY, PhaseProblem
 from pairstill.distill.similarity import initial_factors
 from pairstill.model.dual_encoder import ModelFactory, Parameters
-from pairstill.model.functional import embed_images, embedded_pair_loss, pair_loss
+from pairstill.model.functional import embed_images, embedded_pair_loss, loss_of_embeddings, pair_loss
 from pairstill.trajectories.shortcut import Path as TeacherPath
 
 PAIRS, BATCH, SIZE, FEATURES, TEXT_WIDTH = 5, 3, 6, 5, 7
@@ -37,9 +45,11 @@ def make_loop(
         loss: str = "wbce",
         kind: str = "per_tower",
         micro: int | None = None,
+        linear: bool = False,
         dtype: torch.dtype = torch.float64,
     ) -> InnerLoop:
-        factory = make_factory(trainable=trainable, dropout=dropout)
+        heads = {"kind": "linear"} if linear else {}
+        factory = make_factory(trainable=trainable, dropout=dropout, **heads)
         draw = torch.Generator().manual_seed(1)
         model = factory.build()
         start = {name: value.double() for name, value in factory.initial_parameters(0).items()}
@@ -69,6 +79,9 @@ def make_loop(
                 partial(embed_images, model),
                 lambda p, u, y, s, masks: embedded_pair_loss(model, p, (u, y, s), loss, masks),
             ),
+            linear=LinearSides(lambda u, v, s, masks: loss_of_embeddings(u, v, s, loss), target, kind)
+            if linear
+            else None,
         )
 
     return make

@@ -11,13 +11,13 @@ from pairstill.bench.measure import Extra, Subject
 from pairstill.bench.settings import FrozenBench
 from pairstill.config import HeadsConfig, ImageConfig
 from pairstill.distill.gradients import TOWER_CHUNK
-from pairstill.distill.hypergradient import Hypergradient, hypergradient, mean_hypergradient
-from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
+from pairstill.distill.hypergradient import Hypergradient, Mode, hypergradient, mean_hypergradient
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, LinearSides, draw_batches
 from pairstill.distill.matching import matching_losses
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import build_image_encoder, to_channels_last
 from pairstill.model.dual_encoder import DropoutMasks, ModelFactory, Parameters
-from pairstill.model.functional import pair_loss
+from pairstill.model.functional import loss_of_embeddings, pair_loss
 from pairstill.rng import generator
 
 RATE, STEP = 0.1, 0.01
@@ -40,15 +40,15 @@ def build(settings: FrozenBench, device: torch.device) -> Subject:
     ]
     tower = frozen_tower(encoder, device)
 
-    def mean(inputs: Tensor, seen_by: nn.Module) -> Hypergradient:
-        return mean_hypergradient([hypergradient(loop(inputs, seen_by), "exact_store") for loop in loops])
+    def mean(inputs: Tensor, seen_by: nn.Module, mode: Mode) -> Hypergradient:
+        return mean_hypergradient([hypergradient(loop(inputs, seen_by), mode) for loop in loops])
 
     def in_every_step() -> Hypergradient:
-        return mean(to_channels_last(images.detach()), tower)
+        return mean(to_channels_last(images.detach()), tower, "exact_store")
 
-    def once() -> Hypergradient:
+    def once(mode: Mode) -> Hypergradient:
         features = torch.cat([tower(to_channels_last(chunk)) for chunk in images.split(TOWER_CHUNK)])
-        found = mean(features.detach(), nn.Identity())
+        found = mean(features.detach(), nn.Identity(), mode)
         (pixels,) = torch.autograd.grad(features, images, found.images)
         return Hypergradient(
             found.losses, pixels, found.texts, found.similarity, found.inner_lr_image, found.inner_lr_text
@@ -56,7 +56,8 @@ def build(settings: FrozenBench, device: torch.device) -> Subject:
 
     variants: dict[str, Callable[[], Hypergradient]] = {
         "tower in every inner step": in_every_step,
-        "tower once per outer step": once,
+        "tower once per outer step": partial(once, "exact_store"),
+        "and heads in the span of the pairs": partial(once, "exact_span"),
     }
     return Subject(variants, _compare)
 
@@ -76,8 +77,9 @@ def _loop(
     def matching(end: Parameters) -> dict[str, Tensor]:
         return matching_losses(end, start, target, "per_tower")
 
+    linear = LinearSides(lambda u, v, s, masks: loss_of_embeddings(u, v, s, "wbce"), target, "per_tower")
     data = InnerData(inputs, texts, torch.eye(len(texts), device=texts.device))
-    return InnerLoop(loss, start, data, InnerRates(rate, rate.clone()), steps, matching)
+    return InnerLoop(loss, start, data, InnerRates(rate, rate.clone()), steps, matching, linear=linear)
 
 
 def _compare(outputs: Mapping[str, Hypergradient]) -> Extra:

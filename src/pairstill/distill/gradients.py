@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pairstill.distill.direct import ADVERSARY, DirectObjective, DirectStep
 from pairstill.distill.hypergradient import Mode, hypergradient, mean_hypergradient
-from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, MicroBatches
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, LinearSides, MicroBatches
 from pairstill.distill.matching import matching_losses
 from pairstill.distill.memory import ModeChoice, choose_mode
 from pairstill.distill.problem import SIMILARITY, Learned, PhaseProblem
@@ -17,7 +17,7 @@ from pairstill.distill.stretches import Stretch, draw_stretches
 from pairstill.distilled import compose_similarity
 from pairstill.encoders.image import to_channels_last
 from pairstill.model.dual_encoder import DropoutMasks, Parameters
-from pairstill.model.functional import embed_images, embedded_pair_loss, pair_loss
+from pairstill.model.functional import embed_images, embedded_pair_loss, loss_of_embeddings, pair_loss
 from pairstill.ranks import Ranks
 from pairstill.rng import generator
 
@@ -84,6 +84,9 @@ def mode_for(learned: Learned, problem: PhaseProblem) -> ModeChoice:
     """Choose the hypergradient's mode, for `auto` from the graph of the phase's first inner step."""
     config = problem.config
 
+    if config.hypergradient.mode == "auto" and problem.factory.only_linear_heads:
+        return ModeChoice("exact_span")
+
     def build_one_graph() -> StepGraph:
         stretch = draw_stretches(problem, 0)[0]
         with torch.no_grad():
@@ -118,7 +121,22 @@ def _inner_loop(problem: PhaseProblem, data: InnerData, rates: InnerRates, stret
     def matching(end: Parameters) -> dict[str, Tensor]:
         return matching_losses(end, start, target, problem.config.matching)
 
-    return InnerLoop(loss, start, data, rates, stretch.steps, matching, _micro_batches(problem))
+    linear = _linear_sides(problem, target)
+    return InnerLoop(loss, start, data, rates, stretch.steps, matching, _micro_batches(problem), linear)
+
+
+def _linear_sides(problem: PhaseProblem, target: Parameters) -> LinearSides | None:
+    """Return what the inner loop is when only linear heads are trained, or None when more is."""
+    config = problem.config
+    if not problem.factory.only_linear_heads:
+        return None
+
+    def loss(u: Tensor, v: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
+        if masks is not None and masks.blend is not None:
+            u, v = masks.blend.of(u), masks.blend.of(v)  # linear heads: as good as blending what they are given
+        return loss_of_embeddings(u, v, s, config.loss)
+
+    return LinearSides(loss, target, config.matching)
 
 
 def _micro_batches(problem: PhaseProblem) -> MicroBatches | None:

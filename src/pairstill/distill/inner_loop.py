@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -64,6 +65,21 @@ class MicroBatches:
 
 
 @dataclass(frozen=True)
+class LinearSides:
+    """What an inner loop is when nothing is trained but a linear head on each side.
+
+    Attributes:
+        of_embeddings: the loss of (image embeddings, text embeddings, similarities, masks) of a mini-batch.
+        target: the parameters at the end of the stretch.
+        matching: one ratio for each tower, or one over all parameters.
+    """
+
+    of_embeddings: Callable[[Tensor, Tensor, Tensor, DropoutMasks | None], Tensor]
+    target: Parameters
+    matching: Literal["per_tower", "joint"]
+
+
+@dataclass(frozen=True)
 class InnerStep:
     """The randomness of one inner step, drawn beforehand.
 
@@ -88,6 +104,7 @@ class InnerLoop:
         steps: mini-batches and dropout masks, one for each inner step.
         matching: the matching loss by part, of the parameters after the last step.
         micro: the loss in two parts, or None to take mini-batches whole.
+        linear: what the loop is for linear heads alone, or None for others.
     """
 
     loss: PairLoss
@@ -97,6 +114,7 @@ class InnerLoop:
     steps: Sequence[InnerStep]
     matching: Callable[[Parameters], dict[str, Tensor]]
     micro: MicroBatches | None = None
+    linear: LinearSides | None = None
 
 
 def draw_batches(pairs: int, batch_size: int, steps: int, generator: torch.Generator) -> list[Tensor]:

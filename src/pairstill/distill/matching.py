@@ -25,17 +25,30 @@ def matching_losses(
     Raises:
         NumericalError: the teacher does not move between start and target, so that the ratio has no meaning.
     """
-    parts: dict[str, tuple[Parameters, Parameters, Parameters]] = {}
+    moved, begin, end = (split_sides(parameters) for parameters in (student, start, target))
+    sides: list[Side] = [side for side in ("image", "text") if moved[side]]
+    distances: dict[Side, Tensor] = {side: squared_distance(moved[side], end[side]) for side in sides}
+    lengths: dict[Side, Tensor] = {side: squared_distance(begin[side], end[side]) for side in sides}
+    return ratios(distances, lengths, kind)
+
+
+def ratios(
+    distances: dict[Side, Tensor], lengths: dict[Side, Tensor], kind: Literal["per_tower", "joint"]
+) -> dict[str, Tensor]:
+    """Return the matching loss by part.
+
+    Args:
+        distances: |student - target|^2 of each side.
+        lengths: |start - target|^2 of each side.
+        kind: one ratio for each side, or one of the sums.
+
+    Raises:
+        NumericalError: the teacher does not move between start and target, so that the ratio has no meaning.
+    """
+    parts: dict[str, tuple[Tensor, Tensor]] = {side: (distances[side], lengths[side]) for side in distances}
     if kind == "joint":
-        parts["joint"] = (student, start, target)
-    else:
-        sides: list[Side] = ["image", "text"]
-        by_side = [split_sides(parameters) for parameters in (student, start, target)]
-        parts = {side: (by_side[0][side], by_side[1][side], by_side[2][side]) for side in sides if by_side[0][side]}
-    losses = {}
-    for part, (moved, begin, end) in parts.items():
-        length = squared_distance(begin, end)
+        parts = {"joint": (torch.stack(list(distances.values())).sum(), torch.stack(list(lengths.values())).sum())}
+    for part, (_, length) in parts.items():
         if not bool(length > 0):
             raise NumericalError(f"matching loss: the teacher's {part} parameters do not move from start to target")
-        losses[part] = squared_distance(moved, end) / length
-    return losses
+    return {part: distance / length for part, (distance, length) in parts.items()}

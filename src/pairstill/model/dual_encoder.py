@@ -167,6 +167,11 @@ class ModelFactory:
             )
         return self.encoder.spec.width
 
+    @property
+    def only_linear_heads(self) -> bool:
+        """Whether nothing but linear maps of fixed features is trained."""
+        return not self.trainable and self.heads.kind == "linear"
+
     def build(self) -> DualEncoder:
         """Build the model in evaluation mode; its heads' own values do not matter, parameters are always passed in."""
         make = LinearHead if self.heads.kind == "linear" else ResidualHead

@@ -51,7 +51,12 @@ def embedded_pair_loss(
 ) -> Tensor:
     """Return the same loss as `pair_loss`, of image embeddings (pairs, width) in place of image inputs."""
     embedded, texts, similarity = batch
-    logits = cosine_logits(embedded, functional_call(model, parameters, (None, texts, masks))[1])
+    return loss_of_embeddings(embedded, functional_call(model, parameters, (None, texts, masks))[1], similarity, loss)
+
+
+def loss_of_embeddings(images: Tensor, texts: Tensor, similarity: Tensor | None, loss: LossName) -> Tensor:
+    """Return the loss of embeddings (pairs, width) of both sides, with the similarities (pairs, pairs) for `wbce`."""
+    logits = cosine_logits(images, texts)
     if loss == "infonce":
         return info_nce(logits)
     if similarity is None:
