@@ -7,7 +7,7 @@ from torchmetrics.functional.retrieval import retrieval_hit_rate
 
 from pairstill.errors import NumericalError
 from pairstill.evaluate import retrieval as module
-from pairstill.evaluate.retrieval import Recalls, retrieval_recalls
+from pairstill.evaluate.retrieval import QueryRanks, Recalls, retrieval_ranks, retrieval_recalls
 
 KEYS = [f"{way}_r{k}" for way in ("text_to_image", "image_to_text") for k in (1, 5, 10)]
 EVEN = torch.arange(30).repeat_interleave(3)
@@ -24,8 +24,8 @@ def embedded(owner, seed=0, noise=1.5):
     return images, images[owner] + noise * torch.randn(len(owner), 8, generator=draw)
 
 
-def by_two_loops(images, texts, owner):
-    """The recalls by their definition, one query at a time in double precision."""
+def ranks_by_two_loops(images, texts, owner):
+    """The ranks of captions and of images by their definition, one query at a time in double precision."""
     unit = [x.double().numpy() / np.linalg.norm(x.double().numpy(), axis=1, keepdims=True) for x in (images, texts)]
     scores, owner = unit[0] @ unit[1].T, owner.numpy()
     image_ranks, caption_ranks = [], []
@@ -35,7 +35,13 @@ def by_two_loops(images, texts, owner):
     for image in range(len(images)):
         best = max(scores[image, c] for c in range(len(texts)) if owner[c] == image)
         caption_ranks.append(sum(scores[image, c] >= best for c in range(len(texts)) if owner[c] != image))
-    shares = [100 * np.mean([rank < k for rank in ranks]) for ranks in (image_ranks, caption_ranks) for k in (1, 5, 10)]
+    return [int(rank) for rank in image_ranks], [int(rank) for rank in caption_ranks]
+
+
+def by_two_loops(images, texts, owner):
+    """The recalls by their definition."""
+    both = ranks_by_two_loops(images, texts, owner)
+    shares = [100 * np.mean([rank < k for rank in ranks]) for ranks in both for k in (1, 5, 10)]
     return dict(zip(KEYS, map(float, shares), strict=True))
 
 
@@ -47,6 +53,20 @@ def test_recalls_are_those_of_a_double_loop_over_ranks(owner, seed):
     assert asdict(retrieval_recalls(images, texts, owner)) == pytest.approx(expected)
     # neither trivial nor the same in both directions, so that a swap of directions would show
     assert 5 < expected["text_to_image_r1"] < 95 and expected["text_to_image_r1"] != expected["image_to_text_r1"]
+
+
+@pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS.keys())
+def test_ranks_are_those_of_a_double_loop_and_give_the_recalls(owner):
+    images, texts = embedded(owner)
+    found = retrieval_ranks(images, texts, owner)
+    assert (found.captions.tolist(), found.images.tolist()) == ranks_by_two_loops(images, texts, owner)
+    assert found.recalls == retrieval_recalls(images, texts, owner)
+
+
+def test_recalls_of_ranks_by_hand():
+    # of four captions one is first, two are among five, three among ten; of two images none, one, two
+    found = QueryRanks(torch.tensor([0, 4, 9, 10]), torch.tensor([1, 5])).recalls
+    assert found == Recalls(25, 50, 75, 0, 50, 100)
 
 
 @pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS.keys())

@@ -1,4 +1,4 @@
-"""Recall of image-text retrieval in both directions, in tiles, with ties counted against the model."""
+"""Ranks and recall of image-text retrieval in both directions, in tiles, with ties counted against the model."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -11,6 +11,7 @@ from pairstill.errors import NumericalError
 
 TILE_ROWS = 512  # captions of a tile of scores
 KEPT_BYTES = 1 << 30  # of tiles that the second direction need not compute again
+DEPTHS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,39 @@ class Recalls:
         return sum(asdict(self).values()) / 6
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class QueryRanks:
+    """The rank of the right answer to every query, from 0; a query is a hit at k if its rank is below k.
+
+    Attributes:
+        captions: for each caption, how many other images score at least as high as its own, (captions,).
+        images: for each image, how many foreign captions score at least as high as its best own one, (images,).
+    """
+
+    captions: Tensor
+    images: Tensor
+
+    @property
+    def recalls(self) -> Recalls:
+        """The shares of hits, in percent."""
+        shares = [100 * float((ranks < k).double().mean()) for ranks in (self.captions, self.images) for k in DEPTHS]
+        return Recalls(*shares)
+
+
 def retrieval_recalls(images: Tensor, texts: Tensor, caption_owner: Tensor) -> Recalls:
-    """Return the recalls of embedded images and captions under cosine similarity.
+    """Return the recalls of embedded images and captions under cosine similarity; see `retrieval_ranks`.
+
+    Example:
+        >>> u = torch.eye(3)
+        >>> retrieval_recalls(u, u, torch.arange(3)).mean
+        100.0
+    """
+    return retrieval_ranks(images, texts, caption_owner).recalls
+
+
+@torch.no_grad()
+def retrieval_ranks(images: Tensor, texts: Tensor, caption_owner: Tensor) -> QueryRanks:
+    """Return the ranks of embedded images and captions under cosine similarity.
 
     A score that equals the right one's ranks before it, so a model that gives one score to everything recalls
     nothing.
@@ -56,8 +87,8 @@ def retrieval_recalls(images: Tensor, texts: Tensor, caption_owner: Tensor) -> R
 
     Example:
         >>> u = torch.eye(3)
-        >>> retrieval_recalls(u, u, torch.arange(3)).mean
-        100.0
+        >>> retrieval_ranks(u, u[[0, 2, 1]], torch.arange(3)).captions.tolist()
+        [0, 2, 2]
     """
     for name, embeddings in (("image", images), ("text", texts)):
         if not bool(embeddings.isfinite().all()):
@@ -66,9 +97,7 @@ def retrieval_recalls(images: Tensor, texts: Tensor, caption_owner: Tensor) -> R
     u, v = F.normalize(images, dim=1), F.normalize(texts, dim=1)
     kept: list[Tensor] = []
     image_ranks, own = _ranks_of_images(u, v, owner, kept)
-    caption_ranks = _ranks_of_captions(u, v, owner, own, kept)
-    shares = [100 * float((ranks < k).double().mean()) for ranks in (image_ranks, caption_ranks) for k in (1, 5, 10)]
-    return Recalls(*shares)
+    return QueryRanks(image_ranks, _ranks_of_captions(u, v, owner, own, kept))
 
 
 def _tiles(u: Tensor, v: Tensor, kept: list[Tensor]) -> Iterator[tuple[slice, Tensor]]:
