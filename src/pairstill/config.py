@@ -11,6 +11,8 @@ from pairstill.errors import ConfigError
 
 MAX_CAPTION_WORDS = 30
 
+Protocol = Literal["strict", "paper"]
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -651,14 +653,15 @@ class EvaluateConfig:
 
     Attributes:
         protocol: `strict` chooses the epoch on the validation split and reads the test split once;
-            `paper` reports the best epoch on the test split, which is optimistic, to compare with published tables.
+            `paper` reports the best epoch on the test split, which is optimistic, to compare with published tables;
+            `both` trains every student once and reports it both ways, so that the optimism can be seen.
         num_students: students per method, each with its own seed.
         methods: which rows to measure.
         references: settings of the rows `random` and `full`.
         cross: settings of students with other encoders.
     """
 
-    protocol: Literal["strict", "paper"] = "strict"
+    protocol: Literal["strict", "paper", "both"] = "strict"
     num_students: int = 3
     methods: tuple[Literal["random", "distilled", "full"], ...] = ("random", "distilled", "full")
     references: ReferencesConfig = field(default_factory=ReferencesConfig)
@@ -667,6 +670,24 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         _require_positive("evaluate", num_students=self.num_students)
         _require(len(self.methods) > 0, "evaluate.methods is empty; name at least one of random, distilled, full")
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """The protocols by which every student is reported."""
+        return ("strict", "paper") if self.protocol == "both" else (self.protocol,)
+
+
+@dataclass(frozen=True)
+class SeedsConfig:
+    """Seeds of the parts of a run, to vary one of them while the others stay.
+
+    Attributes:
+        teachers: seed of the teachers; null takes the run's.
+        distillation: seed of the distillation or of the choice of real pairs; null takes the run's.
+    """
+
+    teachers: int | None = None
+    distillation: int | None = None
 
 
 @dataclass(frozen=True)
@@ -679,6 +700,7 @@ class RunConfig:
             make it what it is, and leaves the others.
         trajectories_dir: folder of the teachers' trajectories, for runs that share teachers; null takes the run's own.
         seed: seed of the run; teachers, distillation and students derive theirs from it.
+        seeds: other seeds for the teachers or the distillation, so that `seed` decides the students alone.
         device: `auto` takes a GPU if there is one (under torchrun, one each); or `cpu`, `cuda`, `cuda:1`, ...
         threads: CPU threads of the tensor library; null leaves its default.
         ranks_timeout_minutes: under torchrun, the longest that a process waits for another; it must exceed the
@@ -698,6 +720,7 @@ class RunConfig:
     method: str = "ptm_st"
     trajectories_dir: str | None = None
     seed: int = 0
+    seeds: SeedsConfig = field(default_factory=SeedsConfig)
     device: str = "auto"
     threads: int | None = None
     ranks_timeout_minutes: float = 360.0
@@ -757,6 +780,16 @@ class RunConfig:
             f"the phases need snapshot {needed} but teachers train {self.teacher.epochs} epochs; "
             "raise teacher.epochs or lower the endpoints and ranges",
         )
+
+    @property
+    def teachers_seed(self) -> int:
+        """Seed of the teachers."""
+        return self.seed if self.seeds.teachers is None else self.seeds.teachers
+
+    @property
+    def distillation_seed(self) -> int:
+        """Seed of the distillation, or of the choice of real pairs."""
+        return self.seed if self.seeds.distillation is None else self.seeds.distillation
 
     def last_epoch_needed(self, phase: PhaseConfig) -> int:
         """Return the last snapshot that `phase` reads."""

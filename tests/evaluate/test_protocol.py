@@ -8,7 +8,7 @@ from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.encoders.cache import CachedRows
 from pairstill.errors import DataError
 from pairstill.evaluate import protocol as module
-from pairstill.evaluate.protocol import Bench, Splits, best_epoch, recalls_on
+from pairstill.evaluate.protocol import Bench, Splits, best_epochs, recalls_on
 from pairstill.evaluate.retrieval import Recalls
 from pairstill.evaluate.student import student_phases, train_student
 
@@ -86,7 +86,9 @@ def distilled():
 
 
 @pytest.fixture
-def measure(distilled):
+def measure_all(distilled):
+    """The outcomes of a student by every protocol that is asked for."""
+
     def run(bench, method, student=0):
         match method:
             case "distilled":
@@ -95,6 +97,18 @@ def measure(distilled):
                 return bench.random(6, student)
             case _:
                 return bench.full(student)
+
+    return run
+
+
+@pytest.fixture
+def measure(measure_all):
+    """The outcome of a student by the only protocol."""
+
+    def run(bench, method, student=0):
+        (outcome,) = measure_all(bench, method, student)
+        assert outcome.protocol == bench.evaluate.protocol and outcome.ranks.recalls == outcome.recalls
+        return outcome
 
     return run
 
@@ -153,7 +167,7 @@ def test_strict_chooses_the_same_whatever_the_test_split_holds(make_bench, measu
 def test_strict_takes_the_best_epoch_on_validation_and_measures_it_on_test(make_bench, distilled):
     bench, chosen = make_bench(), set()
     for student in range(4):
-        found = bench.distilled(distilled, student)
+        (found,) = bench.distilled(distilled, student)
         on_val, on_test = (
             students_epochs(bench, distilled, student, split) for split in (bench.splits.val, bench.splits.test)
         )
@@ -172,7 +186,7 @@ def test_strict_takes_the_best_epoch_on_validation_and_measures_it_on_test(make_
 def test_paper_reports_the_best_epoch_on_the_test_split(make_bench, distilled):
     bench = with_evaluate(make_bench(), protocol="paper")
     for student in range(3):
-        found = bench.distilled(distilled, student)
+        (found,) = bench.distilled(distilled, student)
         on_test = students_epochs(bench, distilled, student, bench.splits.test)
         assert found.recalls.mean == max(recalls.mean for recalls in on_test)
         assert on_test[found.epoch - 1] == found.recalls
@@ -186,13 +200,42 @@ def test_paper_has_no_use_for_the_validation_split(make_bench, measure, method):
     assert readings(bench.splits.val) == (0, 0) and min(readings(bench.splits.test)) > 1
 
 
+# both
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_both_protocols_report_one_training_as_each_would_alone(make_bench, measure, measure_all, monkeypatch, method):
+    bench = with_references(make_bench(), rate_scales=(0.1, 1.0))
+    alone = [measure(with_evaluate(bench, protocol=protocol), method) for protocol in ("strict", "paper")]
+    trainings = []
+    for name in ("train_student", "train_on_real_pairs"):
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, f=original, **k: trainings.append(1) or f(*a, **k))
+    found = measure_all(with_evaluate(bench, protocol="both"), method)
+    assert list(map(without_time, found)) == list(map(without_time, alone))
+    assert [outcome.protocol for outcome in found] == ["strict", "paper"]
+    assert found[1].recalls.mean >= found[0].recalls.mean
+    assert len(trainings) == (1 if method == "distilled" else 2)  # for each rate once
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_beside_paper_strict_still_chooses_the_same_whatever_the_test_split_holds(make_bench, measure_all, method):
+    bench = with_evaluate(with_references(make_bench(), rate_scales=(0.1, 1.0)), protocol="both")
+    found, paper = measure_all(bench, method)
+    other, other_paper = measure_all(with_split(bench, test=shuffled(bench.splits.test)), method)
+    assert without_time(replace(other, recalls=found.recalls)) == without_time(found)
+    assert without_time(other_paper) != without_time(paper)
+    # of the same epochs, the best on test is at least as good as the one that validation chose
+    assert paper.recalls.mean >= found.recalls.mean and other_paper.recalls.mean >= other.recalls.mean
+
+
 # the choice of an epoch
 
 
 @pytest.fixture
 def recalls_by_epoch(monkeypatch):
-    """Let the recall of parameters be the value of their only entry."""
-    monkeypatch.setattr(module, "recalls_on", lambda model, parameters, split: Recalls(*[float(parameters["w"])] * 6))
+    """Let the recall of parameters be the value of their entry that is named like the split."""
+    monkeypatch.setattr(module, "recalls_on", lambda model, parameters, split: Recalls(*[float(parameters[split])] * 6))
 
 
 def test_the_first_of_equal_epochs_is_chosen_and_copied(recalls_by_epoch):
@@ -203,14 +246,41 @@ def test_the_first_of_equal_epochs_is_chosen_and_copied(recalls_by_epoch):
             live["w"].fill_(value)  # in place, as an optimiser does
             yield epoch, live
 
-    found = best_epoch(None, epochs(), None, {"rate": 0.5})
+    found = best_epochs(None, epochs(), {"strict": "w"}, {"rate": 0.5})["strict"]
     assert (found.epoch, found.recall, float(found.parameters["w"])) == (4, 7.0, 7.0)
     assert found.settings == {"rate": 0.5} and float(live["w"]) == 3.0
 
 
 def test_an_epoch_is_chosen_even_when_nothing_is_ever_recalled(recalls_by_epoch):
-    found = best_epoch(None, [(1, {"w": torch.zeros(())}), (2, {"w": torch.zeros(())})], None)
+    found = best_epochs(None, [(1, {"w": torch.zeros(())}), (2, {"w": torch.zeros(())})], {"paper": "w"})["paper"]
     assert (found.epoch, found.recall, found.settings) == (1, 0.0, {}) and "w" in found.parameters
+
+
+def test_every_protocol_chooses_an_epoch_of_its_own(recalls_by_epoch):
+    recalls = [(1.0, 2.0), (3.0, 1.0), (2.0, 5.0)]
+    epochs = [(n, {"val": torch.tensor(v), "test": torch.tensor(t)}) for n, (v, t) in enumerate(recalls, start=1)]
+    found = best_epochs(None, epochs, {"strict": "val", "paper": "test"})
+    assert {protocol: (c.epoch, c.recall) for protocol, c in found.items()} == {"strict": (2, 3.0), "paper": (3, 5.0)}
+
+
+def test_a_protocol_is_charged_for_training_and_for_its_own_choice(recalls_by_epoch, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    takes = {"val": 10.0, "test": 100.0}
+
+    def recall(model, parameters, split):
+        clock[0] += takes[split]
+        return Recalls(*[1.0] * 6)
+
+    monkeypatch.setattr(module, "recalls_on", recall)
+
+    def epochs():
+        for epoch in (1, 2):
+            clock[0] += 1.0
+            yield epoch, {"w": torch.zeros(())}
+
+    found = best_epochs(None, epochs(), {"strict": "val", "paper": "test"})
+    assert {protocol: candidate.seconds for protocol, candidate in found.items()} == {"strict": 22.0, "paper": 202.0}
 
 
 # validation while distilling
@@ -325,7 +395,7 @@ def test_full_data_trains_with_the_references_settings(make_bench, monkeypatch, 
 
     monkeypatch.setattr(module, "train_on_real_pairs", watched)
     bench = with_references(make_bench(), full_epochs=asked, momentum=0.5, weight_decay=0.25, rate_scales=(2.0,))
-    found = bench.full(0)
+    (found,) = bench.full(0)
     ((split, training),) = seen
     assert split is bench.splits.train and 1 <= found.epoch <= epochs
     assert (training.epochs, training.momentum, training.weight_decay) == (epochs, 0.5, 0.25)

@@ -1,21 +1,22 @@
 """The protocols: which epoch counts, over which seeds, and what a result records.
 
 `strict` chooses every epoch and every rate on the validation split and reads the test split once. `paper` reports the
-best epoch on the test split, which is optimistic: it exists so that published tables can be compared.
+best epoch on the test split, which is optimistic: it exists so that published tables can be compared. Both can be had
+of the same training; nothing that the test split holds reaches the choice of `strict` then either.
 """
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import nn
 
-from pairstill.config import EvaluateConfig, StudentConfig, TeacherConfig
+from pairstill.config import EvaluateConfig, Protocol, StudentConfig, TeacherConfig
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.split import EncodedSplit
 from pairstill.errors import DataError
-from pairstill.evaluate.retrieval import Recalls, retrieval_recalls
+from pairstill.evaluate.retrieval import QueryRanks, Recalls, retrieval_ranks
 from pairstill.evaluate.student import StudentPhase, student_phases, train_student
 from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters
 from pairstill.model.functional import embed_split
@@ -30,7 +31,7 @@ class Splits:
     Attributes:
         train: the training split.
         val: the validation split, on which everything is chosen.
-        test: the test split, read once by `strict`.
+        test: the test split, which `strict` reads once.
     """
 
     train: EncodedSplit
@@ -40,26 +41,35 @@ class Splits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One trained model, measured.
+    """One trained model, as a protocol reports it.
 
     Attributes:
+        protocol: the protocol.
         recalls: on the test split.
         validation: mean recall of the chosen epoch on the validation split, or None under `paper`.
         epoch: the chosen epoch, over all phases.
         settings: settings that validation chose, such as the rates of a reference.
         seconds: time of training and of the choice, without encoding.
+        ranks: of every query of the test split; the recalls are theirs.
     """
 
+    protocol: Protocol
     recalls: Recalls
     validation: float | None
     epoch: int
     settings: dict[str, float]
     seconds: float
+    ranks: QueryRanks = field(compare=False, repr=False)
+
+
+def ranks_on(model: DualEncoder, parameters: Parameters, split: EncodedSplit) -> QueryRanks:
+    """Return the rank of the right answer to every query of a split."""
+    return retrieval_ranks(*embed_split(model, parameters, split), split.caption_owner)
 
 
 def recalls_on(model: DualEncoder, parameters: Parameters, split: EncodedSplit) -> Recalls:
     """Return the recalls of a model on a split."""
-    return retrieval_recalls(*embed_split(model, parameters, split), split.caption_owner)
+    return ranks_on(model, parameters, split).recalls
 
 
 @dataclass(frozen=True)
@@ -81,21 +91,37 @@ class Candidate:
     seconds: float
 
 
-def best_epoch(
+def best_epochs(
     model: DualEncoder,
     epochs: Iterable[tuple[int, Parameters]],
-    split: EncodedSplit,
+    choosers: Mapping[Protocol, EncodedSplit],
     settings: dict[str, float] | None = None,
-) -> Candidate:
-    """Train by drawing from `epochs` and choose the first with the best mean recall on `split`."""
-    began = time.perf_counter()
-    chosen, best, at = {}, -1.0, 0
+) -> dict[Protocol, Candidate]:
+    """Train by drawing from `epochs`, and choose for every protocol the first epoch with the best mean recall.
+
+    Args:
+        model: the structure.
+        epochs: trains as it is drawn from, and yields each epoch's number and live parameters.
+        choosers: the split that chooses, by protocol; each chooses by itself.
+        settings: what the candidates are remembered by.
+
+    Returns:
+        The candidates by protocol; the seconds are those that the protocol alone would have taken.
+    """
+    chosen: dict[Protocol, Candidate] = {}
+    choosing = dict.fromkeys(choosers, 0.0)
+    training, began = 0.0, time.perf_counter()
     for epoch, parameters in epochs:
-        recall = recalls_on(model, parameters, split).mean
-        if recall > best:
-            best, at = recall, epoch
-            chosen = {name: value.detach().clone() for name, value in parameters.items()}
-    return Candidate(chosen, best, at, settings or {}, time.perf_counter() - began)
+        training += time.perf_counter() - began
+        for protocol, split in choosers.items():
+            began = time.perf_counter()
+            recall = recalls_on(model, parameters, split).mean
+            if protocol not in chosen or recall > chosen[protocol].recall:
+                kept = {name: value.detach().clone() for name, value in parameters.items()}
+                chosen[protocol] = Candidate(kept, recall, epoch, settings or {}, 0.0)
+            choosing[protocol] += time.perf_counter() - began
+        began = time.perf_counter()
+    return {p: replace(candidate, seconds=training + choosing[p]) for p, candidate in chosen.items()}
 
 
 @dataclass(frozen=True)
@@ -122,18 +148,18 @@ class Bench:
     evaluate: EvaluateConfig
     seed: int
 
-    def at_best_rates(self, distilled: DistilledSet, student: int) -> Outcome:
+    def at_best_rates(self, distilled: DistilledSet, student: int) -> tuple[Outcome, ...]:
         """Measure a student trained with InfoNCE on pairs without learned rates, which validation chooses then."""
         return self._at_best_rates(
             student_phases(distilled.phases, "infonce", self.tower, self.factory.device), student
         )
 
-    def distilled(self, distilled: DistilledSet, student: int) -> Outcome:
+    def distilled(self, distilled: DistilledSet, student: int) -> tuple[Outcome, ...]:
         """Measure a student trained on the distilled set."""
         phases = student_phases(distilled.phases, _loss(distilled.loss), self.tower, self.factory.device)
         return self._measured([self._student(phases, distilled.loss, student, self.batch_size)])
 
-    def random(self, num_pairs: int, student: int) -> Outcome:
+    def random(self, num_pairs: int, student: int) -> tuple[Outcome, ...]:
         """Measure a student trained with InfoNCE on random real pairs; each student has its own draw."""
         train = self.splits.train
         if num_pairs > train.num_images:
@@ -147,7 +173,7 @@ class Bench:
         phase = StudentPhase(images, texts, None, self.teacher.lr_image, self.teacher.lr_text)
         return self._at_best_rates([phase], student)
 
-    def _at_best_rates(self, phases: list[StudentPhase], student: int) -> Outcome:
+    def _at_best_rates(self, phases: list[StudentPhase], student: int) -> tuple[Outcome, ...]:
         """Measure a student on real pairs, at the multiple of the teachers' rates that validation chooses."""
         candidates = []
         for scale in self.evaluate.references.rate_scales:
@@ -157,7 +183,7 @@ class Bench:
             candidates.append(self._student(scaled, "infonce", student, self.teacher.batch_size, settings))
         return self._measured(candidates)
 
-    def full(self, student: int) -> Outcome:
+    def full(self, student: int) -> tuple[Outcome, ...]:
         """Measure a model trained with InfoNCE on all real pairs."""
         references = self.evaluate.references
         candidates = []
@@ -176,7 +202,7 @@ class Bench:
             epochs = train_on_real_pairs(self.factory, model, initial, self.splits.train, training, *seed)
             numbered = ((number, parameters) for number, (parameters, _) in enumerate(epochs, start=1))
             settings = {"lr_image": training.lr_image, "lr_text": training.lr_text}
-            candidates.append(best_epoch(model, numbered, self._chooser, settings))
+            candidates.append(best_epochs(model, numbered, self._choosers, settings))
         return self._measured(candidates)
 
     def validate(self, distilled: DistilledSet) -> float:
@@ -194,9 +220,10 @@ class Bench:
         return max(recalls_on(model, now, self.splits.val).mean for epoch, now in epochs if epoch > earlier)
 
     @property
-    def _chooser(self) -> EncodedSplit:
-        """The split on which epochs and rates are chosen."""
-        return self.splits.val if self.evaluate.protocol == "strict" else self.splits.test
+    def _choosers(self) -> dict[Protocol, EncodedSplit]:
+        """The splits on which epochs and rates are chosen, by protocol."""
+        by_protocol: dict[Protocol, EncodedSplit] = {"strict": self.splits.val, "paper": self.splits.test}
+        return {protocol: by_protocol[protocol] for protocol in self.evaluate.protocols}
 
     def _student(
         self,
@@ -205,18 +232,23 @@ class Bench:
         student: int,
         batch_size: int,
         settings: dict[str, float] | None = None,
-    ) -> Candidate:
+    ) -> dict[Protocol, Candidate]:
         model = self.factory.build()
         seed = (self.seed, "student", student)
         epochs = train_student(self.factory, model, phases, _loss(loss), self.student, *seed, batch_size=batch_size)
-        return best_epoch(model, epochs, self._chooser, settings)
+        return best_epochs(model, epochs, self._choosers, settings)
 
-    def _measured(self, candidates: list[Candidate]) -> Outcome:
-        """Return the best candidate's recalls on the test split; of the others it is not read."""
+    def _measured(self, candidates: list[dict[Protocol, Candidate]]) -> tuple[Outcome, ...]:
+        """Return an outcome for every protocol, in their order."""
+        return tuple(self._outcome(protocol, [c[protocol] for c in candidates]) for protocol in self._choosers)
+
+    def _outcome(self, protocol: Protocol, candidates: list[Candidate]) -> Outcome:
+        """Measure the best candidate on the test split."""
         best = max(candidates, key=lambda candidate: candidate.recall)
-        recalls = recalls_on(self.factory.build(), best.parameters, self.splits.test)
-        validation = best.recall if self.evaluate.protocol == "strict" else None
-        return Outcome(recalls, validation, best.epoch, best.settings, sum(c.seconds for c in candidates))
+        ranks = ranks_on(self.factory.build(), best.parameters, self.splits.test)
+        validation = best.recall if protocol == "strict" else None
+        seconds = sum(candidate.seconds for candidate in candidates)
+        return Outcome(protocol, ranks.recalls, validation, best.epoch, best.settings, seconds, ranks)
 
 
 def _loss(name: str) -> Literal["wbce", "infonce"]:

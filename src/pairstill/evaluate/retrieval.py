@@ -97,7 +97,7 @@ def retrieval_ranks(images: Tensor, texts: Tensor, caption_owner: Tensor) -> Que
     u, v = F.normalize(images, dim=1), F.normalize(texts, dim=1)
     kept: list[Tensor] = []
     image_ranks, own = _ranks_of_images(u, v, owner, kept)
-    return QueryRanks(image_ranks, _ranks_of_captions(u, v, owner, own, kept))
+    return QueryRanks(image_ranks.long(), _ranks_of_captions(u, v, owner, own, kept))
 
 
 def _tiles(u: Tensor, v: Tensor, kept: list[Tensor]) -> Iterator[tuple[slice, Tensor]]:
