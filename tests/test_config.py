@@ -23,6 +23,7 @@ from pairstill.config import (
     ReferencesConfig,
     RunConfig,
     ScenesConfig,
+    SeedsConfig,
     SimilarityConfig,
     SplitsConfig,
     StudentConfig,
@@ -52,6 +53,7 @@ ALL = [
     StudentConfig,
     ReferencesConfig,
     EvaluateConfig,
+    SeedsConfig,
     RunConfig,
 ]
 
@@ -277,3 +279,18 @@ def test_last_epoch_needed(settings, needed):
 
 def test_num_pairs_adds_the_phases():
     assert DistillConfig(phases=(PhaseConfig(num_pairs=99), PhaseConfig(num_pairs=100))).num_pairs == 199
+
+
+def test_the_seeds_of_parts_are_the_runs_unless_they_are_set():
+    config = RunConfig(seed=3)
+    assert (config.teachers_seed, config.distillation_seed) == (3, 3)
+    config = RunConfig(seed=3, seeds=SeedsConfig(teachers=0, distillation=5))
+    assert (config.seed, config.teachers_seed, config.distillation_seed) == (3, 0, 5)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "reported"), [("strict", ("strict",)), ("paper", ("paper",)), ("both", ("strict", "paper"))]
+)
+def test_the_protocols_that_are_reported(protocol, reported):
+    assert EvaluateConfig(protocol=protocol).protocols == reported
+    assert EvaluateConfig().protocol == "strict"

@@ -14,6 +14,12 @@ def config(tmp_path):
     return RunConfig(run_dir=str(tmp_path / "run"))
 
 
+def result(mean_recall, student=0, **values):
+    seeds = {"run": 0, "student": student}
+    about = {"method": "ptm_st", "protocol": "strict", "measured_as": "a", "seeds": seeds}
+    return {**about, "mean_recall": mean_recall, **values}
+
+
 def test_a_new_folder_records_settings_and_environment(config):
     folder = RunFolder(config)
     assert yaml.safe_load((folder.path / "config.yaml").read_text()) == plain(config)
@@ -24,8 +30,8 @@ def test_a_new_folder_records_settings_and_environment(config):
 
 
 def test_opening_again_with_the_same_settings_goes_on(config):
-    RunFolder(config).add_result({"mean_recall": 1.0})
-    assert RunFolder(config).results() == [{"mean_recall": 1.0}]
+    RunFolder(config).add_result(result(1.0))
+    assert RunFolder(config).results() == [result(1.0)]
 
 
 def test_a_folder_where_nothing_was_made_binds_nobody(config):
@@ -109,12 +115,20 @@ def test_seconds_add_up_over_sittings(config):
 def test_results_keep_their_order_and_their_numbers(config):
     folder = RunFolder(config)
     assert folder.results() == []
-    for number in (0.1, 2.0, 3.25):
-        folder.add_result({"mean_recall": number})
+    for student, number in enumerate((0.1, 2.0, 3.25)):
+        folder.add_result(result(number, student))
     assert [result["mean_recall"] for result in folder.results()] == [0.1, 2.0, 3.25]
     with pytest.raises(ValueError, match="not JSON compliant"):
-        folder.add_result({"mean_recall": float("nan")})
+        folder.add_result(result(float("nan"), 3))
     assert len(folder.results()) == 3
+
+
+def test_a_result_takes_the_place_of_the_same_measurement(config):
+    folder = RunFolder(config)
+    for number, values in enumerate(({}, {"protocol": "paper"}, {"measured_as": "b"}, {"method": "lors"})):
+        folder.add_result(result(float(number), **values))
+    folder.add_result(result(9.0))
+    assert [result["mean_recall"] for result in folder.results()] == [9.0, 1.0, 2.0, 3.0]
 
 
 def test_artifacts_lie_in_the_run_folder(config):

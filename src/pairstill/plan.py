@@ -237,12 +237,16 @@ def _stages(
             distill.phases, found.step_seconds, counts.validations, validations, strict=True
         )
     )
+    choosers = {"strict": speeds.val_recall, "paper": speeds.test_recall}
+    choice = sum(choosers[protocol] for protocol in evaluate.protocols)  # of an epoch
+    choices = counts.recalls_per_phase * choice
     by_method = {
-        "distilled": students.tower + sum(phases) + len(phases) * recalls,
-        "random": len(evaluate.references.rate_scales) * (student.epochs * students.random_epoch + recalls),
-        "full": counts.full_epochs * (counts.teacher_batches * speeds.batch + speeds.val_recall),
+        "distilled": students.tower + sum(phases) + len(phases) * choices,
+        "random": len(evaluate.references.rate_scales) * (student.epochs * students.random_epoch + choices),
+        "full": counts.full_epochs * (counts.teacher_batches * speeds.batch + choice),
     }
-    measuring = evaluate.num_students * sum(by_method[method] + speeds.test_recall for method in evaluate.methods)
+    last = len(evaluate.protocols) * speeds.test_recall
+    measuring = evaluate.num_students * sum(by_method[method] + last for method in evaluate.methods)
     pairs = zip(distill.phases, found.step_seconds, strict=True)
     steps = ", ".join(f"{phase.outer_steps} x {seconds:.2g} s" for phase, seconds in pairs)
     at_most = "at most " if distill.patience else ""

@@ -14,7 +14,7 @@ import yaml
 from pairstill.config import RunConfig
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.runlog import MetricsLog
-from pairstill.storage import append_json_line, read_json, read_json_lines, write_json, write_text_atomic
+from pairstill.storage import read_json, read_json_lines, write_json, write_json_lines, write_text_atomic
 
 # what may differ between a run and its continuation: where and how it computes, and what is measured at the end
 FREE_SETTINGS = ("run_dir", "device", "threads", "ranks_timeout_minutes", "cache_dir", "student", "evaluate")
@@ -91,13 +91,20 @@ class RunFolder:
         """Return whether the run's pairs are made."""
         return (self.distilled / "distilled.json").is_file()
 
+    @property
+    def ranks(self) -> Path:
+        """Folder of the students' ranks of test queries."""
+        return self.path / "ranks"
+
     def results(self) -> list[dict[str, Any]]:
-        """Return the results so far, one mapping per student."""
+        """Return the results so far, one mapping per student and protocol."""
         return read_json_lines(self.path / "results.jsonl")
 
     def add_result(self, result: Mapping[str, Any]) -> None:
-        """Add one student's result."""
-        append_json_line(self.path / "results.jsonl", result)
+        """Add one student's result, or put it in the place of the same student's result of the same measurement."""
+        results = {_measurement(known): known for known in self.results()}
+        results[_measurement(result)] = dict(result)
+        write_json_lines(self.path / "results.jsonl", results.values())
 
     def add_seconds(self, stage: str, seconds: float) -> None:
         """Add to the seconds that a stage has taken over all sittings."""
@@ -111,6 +118,15 @@ class RunFolder:
         """Return the seconds that a stage has taken over all sittings."""
         path = self.path / "seconds.json"
         return float(read_json(path).get(stage, 0.0)) if path.is_file() else 0.0
+
+    def all_seconds(self, *stages: str) -> dict[str, float]:
+        """Return the seconds of those stages that have taken any."""
+        return {stage: seconds for stage in stages if (seconds := self.seconds(stage)) > 0}
+
+
+def _measurement(result: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what tells a result from others of a run."""
+    return (*(result[key] for key in ("method", "protocol")), result.get("measured_as"), result["seeds"]["student"])
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

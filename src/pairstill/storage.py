@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +94,11 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         raise ArtifactError(f"{path} is damaged ({error}); correct or delete it") from error
 
 
+def write_json_lines(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Write objects as lines of JSON, atomically; values that are not finite are refused."""
+    write_text_atomic(path, "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in entries))
+
+
 def append_json_line(path: Path, entry: Mapping[str, Any]) -> None:
     """Add an object to a file of JSON lines; the file is rewritten whole, so that it never holds half a line.
 
@@ -101,8 +106,7 @@ def append_json_line(path: Path, entry: Mapping[str, Any]) -> None:
         path: the file; made if need be.
         entry: JSON values; floats must be finite.
     """
-    lines = [json.dumps(line, allow_nan=False) for line in [*read_json_lines(path), entry]]
-    write_text_atomic(path, "\n".join(lines) + "\n")
+    write_json_lines(path, [*read_json_lines(path), entry])
 
 
 def save_tensors(path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None) -> None:

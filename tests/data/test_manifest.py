@@ -189,6 +189,23 @@ def test_fingerprint_changes_with_every_part_but_not_with_the_root(make_karpathy
     assert elsewhere.fingerprint == original.fingerprint
 
 
+def test_the_fingerprint_of_a_split_is_that_of_its_images_and_captions_alone(make_karpathy, make_image, tmp_path):
+    manifest = build_manifest(make_karpathy(GOOD), tmp_path)
+    content = file_digest(tmp_path / "images" / "d.png")
+    test = digest(content, "2", "five", "six")
+    assert manifest.split_fingerprint("test") == test
+
+    def changed(entries):
+        return build_manifest(make_karpathy(entries), tmp_path).split_fingerprint("test")
+
+    assert changed([entry("a.png", "train", "Other"), *GOOD[2:]]) == test, "other splits play no part"
+    assert changed([*GOOD[:3], entry("d.png", "test", "Five")]) != test
+    (tmp_path / "images" / "d.png").rename(tmp_path / "images" / "e.png")
+    assert changed([*GOOD[:3], entry("e.png", "test", "Five", "Six")]) == test, "nor do file names"
+    make_image(tmp_path / "images" / "e.png", colour=(9, 9, 9))
+    assert changed([*GOOD[:3], entry("e.png", "test", "Five", "Six")]) != test
+
+
 def test_saved_manifest_comes_back_equal(make_karpathy, tmp_path):
     manifest = build_manifest(make_karpathy([*GOOD, entry("no/such.png", "val", "x")], **DROP), tmp_path)
     manifest.save(tmp_path / "manifest.json")

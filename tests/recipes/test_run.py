@@ -2,6 +2,7 @@ import json
 import math
 import shutil
 from collections import Counter
+from dataclasses import asdict
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from pairstill.cli import main, quickstart
 from pairstill.cli.command import run_config, settings_parser
 from pairstill.config import RunConfig
 from pairstill.distilled import DistilledSet
+from pairstill.evaluate.stored import StoredRanks
 from pairstill.storage import load_tensors
 
 MODES = ["trainable", "frozen"]
@@ -25,7 +27,7 @@ def test_a_run_leaves_everything_that_it_promises(undisturbed, events, results, 
     folder = undisturbed[mode]
     assert {path.name for path in folder.iterdir()} == {
         *("config.yaml", "environment.json", "data.json", "metrics.jsonl", "seconds.json"),
-        *("trajectories", "distillation", "distilled", "results.jsonl", "results.md"),
+        *("trajectories", "distillation", "distilled", "results.jsonl", "results.md", "ranks"),
     }
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     assert settings["image"]["trainable"] is (mode == "trainable")
@@ -53,6 +55,10 @@ def test_a_run_leaves_everything_that_it_promises(undisturbed, events, results, 
         *(("full", 0), ("full", 1)),
     ]
     assert {r["protocol"] for r in results(folder)} == {"strict"}
+    assert {(r["method"], *r["seeds"].values()) for r in results(folder) if r["seeds"]["student"] == 1} == {
+        *(("random", 0, None, None, 1), ("ptm_st", 0, 0, 0, 1), ("full", 0, None, None, 1)),
+    }
+    assert {r["test_data"] for r in results(folder)} == {data["test_fingerprint"]}
     table = (folder / "results.md").read_text().splitlines()
     assert [line.split("|")[1].strip() for line in table[2:]] == ["Random", "PTM-ST", "Full data"]
 
@@ -174,6 +180,66 @@ def test_protocols_keep_their_results_apart(do, undisturbed, results, tmp_path):
     do("evaluate", folder)
     without_time = [line.split("|")[:-3] for line in strict.splitlines()]
     assert [line.split("|")[:-3] for line in (folder / "results.md").read_text().splitlines()] == without_time
+
+
+def test_both_protocols_give_the_results_of_each_and_add_what_is_missing(do, undisturbed, results, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed["trainable"], folder)
+    only = ("--evaluate.methods", "[distilled]")
+    do("evaluate", folder, "--evaluate.protocol", "both", *only)
+    found = results(folder)
+    assert found[:6] == results(undisturbed["trainable"]), "what strict found stands"
+    assert [(r["protocol"], r["seeds"]["student"]) for r in found[6:]] == [("paper", 0), ("paper", 1)]
+    table = (folder / "results.md").read_text()
+    assert [line.split("|")[3].strip() for line in table.splitlines()[2:]] == ["strict", "strict", "paper", "strict"]
+    assert "optimism" in table.splitlines()[0]
+    alone = tmp_path / "alone"
+    shutil.copytree(undisturbed["trainable"] / "distilled", alone / "distilled")
+    do("evaluate", alone, "--evaluate.protocol", "paper", *only)
+    assert results(alone) == found[6:]
+
+
+def test_the_ranks_of_every_student_give_its_recalls(undisturbed, results):
+    folder = undisturbed["trainable"]
+    assert len(list((folder / "ranks").iterdir())) == len(results(folder)) == 6
+    for result in results(folder):
+        stored = StoredRanks.load(folder / result["ranks"])
+        for key, value in asdict(stored.ranks.recalls).items():
+            assert result[key] == pytest.approx(value, abs=1e-4)
+        assert stored.caption_owner.tolist() == [image for image in range(12) for _ in range(5)]
+
+
+def test_a_student_without_ranks_is_measured_again_in_its_place(do, undisturbed, results, tmp_path):
+    """As in runs of earlier versions."""
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed["trainable"], folder)
+    before = results(folder)
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    for line in lines[:4]:
+        del line["ranks"], line["test_data"]
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / before[5]["ranks"]).unlink()
+    do("evaluate", folder)
+    assert results(folder) == before
+    assert all((folder / result["ranks"]).is_file() for result in before)
+
+
+# seeds
+
+
+def test_the_seeds_of_teachers_and_distillation_vary_by_themselves(
+    do, undisturbed, same_set, same_teachers, results, tmp_path
+):
+    whole, only = undisturbed["trainable"], ("--evaluate.methods", "[distilled]")
+    pinned = do("run", tmp_path / "p", "--seed", "5", "--seeds.teachers", "0", "--seeds.distillation", "0", *only)
+    assert same_teachers(pinned, whole) and same_set(pinned, whole), "the run's seed decides the students alone"
+    assert [r["mean_recall"] for r in results(pinned)] != [r["mean_recall"] for r in results(whole)[2:4]]
+    assert results(pinned)[0]["seeds"] == {"run": 5, "teachers": 0, "distillation": 0, "student": 0}
+
+    again = do("distill", tmp_path / "d", "--seeds.distillation", "1")
+    assert same_teachers(again, whole) and not same_set(again, whole)
+    taught = do("teach", tmp_path / "t", "--seeds.teachers", "1")
+    assert not same_teachers(taught, whole)
 
 
 def test_other_students_are_measured_anew_and_the_old_results_stay(do, undisturbed, results, tmp_path):

@@ -2,14 +2,29 @@ import math
 
 import pytest
 
-from pairstill.report.tables import HEADER, RECALL_TITLES, cells, human_bytes, markdown, summarise
+from pairstill.evaluate.spread import Spread
+from pairstill.report.tables import (
+    HEADER,
+    PROTOCOL_HEADER,
+    RECALL_TITLES,
+    SPREAD_HEADER,
+    cells,
+    header,
+    human_bytes,
+    markdown,
+    spread_cells,
+    summarise,
+)
 
 
 def result(method="ptm_st", num_pairs=99, mean=10.0, **values):
     recalls = {key: mean + offset for offset, key in enumerate(RECALL_TITLES)}
-    return {"method": method, "num_pairs": num_pairs, "mean_recall": mean, "bytes": 1000, "seconds": 2.0} | (
-        recalls | values
-    )
+    rest = {"protocol": "strict", "seeds": {"run": 0, "student": 0}, "bytes": 1000, "seconds": 2.0}
+    return {"method": method, "num_pairs": num_pairs, "mean_recall": mean, **rest, **recalls, **values}
+
+
+def seeded(student=0, teachers=0, distillation=0, run=0):
+    return {"run": run, "teachers": teachers, "distillation": distillation, "student": student}
 
 
 def test_students_of_a_method_and_size_make_one_row():
@@ -65,6 +80,58 @@ def test_without_full_data_to_compare_with_there_is_no_share(full):
 def test_full_data_comes_last_and_the_others_keep_their_order():
     order = ["ptm_st", "full", "random", "herding"]
     assert [row.title for row in summarise(map(result, order))] == ["PTM-ST", "Random", "Herding", "Full data"]
+
+
+def test_paper_stands_below_strict_with_its_optimism():
+    results = [
+        *(result("ptm_st", mean=mean, protocol="paper", seeds=seeded(n)) for n, mean in enumerate((12.0, 15.0, 40.0))),
+        *(result("ptm_st", mean=mean, seeds=seeded(n)) for n, mean in enumerate((10.0, 14.0))),
+        result("full", 1000, mean=20.0),
+        result("full", 1000, mean=80.0, protocol="paper", seeds=seeded(9)),
+    ]
+    rows = summarise(results)
+    assert [(row.title, row.protocol, row.students) for row in rows] == [
+        *(("PTM-ST", "strict", 2), ("PTM-ST", "paper", 3)),
+        *(("Full data", "strict", 1), ("Full data", "paper", 1)),
+    ]
+    # the third student was reported one way only, and so were those of full data
+    assert [row.optimism for row in rows] == [None, pytest.approx(1.5), None, None]
+    # each is a share of full data by the same protocol
+    assert [row.share for row in rows] == pytest.approx([60, 100 * (67 / 3) / 80, 100, 100])
+    assert header(rows) == PROTOCOL_HEADER and header(rows[:1]) == HEADER
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown(rows).splitlines()]
+    shown = [dict(zip(table[0], line, strict=True)) for line in table[2:]]
+    assert [line["protocol"] for line in shown] == ["strict", "paper"] * 2
+    assert [line["optimism"] for line in shown] == ["", "+1.5", "", ""]
+    assert set(PROTOCOL_HEADER) - set(HEADER) == {"protocol", "optimism"}
+
+
+def test_the_spread_is_told_by_where_it_comes_from():
+    # sets 10 and 14 by one pair of teachers, of two students each, and one set by others
+    values = {(0, 0): (9, 11), (0, 1): (13, 15), (7, 0): (20,)}
+    (row,) = summarise(
+        result(mean=float(mean), seeds=seeded(student, *seeds))
+        for seeds, means in values.items()
+        for student, mean in enumerate(means)
+    )
+    assert row.spreads == Spread(pytest.approx(2**0.5), pytest.approx(8**0.5), pytest.approx(32**0.5))
+    assert dict(zip(SPREAD_HEADER, spread_cells(row), strict=True)) == {
+        "method": "PTM-ST",
+        "pairs": "99",
+        "protocol": "strict",
+        "over students": "± 1.4",
+        "over distillations": "± 2.8",
+        "over teachers": "± 5.7",
+    }
+    assert spread_cells(summarise([result()])[0])[3:] == ["not measured"] * 3
+
+
+def test_results_of_old_runs_have_all_seeds_from_the_run():
+    old = [{"mean": float(mean), "seeds": {"run": run, "student": 0}} for run, mean in ((0, 1), (1, 3))]
+    (row,) = summarise(result(**values) for values in old)
+    assert row.spreads == Spread(None, None, pytest.approx(2**0.5))
+    (row,) = summarise(result("random", **values) for values in old)
+    assert row.spreads == Spread(pytest.approx(2**0.5), None, None), "nothing is taught or distilled for it"
 
 
 def test_no_results_make_no_rows():

@@ -47,6 +47,7 @@ def open_pipeline(config: RunConfig) -> "tuple[Pipeline, Console]":
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Show a table whose first column is text and whose others are numbers."""
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     table = Table(title=title)
@@ -54,18 +55,26 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]])
         table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
+    endless = Console(width=10_000)
+    needed = Measurement.get(endless, endless.options, table).maximum
+    Console(width=max(Console().width, needed)).print(table)
 
 
 def print_table(rows: "Sequence[Row]", config: RunConfig) -> None:
     """Show the recalls of a run."""
     if not rows:
         return  # of several processes, the main one shows the table
-    from pairstill.report.tables import HEADER, cells
+    from pairstill.report.tables import cells, header
 
-    chosen = "epochs chosen on validation" if config.evaluate.protocol == "strict" else "best epoch on test, optimistic"
-    title = f"Recall on the test split in % (protocol {config.evaluate.protocol}: {chosen})"
-    show_table(title, HEADER, map(cells, rows))
+    columns = header(rows)
+    show_table(recall_title(config.evaluate.protocols), columns, (cells(row, columns) for row in rows))
+
+
+def recall_title(protocols: Sequence[str]) -> str:
+    """Return the title of a table of recalls, which says what its protocols mean."""
+    meanings = {"strict": "epochs chosen on validation", "paper": "best epoch on test, optimistic"}
+    described = "; ".join(f"{protocol}: {meanings[protocol]}" for protocol in protocols)
+    return f"Recall on the test split in % ({'protocol ' if len(protocols) == 1 else ''}{described})"
 
 
 def print_cells(cells: "Sequence[Cell]") -> None:

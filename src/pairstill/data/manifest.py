@@ -60,6 +60,14 @@ class Manifest:
             parts += [record.image, image_digest, record.split, str(len(record.captions)), *record.captions]
         return digest(*parts)
 
+    def split_fingerprint(self, name: Split) -> str:
+        """SHA-256 over the image contents and captions of one split, in order; file names play no part."""
+        parts: list[str] = []
+        for record, image_digest in zip(self.records, self.image_digests, strict=True):
+            if record.split == name:
+                parts += [image_digest, str(len(record.captions)), *record.captions]
+        return digest(*parts)
+
     def save(self, path: Path) -> None:
         """Write the manifest as JSON, atomically."""
         content = {

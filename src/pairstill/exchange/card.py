@@ -137,6 +137,8 @@ def _numbers(facts: CardFacts) -> str:
     chosen = {
         "strict": "`strict`: epochs and rates are chosen on the validation split, the test split is read once",
         "paper": "`paper`: the best epoch on the test split, which is optimistic",
+        "both": "`strict` (epochs chosen on the validation split, the test split read once) beside `paper` (the best "
+        "epoch on the test split, which is optimistic)",
     }.get(facts.protocol or "", f"`{facts.protocol}`")
     return f"## Numbers\n\nRecall on the test split in %, protocol {chosen}.\n\n{facts.results}"
 

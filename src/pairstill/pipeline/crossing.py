@@ -13,10 +13,11 @@ from pairstill.encoders.named import image_label, named_image, named_text, text_
 from pairstill.encoders.split import EncodedSplit
 from pairstill.evaluate.adapt import adapted_set, check_width, has_own_images, has_own_texts
 from pairstill.evaluate.crossing import best_crossed
+from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.evaluate.text_map import Batches, TextMap, explained_variance, fit_text_map
 from pairstill.model.dual_encoder import Side
-from pairstill.pipeline.measuring import distilled_set, rates_are_chosen
+from pairstill.pipeline.measuring import distilled_set
 from pairstill.pipeline.parts import Parts
 from pairstill.report.matrix import Cell, cells_of, crossing_page
 from pairstill.runfolder import commit
@@ -131,9 +132,9 @@ def _prepared(parts: Parts, cell: Parts, distilled: DistilledSet, facts: dict[st
         explained = explained_variance(text_map, _both(parts.splits.val, cell.splits.val))
         facts = {**facts, "map_explains_validation_captions": round(explained, 4)}
     foreign: list[Side] = []
-    if rates_are_chosen(parts) or not facts["own_images"]:
+    if rates_are_chosen(parts.config) or not facts["own_images"]:
         foreign.append("image")
-    if rates_are_chosen(parts) or not facts["own_texts"]:
+    if rates_are_chosen(parts.config) or not facts["own_texts"]:
         foreign.append("text")
     adapted = adapted_set(distilled, cell.image.spec, cell.text.spec, text_map)
     return _Measured(cell, adapted, tuple(foreign), facts)
@@ -168,7 +169,7 @@ def _measured_as(cell: Parts, facts: dict[str, Any]) -> str:
 
 def _result(measured: _Measured, student: int) -> dict[str, Any]:
     parts, config = measured.parts, measured.parts.config
-    batch_size = config.teacher.batch_size if rates_are_chosen(parts) else parts.bench.batch_size
+    batch_size = config.teacher.batch_size if rates_are_chosen(parts.config) else parts.bench.batch_size
     best = best_crossed(parts.bench, measured.distilled, student, measured.foreign, batch_size)
     recalls = recalls_on(parts.factory.build(), best.parameters, parts.splits.test)
     return {

@@ -82,7 +82,8 @@ def public_settings(config: RunConfig) -> str:
 def _png_cost(parts: Parts, distilled: DistilledSet, measure: Measure) -> PngCost | str:
     """Return what PNG costs the run's students, or why that is not known."""
     path = parts.folder.path / PNG_COST
-    protocol, students = parts.config.evaluate.protocol, parts.config.evaluate.num_students
+    # of both protocols, what the first one says is enough
+    protocol, students = parts.config.evaluate.protocols[0], parts.config.evaluate.num_students
     key = digest(
         file_digest(parts.folder.distilled / TENSORS),
         json.dumps(plain(parts.config)["student"]),
@@ -103,12 +104,16 @@ def _png_cost(parts: Parts, distilled: DistilledSet, measure: Measure) -> PngCos
         return "the real pairs or the towers were not at hand"
     measure_missing(parts, ("distilled",))
     name = row_name(parts, "distilled")
-    exact = {r["seeds"]["student"]: r["mean_recall"] for r in current_results(parts) if r["method"] == name}
+    exact = {
+        r["seeds"]["student"]: r["mean_recall"]
+        for r in current_results(parts)
+        if (r["method"], r["protocol"]) == (name, protocol)
+    }
     rounded, png = through_png(distilled), []
     with progress_bar(parts.console) as progress:
         task = progress.add_task("Students on PNG images", total=students, status="")
         for student in range(students):
-            png.append(round(measure_pairs(parts, rounded, student).recalls.mean, 4))
+            png.append(round(measure_pairs(parts, rounded, student)[0].recalls.mean, 4))
             progress.advance(task)
     cost = PngCost(protocol, tuple(exact[student] for student in range(students)), tuple(png))
     write_json(path, {"key": key, "cost": cost.to_json()})

@@ -42,7 +42,7 @@ def distill(parts: Parts) -> DistilledSet:
     initial, objective = _problem_of(parts, distill.objective, experts)
     distillation = Distillation(
         config=distill,
-        seed=derive_seed(config.seed, "distillation"),
+        seed=derive_seed(config.distillation_seed, "distillation"),
         factory=parts.factory,
         tower=parts.tower,
         experts=experts,
@@ -64,7 +64,7 @@ def _problem_of(
 ) -> tuple[list[InitialPairs], DirectObjective | None]:
     """Return the pairs to start from, and what compares them when trajectories are not matched."""
     config, distill, train = parts.config, parts.config.distill, parts.splits.train
-    draw = generator(config.seed, "initial pairs")
+    draw = generator(config.distillation_seed, "initial pairs")
     if objective == "characteristic":
         return _clustered_pairs(parts, experts)
     pairs = initial_pairs(parts.manifest, train, distill.phases, distill.init, draw)
@@ -74,11 +74,12 @@ def _problem_of(
 def _clustered_pairs(parts: Parts, experts: list[Path]) -> tuple[list[InitialPairs], DirectObjective]:
     """Return pairs drawn from clusters of the first teacher's joint features, and the objective on them."""
     config, train, count = parts.config.distill.characteristic, parts.splits.train, parts.config.distill.num_pairs
-    draw = generator(parts.config.seed, "initial pairs")
+    seed = parts.config.distillation_seed
+    draw = generator(seed, "initial pairs")
     captions = candidates(train, count, draw)
     epoch = Trajectory.open(experts[0]).epochs[-1]
     features = _joint_features(parts, captions, experts, epoch)
-    labels = cluster(features, min(config.clusters, count), derive_seed(parts.config.seed, "clusters") % 2**32)
+    labels = cluster(features, min(config.clusters, count), derive_seed(seed, "clusters") % 2**32)
     rows = draw_from_clusters(labels, count, draw)
     model, parameters = parts.factory.build(), _teacher_parameters(parts, experts, epoch)
 
@@ -107,7 +108,7 @@ def select(parts: Parts) -> DistilledSet:
     experts = [] if rule == "random" else teach(parts)
     train, count = parts.splits.train, parts.config.distill.num_pairs
     with parts.timed("select"):
-        captions = candidates(train, count, generator(parts.config.seed, "coreset"))
+        captions = candidates(train, count, generator(parts.config.distillation_seed, "coreset"))
         snapshots = partial(_joint_features, parts, captions, experts)
         kept = Trajectory.open(experts[0]).epochs if experts else ()
         chosen = captions[choose_rows(rule, count, kept, snapshots)]

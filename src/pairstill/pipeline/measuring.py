@@ -1,18 +1,19 @@
 """The evaluation of a run: students on its pairs and on the references, each measured once."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from pairstill.distilled import DistilledSet
 from pairstill.errors import ArtifactError
+from pairstill.evaluate.measurement import current, made_name, measured_as, rates_are_chosen
 from pairstill.evaluate.protocol import Outcome
+from pairstill.evaluate.stored import StoredRanks
 from pairstill.pipeline.parts import Parts
-from pairstill.report.tables import RANDOM_SELECTED, Row, markdown, summarise
+from pairstill.report.tables import Row, markdown, summarise
 from pairstill.runfolder import commit
 from pairstill.runlog import peak_memory_bytes, progress_bar
-from pairstill.storage import digest, write_text_atomic
+from pairstill.storage import write_text_atomic
 
 
 def evaluate(parts: Parts) -> list[Row]:
@@ -29,39 +30,34 @@ def evaluate(parts: Parts) -> list[Row]:
 
 
 def measure_missing(parts: Parts, methods: Sequence[str]) -> None:
-    """Measure every student of these methods that is not measured yet."""
+    """Measure every student of these methods that is not measured yet, or whose ranks are not there."""
     distilled = distilled_set(parts) if "distilled" in methods else None
-    known = {(r["method"], r["seeds"]["student"]) for r in current_results(parts)}
+    measured = (result for result in current_results(parts) if _has_ranks(parts, result))
+    known = {(result["method"], result["protocol"], result["seeds"]["student"]) for result in measured}
     jobs = [
         (method, student)
         for method in methods
         for student in range(parts.config.evaluate.num_students)
-        if (row_name(parts, method), student) not in known
+        if any((row_name(parts, method), p, student) not in known for p in parts.config.evaluate.protocols)
     ]
     with parts.timed("evaluate"), progress_bar(parts.console) as progress:
         task = progress.add_task("Students", total=len(jobs), status="")
         for method, student in jobs:
             progress.update(task, status=f"{method}, student {student + 1}")
-            result = _measure(parts, method, student, distilled)
-            parts.folder.add_result(result)
-            parts.folder.metrics.write("student", **{k: result[k] for k in ("method", "protocol", "mean_recall")})
+            about = _about(parts, method, student, distilled)
+            for outcome in _measure(parts, method, student, distilled):
+                if (about["method"], outcome.protocol, student) not in known:
+                    _keep(parts, about, outcome)
             progress.advance(task)
 
 
 def current_results(parts: Parts) -> list[dict[str, Any]]:
     """Return the results that were measured as the settings say now; others stay in the file."""
-    return [r for r in parts.folder.results() if r.get("measured_as") == _measured_as(parts, r["method"])]
+    return current(parts.config, parts.folder.results())
 
 
-def _measured_as(parts: Parts, method: str) -> str:
-    """Return a digest of all that may change in a run's folder and decides a method's numbers."""
-    evaluate = parts.config.evaluate
-    decisive: list[Any] = [evaluate.protocol]
-    if method != "full":
-        decisive.append(asdict(parts.config.student))
-    if method != row_name(parts, "distilled") or rates_are_chosen(parts):
-        decisive.append(asdict(evaluate.references))
-    return digest(json.dumps(decisive))[:16]
+def _has_ranks(parts: Parts, result: dict[str, Any]) -> bool:
+    return "ranks" in result and (parts.folder.path / result["ranks"]).is_file()
 
 
 def distilled_set(parts: Parts) -> DistilledSet:
@@ -78,67 +74,87 @@ def distilled_set(parts: Parts) -> DistilledSet:
     return DistilledSet.load(parts.folder.distilled)
 
 
-def measure_pairs(parts: Parts, distilled: DistilledSet, student: int) -> Outcome:
-    """Measure one of the run's students on a set of pairs, by the rule of the run's method."""
-    measure = parts.bench.at_best_rates if rates_are_chosen(parts) else parts.bench.distilled
-    return measure(distilled, student)
-
-
-def _measure(parts: Parts, method: str, student: int, distilled: DistilledSet | None) -> dict[str, Any]:
-    train = parts.splits.train
-    pixels = 3 * parts.image.spec.size**2
-    pair_bytes = 4 * (pixels + parts.text.spec.width)
-    pairs = parts.config.evaluate.references.random_pairs or _budget(parts)
+def _measure(parts: Parts, method: str, student: int, distilled: DistilledSet | None) -> tuple[Outcome, ...]:
+    """Measure one student, by every protocol that is asked for."""
     match method:
         case "distilled":
             assert distilled is not None
-            outcome = measure_pairs(parts, distilled, student)
-            num_pairs, size = distilled.num_pairs, distilled.storage_bytes
+            return measure_pairs(parts, distilled, student)
         case "random":
-            outcome = parts.bench.random(pairs, student)
-            num_pairs, size = pairs, pairs * pair_bytes
+            return parts.bench.random(_random_pairs(parts), student)
         case _:
-            outcome = parts.bench.full(student)
-            num_pairs = train.num_captions
-            size = 4 * (pixels * train.num_images + parts.text.spec.width * train.num_captions)
-    return _result(parts, row_name(parts, method), num_pairs, size, student, outcome)
+            return parts.bench.full(student)
 
 
-def _result(parts: Parts, method: str, num_pairs: int, size: int, student: int, outcome: Outcome) -> dict[str, Any]:
-    stages = ("teach", "distill", "select") if method == row_name(parts, "distilled") else ()
-    return {
-        "method": method,
-        "num_pairs": num_pairs,
-        "protocol": parts.config.evaluate.protocol,
-        "measured_as": _measured_as(parts, method),
-        "seeds": {"run": parts.config.seed, "student": student},
+def measure_pairs(parts: Parts, distilled: DistilledSet, student: int) -> tuple[Outcome, ...]:
+    """Measure one of the run's students on a set of pairs, by the rule of the run's method."""
+    measure = parts.bench.at_best_rates if rates_are_chosen(parts.config) else parts.bench.distilled
+    return measure(distilled, student)
+
+
+def _keep(parts: Parts, about: dict[str, Any], outcome: Outcome) -> None:
+    """Store the ranks of a student, then its result, which names their file."""
+    measured = measured_as(parts.config, about["method"], outcome.protocol)
+    ranks = f"{about['method']}-{outcome.protocol}-{about['seeds']['student']}-{measured}.safetensors"
+    StoredRanks(outcome.ranks, parts.splits.test.caption_owner).save(parts.folder.ranks / ranks)
+    result = {
+        **about,
+        "protocol": outcome.protocol,
+        "measured_as": measured,
         **{key: round(value, 4) for key, value in asdict(outcome.recalls).items()},
         "mean_recall": round(outcome.recalls.mean, 4),
         "validation_mean_recall": None if outcome.validation is None else round(outcome.validation, 4),
         "epoch": outcome.epoch,
         "settings": outcome.settings,
         "seconds": round(outcome.seconds, 2),
-        "stage_seconds": {stage: seconds for stage in stages if (seconds := parts.folder.seconds(stage)) > 0},
-        "bytes": size,
         "peak_memory_bytes": peak_memory_bytes(parts.device.type),
+        "ranks": f"{parts.folder.ranks.name}/{ranks}",
+        "test_data": parts.manifest.split_fingerprint("test"),
         "config": str(parts.folder.path / "config.yaml"),
         "commit": commit(),
     }
+    parts.folder.add_result(result)
+    parts.folder.metrics.write("student", **{k: result[k] for k in ("method", "protocol", "mean_recall")})
 
 
-def rates_are_chosen(parts: Parts) -> bool:
-    """Return whether the pairs come without learned rates, so that validation chooses each student's."""
-    return parts.method.rule is not None or parts.config.distill.objective != "trajectory"
+def _about(parts: Parts, method: str, student: int, distilled: DistilledSet | None) -> dict[str, Any]:
+    """Return what a result says of the pairs that a student was trained on: how many, how large, from what seeds."""
+    train, pixels = parts.splits.train, 3 * parts.image.spec.size**2
+    made = method == "distilled"
+    match method:
+        case "distilled":
+            assert distilled is not None
+            pairs, size = distilled.num_pairs, distilled.storage_bytes
+        case "random":
+            pairs = _random_pairs(parts)
+            size = pairs * 4 * (pixels + parts.text.spec.width)
+        case _:
+            pairs = train.num_captions
+            size = 4 * (pixels * train.num_images + parts.text.spec.width * train.num_captions)
+    return {
+        "method": row_name(parts, method),
+        "num_pairs": pairs,
+        "bytes": size,
+        "seeds": {
+            "run": parts.config.seed,
+            "teachers": parts.teachers_seed if made else None,
+            "distillation": parts.config.distillation_seed if made else None,
+            "student": student,
+        },
+        "stage_seconds": parts.folder.all_seconds("teach", "distill", "select") if made else {},
+    }
 
 
 def row_name(parts: Parts, method: str) -> str:
     """Return the name under which results of a row are kept."""
-    if method != "distilled":
-        return method
-    return RANDOM_SELECTED if parts.method.name == "random" else parts.method.name
+    return made_name(parts.config) if method == "distilled" else method
 
 
-def _budget(parts: Parts) -> int:
+def _random_pairs(parts: Parts) -> int:
+    return parts.config.evaluate.references.random_pairs or budget(parts)
+
+
+def budget(parts: Parts) -> int:
     """Return the whole pairs that the distilled set's storage is worth."""
     pairs = parts.config.distill.num_pairs
     pair = 3 * parts.image.spec.size**2 + parts.text.spec.width

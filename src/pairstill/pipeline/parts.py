@@ -157,6 +157,11 @@ class Parts:
         other.config = replace(self.config, image=image, text=text, heads=heads)
         return other
 
+    @property
+    def teachers_seed(self) -> int | None:
+        """Seed of the teachers that the method needs, or None if it needs none."""
+        return self.config.teachers_seed if {"teacher", "trajectories"} & set(self.method.needs) else None
+
     def leave(self) -> bool:
         """Part from the other ranks once all are here; return whether this is the main one, which may go on alone."""
         self.ranks.leave()
@@ -182,7 +187,8 @@ class Parts:
             **self.encoders(),
             "provenance": {
                 "method": self.method.name,
-                "seed": self.config.seed,
+                "seed": self.config.distillation_seed,
+                "teachers_seed": self.teachers_seed,
                 "data": _describe_data(self.manifest),
                 "distill": asdict(self.config.distill),
                 "teacher": asdict(self.config.teacher),
@@ -207,6 +213,7 @@ def _describe_data(manifest: Manifest) -> dict[str, Any]:
     return {
         "source": manifest.source,
         "fingerprint": manifest.fingerprint,
+        "test_fingerprint": manifest.split_fingerprint("test"),
         "images": {split: len(manifest.split(split)) for split in ("train", "val", "test")},
         "captions": {split: len(manifest.captions(split)) for split in ("train", "val", "test")},
         "dropped": list(manifest.dropped),

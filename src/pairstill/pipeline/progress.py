@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pairstill.distill.memory import ModeChoice
@@ -36,6 +36,8 @@ def distill_progress(
 ) -> Iterator[tuple[Callable[[StepReport], None], Callable[[DistilledSet, int], float]]]:
     """Show and log outer steps and validations."""
     recall = _Last()
+    # the student that watches decides which pairs are kept, so that it belongs to the distillation
+    bench = replace(parts.bench, seed=parts.config.distillation_seed)
     with progress_bar(parts.console) as progress:
         tasks: dict[tuple[int, str], Any] = {}
 
@@ -52,7 +54,7 @@ def distill_progress(
             progress.update(tasks[task], completed=report.step, status=status)
 
         def on_checkpoint(distilled: DistilledSet, step: int) -> float:
-            recall.value = parts.ranks.from_main(lambda: parts.bench.validate(distilled))
+            recall.value = parts.ranks.from_main(lambda: bench.validate(distilled))
             parts.folder.metrics.write(
                 "validation", phase=len(distilled.phases), step=step, validation_mean_recall=recall.value
             )

@@ -55,7 +55,7 @@ def trajectories_folder(parts: Parts) -> Path:
         "image_encoder": parts.image.spec.to_json(),
         "text_encoder": parts.text.spec.to_json(),
         "settings": {
-            "seed": config.seed,
+            "seed": config.teachers_seed,
             "heads": asdict(config.heads),
             "image": {"trainable": config.image.trainable, "precision": config.image.precision},
             "teacher": {k: v for k, v in asdict(config.teacher).items() if k not in ("num_experts", "keep")},
@@ -79,7 +79,7 @@ def _train_expert(parts: Parts, expert: int, path: Path, tell: Callable[[dict[st
         parts.splits.train,
         RealTraining.of_teacher(parts.config.teacher),
         path,
-        parts.config.seed,
+        parts.config.teachers_seed,
         "expert",
         expert,
         keep=epochs_to_keep(parts.config.teacher, parts.config.distill),

@@ -1,14 +1,14 @@
-"""Results as a table: one row for each method and size, mean and spread over students."""
+"""Results as a table: one row for each method, size and protocol, mean and spread over students."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
+from pairstill.config import Protocol
+from pairstill.evaluate.measurement import RANDOM_SELECTED
+from pairstill.evaluate.spread import Repeat, Spread, spread
 from pairstill.methods import METHODS
-
-RANDOM_SELECTED = "random_selected"
-"""The row of one draw of random pairs, as `pairstill select` keeps it; `random` draws anew for every student."""
 
 TITLES = {
     **{method.name: method.title for method in METHODS},
@@ -32,10 +32,14 @@ class Row:
     Attributes:
         title: the method as people know it.
         num_pairs: pairs that the method keeps.
+        protocol: how its students are reported.
         recalls: mean of each recall over the students, in percent, by key.
         mean: mean over students of the mean recall.
-        spread: standard deviation of the mean recall over students, or None for a single one.
-        share: the mean as a percentage of full data's, or None without full data.
+        spread: standard deviation of the mean recall over all students, or None for a single one.
+        spreads: the spread over students, distillations and teachers, each by itself.
+        optimism: of `paper`: by how much its mean exceeds that of the same students under `strict`; None where no
+            student was reported both ways, and for `strict`.
+        share: the mean as a percentage of full data's under the same protocol, or None without full data.
         students: number of students.
         bytes: storage.
         seconds: mean seconds of a student.
@@ -43,9 +47,12 @@ class Row:
 
     title: str
     num_pairs: int
+    protocol: Protocol
     recalls: Mapping[str, float]
     mean: float
     spread: float | None
+    spreads: Spread
+    optimism: float | None
     share: float | None
     students: int
     bytes: int
@@ -53,27 +60,42 @@ class Row:
 
 
 def summarise(results: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Group results (one mapping per student) by method and size, in the order in which they first appear.
+    """Group results (one mapping per student and protocol) by method, size and protocol, as they first appear.
 
-    Full data is shown last, whatever its place.
+    Full data is shown last, whatever its place, and `paper` below `strict`.
     """
-    groups: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    results = list(results)
+    full = [result for result in results if result["method"] == "full"]
+    groups: dict[tuple[str, int], dict[Protocol, list[Mapping[str, Any]]]] = {}
     for result in results:
-        groups.setdefault((result["method"], result["num_pairs"]), []).append(result)
-    full = [r["mean_recall"] for (method, _), members in groups.items() if method == "full" for r in members]
-    whole = mean(full) if full else None
+        of_size = groups.setdefault((result["method"], result["num_pairs"]), {})
+        of_size.setdefault(result["protocol"], []).append(result)
     ordered = sorted(groups.items(), key=lambda item: item[0][0] == "full")
-    return [_row(method, num_pairs, members, whole) for (method, num_pairs), members in ordered]
+    rows = []
+    for (method, _), by_protocol in ordered:
+        for protocol in sorted(by_protocol, key=("strict", "paper").index):
+            whole = [r["mean_recall"] for r in full if r["protocol"] == protocol]
+            rows.append(_row(method, protocol, by_protocol, mean(whole) if whole else None))
+    return rows
 
 
-def _row(method: str, num_pairs: int, members: Sequence[Mapping[str, Any]], whole: float | None) -> Row:
+def _row(
+    method: str,
+    protocol: Protocol,
+    by_protocol: Mapping[Protocol, Sequence[Mapping[str, Any]]],
+    whole: float | None,
+) -> Row:
+    members = by_protocol[protocol]
     means = [member["mean_recall"] for member in members]
     return Row(
         title=TITLES.get(method, method),
-        num_pairs=num_pairs,
+        num_pairs=members[0]["num_pairs"],
+        protocol=protocol,
         recalls={key: mean(member[key] for member in members) for key in RECALL_TITLES},
         mean=mean(means),
         spread=stdev(means) if len(means) > 1 else None,
+        spreads=spread(map(_repeat, members)),
+        optimism=_optimism(by_protocol) if protocol == "paper" else None,
         share=None if not whole else 100 * mean(means) / whole,
         students=len(members),
         bytes=members[0]["bytes"],
@@ -81,28 +103,77 @@ def _row(method: str, num_pairs: int, members: Sequence[Mapping[str, Any]], whol
     )
 
 
-def cells(row: Row) -> list[str]:
-    """Return the cells of a row, in the order of `HEADER`."""
-    spread = "" if row.spread is None else f" ± {row.spread:.1f}"
-    return [
-        row.title,
-        f"{row.num_pairs:,}",
-        *(f"{row.recalls[key]:.1f}" for key in RECALL_TITLES),
-        f"{row.mean:.1f}{spread}",
-        "" if row.share is None else f"{row.share:.0f} %",
-        human_bytes(row.bytes),
-        f"{row.seconds:.0f} s",
-        str(row.students),
-    ]
+def _repeat(result: Mapping[str, Any]) -> Repeat:
+    """Return a result with the seeds of what it was trained on; results of old runs name the run's alone."""
+    seeds, refers = result["seeds"], result["method"] in ("random", "full")
+    teachers, distillation = (
+        seeds[part] if part in seeds else None if refers else seeds["run"] for part in ("teachers", "distillation")
+    )
+    return Repeat(teachers, distillation, result["mean_recall"])
+
+
+def _student(result: Mapping[str, Any]) -> tuple[int | None, ...]:
+    """Return the seeds that tell a student from all others of its row."""
+    repeat, seeds = _repeat(result), result["seeds"]
+    return repeat.teachers, repeat.distillation, seeds["run"], seeds["student"]
+
+
+def _optimism(by_protocol: Mapping[Protocol, Sequence[Mapping[str, Any]]]) -> float | None:
+    """Return the mean of best-on-test minus chosen-on-validation, over the students that have both."""
+    strict, paper = (
+        {_student(result): result["mean_recall"] for result in by_protocol.get(protocol, ())}
+        for protocol in ("strict", "paper")
+    )
+    both = [paper[student] - strict[student] for student in paper if student in strict]
+    return mean(both) if both else None
 
 
 HEADER = ["method", "pairs", *RECALL_TITLES.values(), "mean", "of full", "size", "time", "students"]
+PROTOCOL_HEADER = ["method", "pairs", "protocol", *HEADER[2:9], "optimism", *HEADER[9:]]
+
+
+def header(rows: Sequence[Row]) -> list[str]:
+    """Return the columns of a table of these rows, with the protocol and its optimism where there are several."""
+    return HEADER if len({row.protocol for row in rows}) < 2 else PROTOCOL_HEADER
+
+
+def cells(row: Row, columns: Sequence[str] = HEADER) -> list[str]:
+    """Return the cells of a row, in the order of the columns."""
+    content = {
+        "method": row.title,
+        "pairs": f"{row.num_pairs:,}",
+        "protocol": row.protocol,
+        **{title: f"{row.recalls[key]:.1f}" for key, title in RECALL_TITLES.items()},
+        "mean": f"{row.mean:.1f}" + ("" if row.spread is None else f" ± {row.spread:.1f}"),
+        "optimism": "" if row.optimism is None else f"{row.optimism:+.1f}",
+        "of full": "" if row.share is None else f"{row.share:.0f} %",
+        "size": human_bytes(row.bytes),
+        "time": f"{row.seconds:.0f} s",
+        "students": str(row.students),
+    }
+    return [content[column] for column in columns]
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table."""
-    lines = ["| " + " | ".join(HEADER) + " |", "|" + " --- |" + " ---: |" * (len(HEADER) - 1)]
-    lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
+    columns = header(rows)
+    return markdown_table(columns, [cells(row, columns) for row in rows])
+
+
+SPREAD_HEADER = ["method", "pairs", "protocol", "over students", "over distillations", "over teachers"]
+
+
+def spread_cells(row: Row) -> list[str]:
+    """Return where the spread of a row's mean recall comes from, in the order of `SPREAD_HEADER`."""
+    levels = (row.spreads.students, row.spreads.distillations, row.spreads.teachers)
+    shown = ["not measured" if level is None else f"± {level:.1f}" for level in levels]
+    return [row.title, f"{row.num_pairs:,}", row.protocol, *shown]
+
+
+def markdown_table(columns: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table whose first column is text and whose others are numbers."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" + " ---: |" * (len(columns) - 1)]
+    lines += ["| " + " | ".join(line) + " |" for line in body]
     return "\n".join(lines) + "\n"
 
 
