@@ -60,7 +60,7 @@ def test_other_settings_are_refused_and_named(config):
 
 
 def test_free_settings_may_change(config):
-    RunFolder(config)
+    RunFolder(config).trajectories.mkdir()
     changed = replace(
         config,
         device="cpu",
@@ -72,6 +72,14 @@ def test_free_settings_may_change(config):
     )
     folder = RunFolder(changed)
     assert yaml.safe_load((folder.path / "config.yaml").read_text())["student"]["epochs"] == 3
+
+
+def test_the_tracker_may_change_and_hears_what_the_log_hears(config):
+    pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
+    RunFolder(config).trajectories.mkdir()
+    folder = RunFolder(replace(config, tracker="tensorboard"))
+    folder.metrics.write("stage", stage="teach", seconds=1.0)
+    assert any((folder.path / "tensorboard").iterdir()) and (folder.path / "metrics.jsonl").is_file()
 
 
 def test_every_free_setting_is_a_setting():

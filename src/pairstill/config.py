@@ -706,6 +706,8 @@ class RunConfig:
         ranks_timeout_minutes: under torchrun, the longest that a process waits for another; it must exceed the
             encoding of all pairs, an epoch of a teacher and a validation.
         cache_dir: folder for text embeddings, frozen features and extracted images, shared between runs.
+        tracker: also show metrics in `wandb`, `trackio` or `tensorboard` (the extra of the same name) while the run
+            goes on; `metrics.jsonl` is written whatever is chosen.
         data: the real pairs.
         image: the image tower.
         text: the text tower.
@@ -725,6 +727,7 @@ class RunConfig:
     threads: int | None = None
     ranks_timeout_minutes: float = 360.0
     cache_dir: str = "~/.cache/pairstill"
+    tracker: Literal["wandb", "trackio", "tensorboard"] | None = None
     data: DataConfig = field(default_factory=DataConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     text: TextConfig = field(default_factory=TextConfig)

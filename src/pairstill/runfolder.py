@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,24 +15,32 @@ from pairstill.config import RunConfig
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.runlog import MetricsLog
 from pairstill.storage import read_json, read_json_lines, write_json, write_json_lines, write_text_atomic
+from pairstill.trackers import Tracker
 
 # what may differ between a run and its continuation: where and how it computes, and what is measured at the end
-FREE_SETTINGS = ("run_dir", "device", "threads", "ranks_timeout_minutes", "cache_dir", "student", "evaluate")
+FREE_SETTINGS = (
+    *("run_dir", "device", "threads", "ranks_timeout_minutes", "cache_dir", "tracker"),
+    *("student", "evaluate"),
+)
 PACKAGES = ("pairstill", "torch", "timm", "transformers", "safetensors", "kornia", "numpy")
 
 
 class RunFolder:
     """One run's folder; opening it again goes on with the same run."""
 
-    def __init__(self, config: RunConfig, *, writes: bool = True) -> None:
+    def __init__(
+        self, config: RunConfig, *, writes: bool = True, warn: Callable[[str], None] = lambda message: None
+    ) -> None:
         """Create the folder, or open it if it holds a run with the same settings.
 
         Args:
             config: the run's settings.
             writes: whether this process writes; if not, the folder is only read, metrics and seconds are dropped.
+            warn: told when the tracker fails.
 
         Raises:
             ConfigError: the folder holds a run whose settings differ; the message names them.
+            MissingDependencyError: the tracker's package is not installed.
         """
         self.path = Path(config.run_dir)
         self._writes = writes
@@ -45,7 +53,8 @@ class RunFolder:
         self._check_same_run(config)
         write_text_atomic(self.path / "config.yaml", to_yaml(config))
         write_json(self.path / "environment.json", environment(config))
-        self.metrics = MetricsLog(self.path / "metrics.jsonl")
+        tracker = config.tracker and Tracker(config.tracker, self.path, plain(config), warn)
+        self.metrics = MetricsLog(self.path / "metrics.jsonl", tracker or None)
 
     def _check_same_run(self, config: RunConfig) -> None:
         path = self.path / "config.yaml"

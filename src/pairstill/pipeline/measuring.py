@@ -114,7 +114,8 @@ def _keep(parts: Parts, about: dict[str, Any], outcome: Outcome) -> None:
         "commit": commit(),
     }
     parts.folder.add_result(result)
-    parts.folder.metrics.write("student", **{k: result[k] for k in ("method", "protocol", "mean_recall")})
+    told = {key: result[key] for key in ("method", "protocol", "mean_recall")}
+    parts.folder.metrics.write("student", student=about["seeds"]["student"], **told)
 
 
 def _about(parts: Parts, method: str, student: int, distilled: DistilledSet | None) -> dict[str, Any]:

@@ -56,8 +56,11 @@ class Parts:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.ranks.join(self.device, config.ranks_timeout_minutes)
-        self.folder = RunFolder(config, writes=self.ranks.is_main)
+        self.folder = RunFolder(config, writes=self.ranks.is_main, warn=self._warn)
         self.cache_dir = Path(config.cache_dir).expanduser()
+
+    def _warn(self, message: str) -> None:
+        self.console.print(message, style="yellow", markup=False)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -73,7 +76,7 @@ class Parts:
         for problem in manifest.dropped:
             self.folder.metrics.write("dropped_pair", problem=problem)
         if manifest.dropped:
-            self.console.print(f"Left out {len(manifest.dropped)} bad pairs; data.json lists them", style="yellow")
+            self._warn(f"Left out {len(manifest.dropped)} bad pairs; data.json lists them")
         return manifest
 
     @cached_property
