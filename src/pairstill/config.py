@@ -698,14 +698,18 @@ class RunConfig:
         run_dir: folder that receives everything the run makes; an interrupted run goes on from it.
         method: what makes the pairs; `pairstill methods` lists them. A method sets those parts of `distill` that
             make it what it is, and leaves the others.
-        trajectories_dir: folder of the teachers' trajectories, for runs that share teachers; null takes the run's own.
+        trajectories_dir: folder of the teachers' trajectories, for runs that share teachers; null finds
+            them again by their content below `cache_dir` (see `reuse`).
         seed: seed of the run; teachers, distillation and students derive theirs from it.
         seeds: other seeds for the teachers or the distillation, so that `seed` decides the students alone.
         device: `auto` takes a GPU if there is one (under torchrun, one each); or `cpu`, `cuda`, `cuda:1`, ...
         threads: CPU threads of the tensor library; null leaves its default.
         ranks_timeout_minutes: under torchrun, the longest that a process waits for another; it must exceed the
             encoding of all pairs, an epoch of a teacher and a validation.
-        cache_dir: folder for text embeddings, frozen features and extracted images, shared between runs.
+        cache_dir: folder for text embeddings, frozen features, extracted images and teachers, shared between runs;
+            `pairstill cache` shows what is there.
+        reuse: take teachers and distilled pairs that another run made of the same content, and leave this run's to
+            others; off makes everything anew, in `run_dir`.
         tracker: also show metrics in `wandb`, `trackio` or `tensorboard` (the extra of the same name) while the run
             goes on; `metrics.jsonl` is written whatever is chosen.
         data: the real pairs.
@@ -727,6 +731,7 @@ class RunConfig:
     threads: int | None = None
     ranks_timeout_minutes: float = 360.0
     cache_dir: str = "~/.cache/pairstill"
+    reuse: bool = True
     tracker: Literal["wandb", "trackio", "tensorboard"] | None = None
     data: DataConfig = field(default_factory=DataConfig)
     image: ImageConfig = field(default_factory=ImageConfig)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from pairstill.config import RunConfig
+from pairstill.defaults import filled
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.runlog import MetricsLog
 from pairstill.storage import read_json, read_json_lines, write_json, write_json_lines, write_text_atomic
@@ -19,9 +20,10 @@ from pairstill.trackers import Tracker
 
 # what may differ between a run and its continuation: where and how it computes, and what is measured at the end
 FREE_SETTINGS = (
-    *("run_dir", "device", "threads", "ranks_timeout_minutes", "cache_dir", "tracker"),
+    *("run_dir", "device", "threads", "ranks_timeout_minutes", "cache_dir", "reuse", "tracker"),
     *("student", "evaluate"),
 )
+POINTER = "teachers.json"
 PACKAGES = ("pairstill", "torch", "timm", "transformers", "safetensors", "kornia", "numpy")
 
 
@@ -64,7 +66,8 @@ class RunFolder:
             before = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
             raise ArtifactError(f"{path} is not YAML ({error}); choose another run_dir") from error
-        old, new = _flat(before or {}), _flat(plain(config))
+        # a setting that the older run did not know had its default
+        old, new = _flat(filled(before or {}, RunConfig())), _flat(plain(config))
         differing = [
             f"{key}: {old.get(key)!r} before, {new.get(key)!r} now"
             for key in sorted({*old, *new})
@@ -78,13 +81,29 @@ class RunFolder:
 
     def _holds_work(self) -> bool:
         """Return whether anything is there that depends on the settings."""
-        made = (self.trajectories, self.distillation, self.distilled, self.path / "results.jsonl")
+        made = (self.own_trajectories, self.distillation, self.distilled, self.path / "results.jsonl")
         return any(path.exists() for path in made)
 
     @property
     def trajectories(self) -> Path:
-        """Folder of the experts."""
+        """Folder of the experts, wherever it is: the run's own, or one that it shares with others."""
+        pointer = self.path / POINTER
+        return Path(read_json(pointer)["trajectories"]) if pointer.is_file() else self.own_trajectories
+
+    @property
+    def own_trajectories(self) -> Path:
+        """Folder of the experts that this run alone uses."""
         return self.path / "trajectories"
+
+    def point_to_trajectories(self, folder: Path | None) -> None:
+        """Write down which shared folder the experts are in; None says that they are in the run's own."""
+        pointer = self.path / POINTER
+        if not self._writes or (folder is None and not pointer.is_file()):
+            return
+        if folder is None:
+            pointer.unlink()
+        else:
+            write_json(pointer, {"trajectories": str(folder.absolute())})
 
     @property
     def distillation(self) -> Path:

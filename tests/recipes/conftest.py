@@ -15,6 +15,7 @@ from pairstill.storage import load_tensors, open_tensors
 TINY: dict[str, Any] = {
     "device": "cpu",
     "threads": 1,
+    "reuse": False,
     "data": {"scenes": {"train": 24, "val": 12, "test": 12, "size": 16}},
     "image": {"size": 16},
     "text": {"width": 16},

@@ -1,18 +1,23 @@
 """A shared folder takes the same teachers again, and no others."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from pairstill.errors import ConfigError
-from pairstill.trajectories.shared import claim_folder
+from pairstill.config import RunConfig, TeacherConfig
+from pairstill.errors import ArtifactError, ConfigError
+from pairstill.trajectories.shared import claim_folder, describe_teachers, find_folder
 
 TEACHERS = {"data": "abc", "settings": {"seed": 0, "rates": (0.1, 0.2)}}
 
 
 def test_the_same_teachers_are_taken_again(tmp_path):
     folder = tmp_path / "teachers"
-    claim_folder(folder, TEACHERS, (6, 8))
-    claim_folder(folder, TEACHERS, (6, 8))
-    claim_folder(folder, TEACHERS, [8])
+    assert claim_folder(folder, TEACHERS, (6, 8)) == (6, 8)
+    assert claim_folder(folder, TEACHERS, (6, 8)) == (6, 8)
+    assert claim_folder(folder, TEACHERS, [8]) == (6, 8)
 
 
 def test_others_are_refused(tmp_path):
@@ -21,3 +26,51 @@ def test_others_are_refused(tmp_path):
         claim_folder(tmp_path, {**TEACHERS, "settings": {"seed": 1}}, (6,))
     with pytest.raises(ConfigError, match=r"holds the snapshots \[6\] .*, but \[6, 8\] are needed"):
         claim_folder(tmp_path, TEACHERS, (6, 8))
+
+
+CONFIG = RunConfig()
+
+
+def described(config=CONFIG):
+    return describe_teachers(config, "fingerprint", {"name": "tower"}, {"name": "texts"})
+
+
+def test_a_setting_that_older_teachers_did_not_know_has_its_default(tmp_path):
+    claim_folder(tmp_path, described(), (6,))
+    about = json.loads((tmp_path / "teachers.json").read_text())
+    del about["settings"]["teacher"]["augment"], about["settings"]["heads"]["dropout"]
+    del about["settings"]["image"]["precision"]
+    (tmp_path / "teachers.json").write_text(json.dumps(about))
+    claim_folder(tmp_path, described(), (6,))
+    augmented = replace(CONFIG, teacher=TeacherConfig(augment="paper"))
+    with pytest.raises(ConfigError, match="holds other teachers .*settings differ"):
+        claim_folder(tmp_path, described(augmented), (6,))
+
+
+def test_folders_are_found_by_what_decides_the_teachers(tmp_path):
+    def found(config, kept=(6, 8)):
+        return find_folder(tmp_path, config, described(config), kept)
+
+    folder = found(CONFIG)
+    assert folder.name == "epochs_6_8" and folder.parent.parent == tmp_path
+    claim_folder(folder, described(), (6, 8))
+    fewer = replace(CONFIG, run_dir="elsewhere", teacher=TeacherConfig(num_experts=9, keep="all"))
+    assert found(fewer, (8,)) == folder  # it holds more than is needed
+    assert found(CONFIG, (6, 7, 8)).name == "epochs_6-8"
+    for other in (replace(CONFIG, seed=1), replace(CONFIG, teacher=TeacherConfig(momentum=0.5))):
+        assert found(other).parent != folder.parent
+    claim_folder(found(CONFIG, (6, 7, 8)), described(), (6, 7, 8))
+    (found(CONFIG, (6, 7, 8)) / "expert_0000.safetensors").touch()
+    assert found(CONFIG) == found(CONFIG, (6, 7, 8))  # the one with more teachers
+
+
+def test_the_place_does_not_depend_on_the_process():
+    # a key that changed would train everybody's teachers once more; raise its version if that is meant
+    place = find_folder(Path("root"), CONFIG, described(), (6,))
+    assert place == Path("root/d8e588511ccd4f48dc4b9cbb/epochs_6")
+
+
+def test_a_damaged_folder_is_not_taken(tmp_path):
+    (tmp_path / "teachers.json").write_text("[]")
+    with pytest.raises(ArtifactError, match="is damaged"):
+        claim_folder(tmp_path, described(), (6,))

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
 from pairstill.config import Protocol, RunConfig
+from pairstill.defaults import decisive
 from pairstill.methods import find_method
 from pairstill.storage import digest
 
 RANDOM_SELECTED = "random_selected"
 """The row of one draw of random pairs, as `pairstill select` keeps it; `random` draws anew for every student."""
+# settings that have always counted, even at their defaults: results that were measured before stay valid
+STUDENT_ALWAYS = ("epochs", "batch_size", "momentum", "weight_decay", "validate_every")
+REFERENCES_ALWAYS = ("rate_scales", "momentum", "weight_decay", "random_pairs", "full_epochs")
 
 
 def made_name(config: RunConfig) -> str:
@@ -31,12 +34,12 @@ def measured_as(config: RunConfig, row: str, protocol: Protocol) -> str:
         row: the name of the row.
         protocol: how it is reported.
     """
-    decisive: list[Any] = [protocol]
+    parts: list[Any] = [protocol]
     if row != "full":
-        decisive.append(asdict(config.student))
+        parts.append(decisive(config.student, STUDENT_ALWAYS))
     if row != made_name(config) or rates_are_chosen(config):
-        decisive.append(asdict(config.evaluate.references))
-    return digest(json.dumps(decisive))[:16]
+        parts.append(decisive(config.evaluate.references, REFERENCES_ALWAYS))
+    return digest(json.dumps(parts))[:16]
 
 
 def current(config: RunConfig, results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

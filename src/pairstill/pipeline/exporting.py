@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from pairstill.config import RunConfig
+from pairstill.defaults import decisive
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.errors import ConfigError, DataError, PairstillError
 from pairstill.exchange.card import CardFacts, card
@@ -23,7 +24,10 @@ from pairstill.storage import digest, file_digest, read_json, write_json
 
 PNG_COST = "png_cost.json"
 # where a run computes and where its files lie is nobody else's business
-PRIVATE_SETTINGS = ("run_dir", "cache_dir", "trajectories_dir", "device", "threads", "ranks_timeout_minutes")
+PRIVATE_SETTINGS = (
+    *("run_dir", "cache_dir", "trajectories_dir", "reuse", "tracker"),
+    *("device", "threads", "ranks_timeout_minutes"),
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def _png_cost(parts: Parts, distilled: DistilledSet, measure: Measure) -> PngCos
     protocol, students = parts.config.evaluate.protocols[0], parts.config.evaluate.num_students
     key = digest(
         file_digest(parts.folder.distilled / TENSORS),
-        json.dumps(plain(parts.config)["student"]),
+        json.dumps(decisive(parts.config.student)),
         protocol,
         str(students),
     )

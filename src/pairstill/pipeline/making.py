@@ -21,8 +21,10 @@ from pairstill.methods import METHODS
 from pairstill.model.dual_encoder import Parameters
 from pairstill.pipeline.parts import Parts
 from pairstill.pipeline.progress import distill_progress, show_mode
+from pairstill.pipeline.reusing import make_known, take_known
 from pairstill.pipeline.teaching import teach
 from pairstill.rng import derive_seed, generator
+from pairstill.trajectories.teacher import epochs_to_keep
 from pairstill.trajectories.trajectory import Trajectory
 
 
@@ -36,6 +38,8 @@ def distill(parts: Parts) -> DistilledSet:
         raise ConfigError(f"method {parts.method.name} chooses real pairs; use `pairstill select` or `pairstill run`")
     check_shares(parts)
     if parts.ranks.from_main(parts.folder.is_distilled):
+        return DistilledSet.load(parts.folder.distilled)
+    if parts.ranks.from_main(lambda: take_known(parts)):
         return DistilledSet.load(parts.folder.distilled)
     config, distill = parts.config, parts.config.distill
     experts = teach(parts) if "trajectories" in parts.method.needs else []
@@ -56,6 +60,7 @@ def distill(parts: Parts) -> DistilledSet:
         distilled = distillation.run(parts.folder.distillation, on_step, on_checkpoint, partial(show_mode, parts))
     if parts.ranks.is_main:
         distilled.save(parts.folder.distilled)
+        make_known(parts)
     return distilled
 
 
@@ -77,7 +82,7 @@ def _clustered_pairs(parts: Parts, experts: list[Path]) -> tuple[list[InitialPai
     seed = parts.config.distillation_seed
     draw = generator(seed, "initial pairs")
     captions = candidates(train, count, draw)
-    epoch = Trajectory.open(experts[0]).epochs[-1]
+    epoch = epochs_to_keep(parts.config.teacher, parts.config.distill)[-1]
     features = _joint_features(parts, captions, experts, epoch)
     labels = cluster(features, min(config.clusters, count), derive_seed(seed, "clusters") % 2**32)
     rows = draw_from_clusters(labels, count, draw)
@@ -110,7 +115,8 @@ def select(parts: Parts) -> DistilledSet:
     with parts.timed("select"):
         captions = candidates(train, count, generator(parts.config.distillation_seed, "coreset"))
         snapshots = partial(_joint_features, parts, captions, experts)
-        kept = Trajectory.open(experts[0]).epochs if experts else ()
+        # the settings decide, not what shared teachers keep beyond them
+        kept = epochs_to_keep(parts.config.teacher, parts.config.distill)
         chosen = captions[choose_rows(rule, count, kept, snapshots)]
         pairs = real_pairs(parts.manifest, train, chosen)
     teacher = parts.config.teacher

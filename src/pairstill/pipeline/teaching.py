@@ -1,27 +1,76 @@
 """The teachers of a run: trained, recorded, and shared with other runs."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pairstill.evaluate.protocol import recalls_on
+from pairstill.locks import exclusive
 from pairstill.model.dual_encoder import Parameters
 from pairstill.pipeline.parts import Parts
 from pairstill.runlog import progress_bar
-from pairstill.trajectories.shared import claim_folder
+from pairstill.trajectories.shared import claim_folder, describe_teachers, find_folder, holds
 from pairstill.trajectories.teacher import RealTraining, epochs_to_keep, record_expert
+
+TEACHERS = "teachers"
+"""The folder below `cache_dir` with all teachers."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where a run's trajectories are.
+
+    Attributes:
+        folder: the experts' files.
+        kept: the snapshots that are stored of each expert: those that the run needs, and perhaps more.
+        shared: whether other runs use it too.
+    """
+
+    folder: Path
+    kept: tuple[int, ...]
+    shared: bool
 
 
 def teach(parts: Parts) -> list[Path]:
     """Train the experts that are not there yet and return the files of all."""
+    shelf = shelf_of(parts)
+    paths = [shelf.folder / f"expert_{i:04d}.safetensors" for i in range(parts.config.teacher.num_experts)]
+    missing = _missing(parts, paths)
+    if shelf.shared and len(missing) < len(paths):
+        found = len(paths) - len(missing)
+        parts.folder.metrics.write("teachers_found", folder=str(shelf.folder), found=found, missing=len(missing))
+        parts.console.print(
+            f"Teachers found again: {found} of {len(paths)} in {shelf.folder}", style="dim", markup=False
+        )
+    if missing:
+        _ = parts.splits  # encoded before the clock of this stage runs
+        with _alone(parts, shelf):
+            _train(parts, shelf, paths, _missing(parts, paths))  # perhaps another run has trained them meanwhile
+    return paths
+
+
+def _missing(parts: Parts, paths: Sequence[Path]) -> list[int]:
+    return parts.ranks.from_main(lambda: [n for n, path in enumerate(paths) if not path.is_file()])
+
+
+@contextmanager
+def _alone(parts: Parts, shelf: Shelf) -> Iterator[None]:
+    """Keep other runs from training the same teachers at the same time."""
+    if not shelf.shared or not parts.ranks.is_main:
+        yield
+        return
+
+    def on_wait(holder: str) -> None:
+        parts.console.print(f"Waiting: {holder} trains teachers in {shelf.folder}", style="yellow", markup=False)
+
+    with exclusive(shelf.folder, on_wait):
+        yield
+
+
+def _train(parts: Parts, shelf: Shelf, paths: Sequence[Path], missing: Sequence[int]) -> None:
     teacher = parts.config.teacher
-    folder = trajectories_folder(parts)
-    paths = [folder / f"expert_{i:04d}.safetensors" for i in range(teacher.num_experts)]
-    missing = parts.ranks.from_main(lambda: [n for n, path in enumerate(paths) if not path.is_file()])
-    if not missing:
-        return paths
-    _ = parts.splits  # encoded before the clock of this stage runs
     with parts.timed("teach"), progress_bar(parts.console) as progress:
         task = progress.add_task("Teachers", total=len(paths) * teacher.epochs, status="")
         progress.advance(task, (len(paths) - len(missing)) * teacher.epochs)
@@ -37,37 +86,60 @@ def teach(parts: Parts) -> list[Path]:
         for first in range(0, len(missing), parts.ranks.world):
             mine = parts.ranks.share(missing[first : first + parts.ranks.world])
             for expert in mine:
-                _train_expert(parts, expert, paths[expert], tell)
+                _train_expert(parts, shelf, expert, tell)
             if not mine:
                 for _ in range(teacher.epochs):
                     tell(None)
         parts.ranks.barrier()
-    return paths
 
 
-def trajectories_folder(parts: Parts) -> Path:
-    """Return the folder of the trajectories, which other runs may share that would train the same teachers."""
+def shelf_of(parts: Parts) -> Shelf:
+    """Return where the run's trajectories are; the run's folder says it too, from now on.
+
+    They are in `trajectories_dir` if that is set; in the run's folder if they are there already or `reuse` is off; and
+    else below the cache, where other runs that would train the same teachers find them.
+
+    Raises:
+        ConfigError: `trajectories_dir` holds other teachers, or too few of their snapshots.
+    """
     config = parts.config
-    if config.trajectories_dir is None:
-        return parts.folder.trajectories
-    teachers = {
-        "data": parts.manifest.fingerprint,
-        "image_encoder": parts.image.spec.to_json(),
-        "text_encoder": parts.text.spec.to_json(),
-        "settings": {
-            "seed": config.teachers_seed,
-            "heads": asdict(config.heads),
-            "image": {"trainable": config.image.trainable, "precision": config.image.precision},
-            "teacher": {k: v for k, v in asdict(config.teacher).items() if k not in ("num_experts", "keep")},
-        },
-    }
-    folder = Path(config.trajectories_dir).expanduser()
-    kept = epochs_to_keep(config.teacher, config.distill)
-    parts.ranks.main_first(lambda: claim_folder(folder, teachers, kept))
+    needed = epochs_to_keep(config.teacher, config.distill)
+    own = parts.folder.own_trajectories
+    if config.trajectories_dir is None and (not config.reuse or any(own.glob("expert_*"))):
+        parts.folder.point_to_trajectories(None)
+        return Shelf(own, needed, shared=False)
+    data = parts.manifest.fingerprint
+    teachers = describe_teachers(config, data, parts.image.spec.to_json(), parts.text.spec.to_json())
+
+    def claim() -> Shelf:
+        folder = _shared_folder(parts, teachers, needed)
+        kept = claim_folder(folder, teachers, needed)
+        parts.folder.point_to_trajectories(folder)
+        return Shelf(folder, kept, shared=True)
+
+    return parts.ranks.from_main(claim)
+
+
+def _shared_folder(parts: Parts, teachers: Mapping[str, Any], needed: Sequence[int]) -> Path:
+    """Return the folder that the settings name, or that the run used before, or that holds the teachers."""
+    if parts.config.trajectories_dir is not None:
+        return Path(parts.config.trajectories_dir).expanduser()
+    before = parts.folder.trajectories
+    root = parts.cache_dir.absolute() / TEACHERS
+    if before.is_relative_to(root) and holds(before, teachers, needed):
+        return before
+    folder = find_folder(root, parts.config, teachers, needed)
+    if not folder.exists() and folder.parent.is_dir():
+        parts.console.print(
+            f"These teachers are in {folder.parent}, but not their snapshots {list(needed)}: they are trained again "
+            "(teacher.keep=all keeps every snapshot)",
+            style="yellow",
+            markup=False,
+        )
     return folder
 
 
-def _train_expert(parts: Parts, expert: int, path: Path, tell: Callable[[dict[str, Any]], None]) -> None:
+def _train_expert(parts: Parts, shelf: Shelf, expert: int, tell: Callable[[dict[str, Any]], None]) -> None:
     model = parts.factory.build()
 
     def on_epoch(epoch: int, parameters: Parameters, loss: float) -> None:
@@ -78,10 +150,10 @@ def _train_expert(parts: Parts, expert: int, path: Path, tell: Callable[[dict[st
         parts.factory,
         parts.splits.train,
         RealTraining.of_teacher(parts.config.teacher),
-        path,
+        shelf.folder / f"expert_{expert:04d}.safetensors",
         parts.config.teachers_seed,
         "expert",
         expert,
-        keep=epochs_to_keep(parts.config.teacher, parts.config.distill),
+        keep=shelf.kept,
         on_epoch=on_epoch,
     )

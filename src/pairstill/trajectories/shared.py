@@ -1,35 +1,123 @@
-"""A folder of trajectories that several runs use: it says whose they are."""
+"""Folders of trajectories that several runs use: they say whose they are, and are found again by that."""
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pairstill.errors import ConfigError
-from pairstill.storage import read_json, write_json
+from pairstill.config import HeadsConfig, ImageConfig, RunConfig, TeacherConfig
+from pairstill.defaults import decisive, filled
+from pairstill.errors import ArtifactError, ConfigError
+from pairstill.storage import digest, read_json, write_json
 
 ABOUT = "teachers.json"
+# Raise it when the same settings train other teachers than before, so that old ones are not found any more.
+_VERSION = 1
+_OWN = ("num_experts", "keep")  # how many teachers there are and what is stored of them: not what they are
+_IMAGE = ("trainable", "precision")  # the rest of the image tower's settings is in its specification
 
 
-def claim_folder(folder: Path, teachers: Mapping[str, Any], kept: Collection[int]) -> None:
+def describe_teachers(
+    config: RunConfig, data: str, image_encoder: Mapping[str, Any], text_encoder: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return everything that decides what the teachers are, as JSON values.
+
+    Args:
+        config: the run's settings.
+        data: fingerprint of the real pairs.
+        image_encoder: specification of the image tower.
+        text_encoder: specification of the text tower.
+    """
+    teacher = {name: value for name, value in asdict(config.teacher).items() if name not in _OWN}
+    image = {name: getattr(config.image, name) for name in _IMAGE}
+    settings = {"seed": config.teachers_seed, "heads": asdict(config.heads), "image": image, "teacher": teacher}
+    described = {"data": data, "image_encoder": image_encoder, "text_encoder": text_encoder, "settings": settings}
+    return json.loads(json.dumps(described))
+
+
+def find_folder(root: Path, config: RunConfig, teachers: Mapping[str, Any], kept: Collection[int]) -> Path:
+    """Return the folder below `root` for these teachers: one that holds the snapshots, or else a new one.
+
+    Teachers are never written over: those that keep other snapshots get a folder of their own, so that a run that
+    reads them is not disturbed.
+
+    Args:
+        root: the shared folder of all teachers.
+        config: the run's settings, which `teachers` was made of.
+        teachers: everything that decides what the teachers are; see `describe_teachers`.
+        kept: the snapshots that are needed.
+    """
+    place = root / _key(config, teachers)
+    known = [folder for folder in sorted(place.glob("*")) if holds(folder, teachers, kept)]
+    new = place / f"epochs_{_ranges(kept)}"
+    return max(known, key=lambda folder: len(list(folder.glob("expert_*.safetensors"))), default=new)
+
+
+def _key(config: RunConfig, teachers: Mapping[str, Any]) -> str:
+    settings = {
+        "seed": config.teachers_seed,
+        "heads": decisive(config.heads),
+        "image": {name: value for name, value in decisive(config.image).items() if name in _IMAGE},
+        "teacher": {name: value for name, value in decisive(config.teacher).items() if name not in _OWN},
+    }
+    content = json.dumps({**teachers, "settings": settings}, sort_keys=True)
+    return digest(str(_VERSION), content)[:24]
+
+
+def holds(folder: Path, teachers: Mapping[str, Any], kept: Collection[int]) -> bool:
+    """Return whether a folder is there, whole, and holds these snapshots of these teachers."""
+    try:
+        claim_folder(folder, teachers, kept, make=False)
+    except (ArtifactError, ConfigError):
+        return False
+    return True
+
+
+def _ranges(numbers: Collection[int]) -> str:
+    """Return numbers in short.
+
+    Example:
+        >>> _ranges([8, 1, 2, 3, 6])
+        '1-3_6_8'
+    """
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return "_".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def claim_folder(
+    folder: Path, teachers: Mapping[str, Any], kept: Collection[int], *, make: bool = True
+) -> tuple[int, ...]:
     """Write down whose trajectories a folder holds, or check that it holds those that are asked for.
 
     Args:
-        folder: the folder; made if it does not exist.
-        teachers: everything that decides what the teachers are, as JSON values.
+        folder: the folder.
+        teachers: everything that decides what the teachers are, as JSON values; see `describe_teachers`.
         kept: the snapshots that are needed.
+        make: whether the folder is made if it does not exist; otherwise that is an error.
+
+    Returns:
+        The snapshots that the folder keeps of every teacher: those needed, and perhaps more.
 
     Raises:
         ConfigError: the folder holds other teachers, or too few of their snapshots.
+        ArtifactError: what the folder says of itself is missing or damaged.
     """
     about, asked = folder / ABOUT, json.loads(json.dumps(teachers))
-    if not about.is_file():
+    if make and not about.is_file():
         write_json(about, {**asked, "kept": sorted(kept)})
-        return
+        return tuple(sorted(kept))
     found = read_json(about)
+    if not isinstance(found, dict) or not isinstance(found.get("kept"), list):
+        raise ArtifactError(f"{about} is damaged; delete the folder, and its teachers are trained again")
     snapshots = found.pop("kept")
-    if found != asked:
-        differing = ", ".join(key for key in asked if found.get(key) != asked[key])
+    differing = ", ".join(key for key in asked if _meant(found).get(key) != _meant(asked)[key])
+    if differing:
         raise ConfigError(
             f"{folder} holds other teachers than these settings train ({differing} differ, see {ABOUT}); choose "
             "another trajectories_dir"
@@ -39,3 +127,16 @@ def claim_folder(folder: Path, teachers: Mapping[str, Any], kept: Collection[int
             f"{folder} holds the snapshots {snapshots} of its teachers, but {sorted(kept)} are needed; choose another "
             "trajectories_dir, or train them with teacher.keep=all"
         )
+    return tuple(snapshots)
+
+
+def _meant(teachers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides the teachers with the default of every setting that it does not name."""
+    settings = teachers.get("settings")
+    if not isinstance(settings, Mapping):
+        return dict(teachers)
+    parts = {"heads": HeadsConfig(), "image": ImageConfig(), "teacher": TeacherConfig()}
+    full = {name: filled(settings.get(name, {}), default) for name, default in parts.items()}
+    image = {name: full["image"][name] for name in _IMAGE}
+    teacher = {name: value for name, value in full["teacher"].items() if name not in _OWN}
+    return {**teachers, "settings": {**settings, "heads": full["heads"], "image": image, "teacher": teacher}}

@@ -1,0 +1,44 @@
+"""Settings compared by what they mean: one that is missing has its default.
+
+So a new setting, as long as nobody sets it, makes no older run, teacher or result another one.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any
+
+
+def filled(values: Mapping[str, Any], default: Any) -> dict[str, Any]:
+    """Return settings as JSON values, with the default in place of each that is missing, on every level.
+
+    Args:
+        values: JSON values by name.
+        default: the dataclass of these settings, with its default values.
+
+    Example:
+        >>> from pairstill.config import ScenesConfig
+        >>> filled({"train": 9, "old": 1}, ScenesConfig())
+        {'train': 9, 'old': 1, 'val': 200, 'test': 300, 'size': 32, 'seed': 0}
+    """
+    found, plain = dict(values), json.loads(json.dumps(asdict(default)))
+    for name, standard in ((field.name, getattr(default, field.name)) for field in fields(default)):
+        given = values.get(name)
+        if is_dataclass(standard) and isinstance(given, Mapping | None):
+            found[name] = filled(given or {}, standard)
+        elif isinstance(standard, tuple) and standard and is_dataclass(standard[0]) and isinstance(given, list):
+            found[name] = [filled(entry, standard[0]) if isinstance(entry, Mapping) else entry for entry in given]
+        elif name not in values:
+            found[name] = plain[name]
+    return found
+
+
+def decisive(settings: Any, always: Collection[str] = ()) -> dict[str, Any]:
+    """Return the settings that a digest should depend on: those that are not at their default.
+
+    Args:
+        settings: a dataclass all of whose fields have defaults.
+        always: fields that count in any case, such as those that an older digest was made of.
+    """
+    standard = asdict(type(settings)())
+    return {name: v for name, v in asdict(settings).items() if name in always or v != standard[name]}

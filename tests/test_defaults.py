@@ -1,0 +1,45 @@
+import json
+from dataclasses import asdict, dataclass, field
+
+from pairstill.config import DistillConfig, PhaseConfig, RunConfig, StudentConfig
+from pairstill.defaults import decisive, filled
+
+
+@dataclass(frozen=True)
+class Inner:
+    a: int = 1
+    new: tuple[float, ...] = (0.5,)
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+    many: tuple[Inner, ...] = (Inner(),)
+    flag: bool = False
+
+
+def test_what_is_missing_has_its_default_on_every_level():
+    inner = {"a": 1, "new": [0.5]}
+    assert filled({}, Outer()) == {"inner": inner, "many": [inner], "flag": False}
+    older = {"inner": {"a": 3}, "many": [{"a": 1}, {"a": 2}]}
+    assert filled(older, Outer()) == {
+        "inner": {"a": 3, "new": [0.5]},
+        "many": [{"a": 1, "new": [0.5]}, {"a": 2, "new": [0.5]}],
+        "flag": False,
+    }
+
+
+def test_what_is_there_stays():
+    assert filled({"a": None, "gone": 7}, Inner()) == {"a": None, "gone": 7, "new": [0.5]}
+    settings = json.loads(json.dumps(asdict(RunConfig(seed=3))))
+    assert filled(settings, RunConfig()) == settings
+    del settings["distill"]["phases"][0]["endpoint"], settings["student"]
+    assert filled(settings, RunConfig()) == json.loads(json.dumps(asdict(RunConfig(seed=3))))
+
+
+def test_only_what_is_set_is_decisive():
+    assert decisive(StudentConfig()) == {}
+    assert decisive(StudentConfig(epochs=3)) == {"epochs": 3}
+    assert decisive(StudentConfig(), ("momentum",)) == {"momentum": 0.9}
+    phases = (PhaseConfig(endpoint=7),)
+    assert decisive(DistillConfig(phases=phases)) == {"phases": (asdict(phases[0]),)}
