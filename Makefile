@@ -24,7 +24,7 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test lint types imports unit env format lock clean check-python install-lock install-project
+.PHONY: help quickstart test lint types imports docs unit env format lock clean check-python install-lock install-project
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -32,7 +32,7 @@ help: ## list the targets
 quickstart: env ## distil the embedded benchmark and print the table of recalls
 	@"$(BIN)/pairstill" quickstart $(ARGS)
 
-test: lint types imports unit ## run every gate (make -k test goes on after one that fails)
+test: lint types imports docs unit ## run every gate (make -k test goes on after one that fails)
 
 lint: env ## gate: ruff's rules and format
 	"$(BIN)/ruff" check .
@@ -43,6 +43,9 @@ types: env ## gate: static types of src
 
 imports: env ## gate: the import order of the layers
 	"$(BIN)/lint-imports" --no-logo
+
+docs: env ## gate: the documentation builds without a warning, into build/site
+	NO_MKDOCS_2_WARNING=1 "$(BIN)/mkdocs" build --strict --quiet
 
 unit: env ## gate: the tests
 	"$(BIN)/python" -m pytest

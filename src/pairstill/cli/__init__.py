@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from pairstill import __version__
-from pairstill.cli import bench, export, methods, plan, quickstart, reproduce, stages
+from pairstill.cli import bench, cache, completion, export, methods, plan, quickstart, reproduce, stages
 from pairstill.cli.command import Command
 from pairstill.cli.running import several_processes
 from pairstill.errors import ConfigError, PairstillError
@@ -20,6 +20,8 @@ COMMANDS: tuple[Command, ...] = (
     reproduce.COMMAND,
     export.COMMAND,
     bench.COMMAND,
+    cache.COMMAND,
+    completion.COMMAND,
 )
 
 

@@ -1,0 +1,32 @@
+"""`pairstill completion`: a script that completes commands, options and choices in a shell."""
+
+from jsonargparse import ArgumentParser, Namespace
+
+from pairstill.cli.command import Command, plain_parser
+from pairstill.errors import MissingDependencyError
+
+NAME = "completion"
+TEXT = "print a script for the completion of this command line in bash or zsh"
+SHELLS = ("bash", "zsh")
+
+
+def _parser() -> ArgumentParser:
+    parser = plain_parser(NAME, TEXT)
+    parser.add_argument("shell", choices=SHELLS, help="the shell")
+    return parser
+
+
+def _run(parser: ArgumentParser, options: Namespace) -> int:
+    from importlib.util import find_spec
+
+    from pairstill.cli import build_parser
+
+    if find_spec("shtab") is None:
+        raise MissingDependencyError(
+            'completion needs the package shtab, which is not installed; run `pip install "pairstill[completion]"`'
+        )
+    print(build_parser().get_completion_script(f"shtab-{options.shell}"))
+    return 0
+
+
+COMMAND = Command(NAME, TEXT, _parser, _run)

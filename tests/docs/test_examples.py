@@ -1,0 +1,71 @@
+"""What the pages of the documentation show is run as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from pairstill.distilled import DistilledPhase, DistilledSet
+from pairstill.exchange.folder import write_export
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def examples(page):
+    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))  # the cache goes there
+    return tmp_path
+
+
+def test_the_tour_runs_from_top_to_bottom(here, capsys):
+    namespace = {}
+    for example in examples("python.md"):
+        exec(compile(example, "python.md", "exec"), namespace)
+    shown = capsys.readouterr().out
+    assert "PTM-ST 8" in shown and "Full data 300" in shown
+    assert "torch.Size([8, 3, 16, 16])" in shown and "torch.Size([4, 3, 16, 16])" in shown
+    assert shown.splitlines()[-1] == "tensor(True)"
+    assert len(list((here / ".cache" / "pairstill" / "teachers").glob("*"))) == 1  # of both runs
+
+
+def test_the_ten_lines_of_pytorch_read_what_was_exported(here, capsys):
+    draw = torch.Generator().manual_seed(0)
+    phases = tuple(
+        DistilledPhase(
+            torch.randn(pairs, 3, 4, 4, generator=draw),
+            torch.randn(pairs, 6, generator=draw),
+            {"matrix": torch.randn(pairs, pairs, generator=draw)},
+            0.1,
+            0.2,
+            ("a caption",) * pairs,
+            ("a.png",) * pairs,
+        )
+        for pairs in (25, 7)
+    )
+    encoder = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    distilled = DistilledSet(phases, encoder, {"width": 6}, {"kind": "linear"}, "wbce")
+    write_export(distilled, "parquet", here / "exported", "", None)
+    ten, with_pairstill = examples("exports.md")
+    assert len([line for line in ten.splitlines() if line]) <= 10
+    namespace = {}
+    exec(compile(ten, "exports.md", "exec"), namespace)
+    assert torch.equal(namespace["images"], phases[0].images) and torch.equal(
+        namespace["texts"], phases[0].text_embeddings
+    )
+    assert torch.equal(namespace["similarity"], phases[0].similarity)
+    index = namespace["index"]  # of the last mini-batch
+    assert len(index) == 5 and torch.equal(namespace["image"], phases[0].images[index])
+    assert torch.equal(namespace["wanted"], phases[0].similarity[index][:, index])
+    exec(compile(with_pairstill, "exports.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[-1] == "0.1 0.2 a caption"
+
+
+def test_the_guide_to_a_method_is_the_contributors(capsys):
+    (guide,) = examples("adding_a_method.md")
+    assert guide in (DOCS.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")  # which another test runs
