@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from pairstill import __version__
-from pairstill.cli import bench, cache, completion, export, methods, plan, quickstart, reproduce, stages
+from pairstill.cli import analyze, bench, cache, completion, export, methods, plan, quickstart, reproduce, stages
 from pairstill.cli.command import Command
 from pairstill.cli.running import several_processes
 from pairstill.errors import ConfigError, PairstillError
@@ -19,6 +19,7 @@ COMMANDS: tuple[Command, ...] = (
     methods.COMMAND,
     reproduce.COMMAND,
     export.COMMAND,
+    analyze.COMMAND,
     bench.COMMAND,
     cache.COMMAND,
     completion.COMMAND,

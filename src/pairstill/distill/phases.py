@@ -112,9 +112,9 @@ class Distillation:
             on_mode: called when a phase begins, with the hypergradient's mode and what chose it.
         """
         done: list[DistilledPhase] = []
-        for number, phase in enumerate(self.config.phases, start=1):
+        for number in range(1, len(self.config.phases) + 1):
             result = folder / f"phase{number}.safetensors"
-            problem = self._problem(number, phase)
+            problem = self.problem(number)
 
             def validate(learned: Learned, step: int, problem: PhaseProblem = problem) -> float:
                 return on_checkpoint(self._collect([*done, self._phase(problem, learned)]), step)
@@ -176,8 +176,9 @@ class Distillation:
             self.ranks.barrier()
         return {name: value.to(self.factory.device) for name, value in load_tensors(result).items()}
 
-    def _problem(self, number: int, phase: PhaseConfig) -> PhaseProblem:
-        pairs = self.initial[number - 1]
+    def problem(self, number: int) -> PhaseProblem:
+        """Return what the outer loop of a phase works on, by the phase's number from 1."""
+        pairs, phase = self.initial[number - 1], self.config.phases[number - 1]
         learned: dict[str, Tensor] = {"images": pairs.images, "texts": pairs.text_embeddings}
         constant: dict[str, Tensor] = {}
         if self.config.loss == "wbce":

@@ -102,7 +102,7 @@ def drawing(width: float = 6.4, height: float = 3.8) -> Iterator[Figure]:
         yield Figure(figsize=(width, height), layout="constrained")
 
 
-def series_style(number: int) -> dict[str, str]:
+def series_style(number: int) -> dict[str, Any]:
     """Return colour and marker of a series, by its number from 0; both differ, for those who see no colours."""
     return {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)]}
 

@@ -88,6 +88,26 @@ class Trajectory:
             for (layer, value), move in zip(self.initial().items(), self.displacement(epoch).values(), strict=True)
         }
 
+    def positions(self, layer: str) -> Tensor:
+        """Return one layer at the start and at every stored snapshot, flattened, (1 + snapshots, values).
+
+        Raises:
+            ArtifactError: the file is damaged.
+        """
+        number = self.layers.index(layer)
+        with open_tensors(self.path) as stored:
+            if layer.startswith(SHARED_PREFIX):
+                with open_tensors(self.path.parent / SHARED) as shared:
+                    initial = shared.get_tensor(layer)
+            else:
+                initial = stored.get_tensor(f"initial/{layer}")
+            moves = [
+                stored.get_tensor(f"epoch{epoch:03d}/{layer}").float()
+                * stored.get_tensor(f"epoch{epoch:03d}/scales")[number]
+                for epoch in self.epochs
+            ]
+        return torch.stack([initial, *(initial + move for move in moves)]).flatten(1)
+
 
 class TrajectoryRecorder:
     """Collects the snapshots of one expert while it trains."""

@@ -1,0 +1,181 @@
+"""Teachers by epoch, and students of pairs distilled from starts no later than that (Figure 2a and Table 7).
+
+Every recall is of the validation split: nothing here reads the test split.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, pstdev
+from typing import Any
+
+from pairstill.analyze.settings import TeachersAnalysis
+from pairstill.analyze.subject import matching_problem, whole_range
+from pairstill.config import PhaseConfig
+from pairstill.distill.gradients import similarity_factors
+from pairstill.distill.initial import draw_pairs
+from pairstill.distill.outer_loop import OuterHooks, StepReport, distill_phase
+from pairstill.distill.problem import Learned, PhaseProblem
+from pairstill.distilled import compose_similarity
+from pairstill.errors import ConfigError
+from pairstill.evaluate.protocol import recalls_on
+from pairstill.evaluate.student import StudentPhase, train_student
+from pairstill.pipeline.parts import Parts
+from pairstill.report.figures import Cell
+from pairstill.rng import generator
+from pairstill.runlog import progress_bar
+from pairstill.storage import load_tensors, read_json, save_tensors, write_json
+from pairstill.trajectories.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class StudentRecall:
+    """One student on the validation split.
+
+    Attributes:
+        best: mean recall at its best epoch, in percent.
+        last: mean recall after its last epoch.
+    """
+
+    best: float
+    last: float
+
+
+@dataclass(frozen=True)
+class TeachersAndStudents:
+    """Mean recalls on the validation split, in percent.
+
+    Attributes:
+        teachers: of each expert after every epoch, from epoch 0.
+        students: of each student, by the last start epoch of its distillation.
+    """
+
+    teachers: list[list[float]]
+    students: dict[int, list[StudentRecall]]
+
+
+def measure_teachers(parts: Parts, experts: list[Path], settings: TeachersAnalysis, work: Path) -> TeachersAndStudents:
+    """Return recalls of the teachers, and of students of one short distillation for each last start epoch.
+
+    The distillations are the run's without phases, shortcuts and moving average: one subset of as many pairs as the run
+    has, start epochs from 0 to T+, all from the same real pairs. Behind a frozen tower they learn features, which the
+    students then train on.
+
+    Raises:
+        ConfigError: a last start epoch has no target in the trajectories.
+    """
+    pairs = parts.config.distill.num_pairs
+    latest = whole_range(parts, pairs).range_end
+    last_starts = settings.last_starts or tuple(range(latest + 1))
+    beyond = [epoch for epoch in last_starts if epoch > latest]
+    if beyond:
+        raise ConfigError(
+            f"last_starts has {beyond}, but teachers of {parts.config.teacher.epochs} epochs have targets for starts "
+            f"up to {latest}; lower them or train longer"
+        )
+    teachers = _teacher_recalls(parts, experts, work / "teachers.json")
+    (captions,) = draw_pairs(parts.splits.train, [pairs], generator(parts.config.seed, "initial pairs"))
+    count = settings.students or parts.config.evaluate.num_students
+    students = {}
+    for last in last_starts:
+        phase = PhaseConfig(pairs, settings.steps, range_start=0, range_end=last, endpoint=parts.config.teacher.epochs)
+        problem = matching_problem(parts, experts, captions, phase, shortcut=False)
+        learned = _distilled(parts, problem, work / f"until_{last:03d}")
+        students[last] = _students(parts, problem, learned, count, work / f"until_{last:03d}.students.json")
+    return TeachersAndStudents(teachers, students)
+
+
+def _teacher_recalls(parts: Parts, experts: list[Path], known: Path) -> list[list[float]]:
+    """Return each expert's mean recall after every epoch; goes on from the file `known`."""
+    model, epochs = parts.factory.build(), parts.config.teacher.epochs + 1
+    recalls: list[list[float]] = read_json(known) if known.is_file() else []
+    with progress_bar(parts.console) as progress:
+        task = progress.add_task("Teachers", total=len(experts) * epochs, status="", completed=len(recalls) * epochs)
+        for expert in range(len(recalls), len(experts)):
+            trajectory, found = Trajectory.open(experts[expert]), []
+            for epoch in range(epochs):
+                now = {name: value.to(parts.device) for name, value in trajectory.snapshot(epoch).items()}
+                found.append(recalls_on(model, now, parts.splits.val).mean)
+                progress.update(task, advance=1, status=f"validation recall {found[-1]:.1f}")
+            recalls.append(found)
+            write_json(known, recalls)
+    return recalls
+
+
+def _distilled(parts: Parts, problem: PhaseProblem, stem: Path) -> Learned:
+    """Return what a distillation learns; goes on from its checkpoint, and returns at once what is done."""
+    result, checkpoint = stem.with_name(f"{stem.name}.safetensors"), stem.with_name(f"{stem.name}.checkpoint")
+    if not result.is_file():
+        with progress_bar(parts.console) as progress:
+            name = f"Distilling, starts 0 to {problem.phase.range_end}"
+            task = progress.add_task(name, total=problem.phase.outer_steps, status="")
+
+            def on_step(report: StepReport) -> None:
+                progress.update(task, completed=report.step, status=f"loss {sum(report.losses.values()):.3f}")
+
+            hooks = OuterHooks(lambda choice: None, on_step, lambda learned, step: 0.0)
+            save_tensors(result, distill_phase(problem, checkpoint, hooks))
+        checkpoint.unlink(missing_ok=True)
+    return {name: value.to(parts.device) for name, value in load_tensors(result).items()}
+
+
+def _students(parts: Parts, problem: PhaseProblem, learned: Learned, count: int, known: Path) -> list[StudentRecall]:
+    """Return the recalls of students on learned pairs; goes on from the file `known`."""
+    found = [StudentRecall(**recall) for recall in read_json(known)] if known.is_file() else []
+    images = learned["images"]
+    similarity = compose_similarity(similarity_factors(learned, problem.constant_factors), len(images))
+    rates = float(learned["inner_lr_image"]), float(learned["inner_lr_text"])
+    phase = StudentPhase(images, learned["texts"], similarity, *rates)
+    with progress_bar(parts.console) as progress:
+        name = f"Students, starts 0 to {problem.phase.range_end}"
+        task = progress.add_task(name, total=count, completed=len(found), status="")
+        for student in range(len(found), count):
+            found.append(_student(parts, phase, student))
+            write_json(known, [asdict(recall) for recall in found])
+            progress.update(task, advance=1, status=f"validation recall {found[-1].best:.1f}")
+    return found
+
+
+def _student(parts: Parts, phase: StudentPhase, student: int) -> StudentRecall:
+    bench, model = parts.bench, parts.factory.build()
+    seed = (parts.config.seed, "analysis student", student)
+    loss = parts.config.distill.loss
+    epochs = train_student(parts.factory, model, [phase], loss, bench.student, *seed, batch_size=bench.batch_size)
+    recalls = [recalls_on(model, now, parts.splits.val).mean for _, now in epochs]
+    return StudentRecall(max(recalls), recalls[-1])
+
+
+def recall_rows(measured: TeachersAndStudents) -> Iterator[dict[str, Cell]]:
+    """Yield the data of the figure: teachers by epoch, then students by the last start epoch of their pairs."""
+    for epoch, recalls in enumerate(zip(*measured.teachers, strict=True)):
+        yield _row("teacher", epoch, recalls)
+    for last, students in measured.students.items():
+        yield _row("student, best epoch", last, [student.best for student in students])
+    for last, students in measured.students.items():
+        yield _row("student, last epoch", last, [student.last for student in students])
+
+
+def _row(who: str, epoch: int, recalls: Sequence[float]) -> dict[str, Cell]:
+    return {
+        "who": who,
+        "epoch": epoch,
+        "validation_mean_recall": mean(recalls),
+        "deviation": pstdev(recalls),
+        "runs": len(recalls),
+    }
+
+
+def summarise_recalls(measured: TeachersAndStudents) -> dict[str, Any]:
+    """Return the numbers that the figure comes down to."""
+    teachers = [mean(recalls) for recalls in zip(*measured.teachers, strict=True)]
+    students = {last: mean(one.best for one in recalls) for last, recalls in measured.students.items()}
+    best = max(students, key=lambda last: students[last])
+    return {
+        "split": "validation",
+        "best_teacher_epoch": teachers.index(max(teachers)),
+        "best_teacher": max(teachers),
+        "last_teacher": teachers[-1],
+        "best_last_start": best,
+        "best_student": students[best],
+        "student_of_the_latest_start": students[max(students)],
+    }
