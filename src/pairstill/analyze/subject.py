@@ -39,8 +39,8 @@ def whole_teachers(parts: Parts, experts: int | None = None) -> list[Path]:
     shelf, every = shelf_of(parts), set(range(1, teacher.epochs + 1))
     if not every <= set(shelf.kept):
         raise ConfigError(
-            f"of the teachers in {shelf.folder} the snapshots {list(shelf.kept)} of {teacher.epochs} are kept; analyses "
-            "need the one after every epoch: train them with --teacher.keep all, in another run_dir or trajectories_dir"
+            f"{shelf.folder} keeps the teachers' snapshots {list(shelf.kept)} of {teacher.epochs} epochs, but analyses "
+            "need all of them: train the teachers with --teacher.keep all, in another run_dir or trajectories_dir"
         )
     return teach(parts)[:experts]
 
