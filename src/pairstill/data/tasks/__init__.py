@@ -1,0 +1,1 @@
+"""Tasks beside retrieval: images with classes, and questions about images."""
