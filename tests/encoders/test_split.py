@@ -7,7 +7,7 @@ from pairstill.data.manifest import build_manifest
 from pairstill.encoders import split as module
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import build_image_encoder
-from pairstill.encoders.split import encode_split
+from pairstill.encoders.split import Encoding, encode_split
 from pairstill.encoders.text import HashedNgrams
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def encode(parts, tmp_path):
     manifest, image, text = parts
 
     def make(split="train", tower=None):
-        return encode_split(manifest, split, image, text, tower=tower, cache_dir=tmp_path, device=CPU)
+        return encode_split(manifest, split, Encoding(image, text, tower, tmp_path, CPU))
 
     return make
 
@@ -68,7 +68,7 @@ def test_splits_and_sizes_do_not_share_rows(parts, encode, tmp_path):
     small = encode("val")
     encode("test")
     other = build_image_encoder(ImageConfig(size=20))
-    larger = encode_split(manifest, "val", other, text, tower=None, cache_dir=tmp_path, device=CPU)
+    larger = encode_split(manifest, "val", Encoding(other, text, None, tmp_path, CPU))
     assert small.images.row_shape == (3, 16, 16) and larger.images.row_shape == (3, 20, 20)
     assert len(list((tmp_path / "pixels").iterdir())) == 3
     # the texts do not depend on the image tower

@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from pairstill import __version__
-from pairstill.cli import analyze, bench, cache, completion, export, methods, plan, quickstart, reproduce, stages
+from pairstill.cli import (
+    analyze,
+    bench,
+    cache,
+    completion,
+    downstream,
+    export,
+    methods,
+    plan,
+    quickstart,
+    reproduce,
+    stages,
+)
 from pairstill.cli.command import Command
 from pairstill.cli.running import several_processes
 from pairstill.errors import ConfigError, PairstillError
@@ -18,6 +30,7 @@ COMMANDS: tuple[Command, ...] = (
     plan.COMMAND,
     methods.COMMAND,
     reproduce.COMMAND,
+    downstream.COMMAND,
     export.COMMAND,
     analyze.COMMAND,
     bench.COMMAND,

@@ -58,7 +58,12 @@ def run_config(parser: ArgumentParser, options: Namespace, *others: str) -> RunC
         options: its options as parsed.
         others: options of the command that are not settings.
     """
-    settings: dict[str, Any] = dict(vars(parser.instantiate(options)))
+    return config_of(parser.instantiate(options), *others)
+
+
+def config_of(values: Namespace, *others: str) -> RunConfig:
+    """Return the settings among the instantiated options of a `settings_parser`, without its `others`."""
+    settings: dict[str, Any] = dict(vars(values))
     for option in ("config", *others):
         settings.pop(option, None)
     return RunConfig(**settings)

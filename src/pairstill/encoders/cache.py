@@ -21,7 +21,7 @@ class CachedRows:
     """Rows (items, ...) read from the shards of one cache entry."""
 
     def __init__(self, shards: list[Tensor]) -> None:
-        """Hold the shards; each but the last has `SHARD_ROWS` rows."""
+        """Hold the shards."""
         self._shards = shards
         self._starts = torch.tensor([0, *(len(shard) for shard in shards)]).cumsum(0)
 
@@ -60,6 +60,7 @@ def cached_rows(
     compute: Callable[[int, int], Tensor],
     *,
     about: dict[str, object],
+    shard_rows: int | None = None,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
 ) -> CachedRows:
     """Return the rows of a cache entry, computing the shards that are not there yet.
@@ -69,15 +70,16 @@ def cached_rows(
         num_rows: how many rows there are.
         compute: returns rows `start` to `stop`, at most `CHUNK_ROWS`, as a tensor (stop - start, ...).
         about: what the entry holds, written beside it for people.
+        shard_rows: rows of a shard, which is what a computation that is killed loses at most; None takes `SHARD_ROWS`.
         on_rows: called with the rows done and all rows, as they are computed; not when all were there.
     """
-    shards = []
-    for number, start in enumerate(range(0, num_rows, SHARD_ROWS)):
+    shards, shard_rows = [], shard_rows or SHARD_ROWS
+    for number, start in enumerate(range(0, num_rows, shard_rows)):
         path = folder / f"{number:06d}.safetensors"
         if not path.is_file():
             if number == 0:
                 write_json(folder / "about.json", about)
-            stop = min(start + SHARD_ROWS, num_rows)
+            stop = min(start + shard_rows, num_rows)
             chunks = []
             for at in range(start, stop, CHUNK_ROWS):
                 end = min(at + CHUNK_ROWS, stop)

@@ -1,6 +1,6 @@
 """A split as the model sees it: image inputs, text embeddings, and which caption belongs to which image."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,22 +88,11 @@ class EncodedSplit:
         return picked[torch.randperm(len(picked), generator=generator)]
 
 
-def encode_split(
-    manifest: Manifest,
-    split: Split,
-    image: ImageEncoder,
-    text: TextEncoder,
-    *,
-    tower: nn.Module | None,
-    cache_dir: Path,
-    device: torch.device,
-    on_rows: Callable[[str, int, int], None] = lambda kind, done, total: None,
-) -> EncodedSplit:
-    """Encode a split, reading the cache where the same rows were computed before.
+@dataclass(frozen=True)
+class Encoding:
+    """How images and captions become rows, read from the cache where the same rows were computed before.
 
-    Args:
-        manifest: the checked pairs.
-        split: which of its splits.
+    Attributes:
         image: the image tower and its specification.
         text: the text tower.
         tower: the frozen tower on `device`, whose features are cached; None caches pixels, for a trainable tower.
@@ -111,48 +100,67 @@ def encode_split(
         device: where the tower computes and batches are put.
         on_rows: called with `pixels`, `features` or `texts`, the rows done and all rows, while something is computed.
     """
-    paths = manifest.image_paths(split)
-    content = digest(
-        *(d for record, d in zip(manifest.records, manifest.image_digests, strict=True) if record.split == split)
-    )
-    captions, owners = manifest.captions(split), manifest.caption_owner(split)
 
-    def pixels(start: int, stop: int) -> Tensor:
-        return read_images(paths[start:stop], image.spec.size)
+    image: ImageEncoder
+    text: TextEncoder
+    tower: nn.Module | None
+    cache_dir: Path
+    device: torch.device
+    on_rows: Callable[[str, int, int], None] = lambda kind, done, total: None
 
-    def features(start: int, stop: int) -> Tensor:
-        assert tower is not None
-        return torch.cat(
-            [
-                _tower_features(tower, normalise(pixels(at, min(at + TOWER_BATCH, stop)), spec.mean, spec.std), device)
-                for at in range(start, stop, TOWER_BATCH)
-            ]
+    def images(self, paths: Sequence[Path], digests: Iterable[str], about: str) -> CachedRows:
+        """Return features (images, features), or uint8 pixels (images, 3, size, size) for a trainable tower.
+
+        Args:
+            paths: the image files.
+            digests: SHA-256 of their content.
+            about: what they are, written beside the rows for people.
+        """
+        spec, content = self.image.spec, digest(*digests)
+        kind, compute = ("pixels", self._pixels) if self.tower is None else ("features", self._features)
+        parts = (str(spec.size), content) if self.tower is None else (repr(spec), content)
+        return cached_rows(
+            self.cache_dir / kind / digest(*parts),
+            len(paths),
+            lambda start, stop: compute(paths[start:stop]),
+            about={"kind": kind, "split": about, "images": len(paths), "encoder": spec.to_json()},
+            on_rows=partial(self.on_rows, kind),
         )
 
-    def embeddings(start: int, stop: int) -> Tensor:
-        return text.encode(captions[start:stop])
-
-    spec = image.spec
-    kind, compute = ("pixels", pixels) if tower is None else ("features", features)
-    parts = (str(spec.size), content) if tower is None else (repr(spec), content)
-    return EncodedSplit(
-        images=cached_rows(
-            cache_dir / kind / digest(*parts),
-            len(paths),
-            compute,
-            about={"kind": kind, "split": split, "images": len(paths), "encoder": spec.to_json()},
-            on_rows=partial(on_rows, kind),
-        ),
-        text_embeddings=cached_rows(
-            cache_dir / "texts" / digest(repr(text.spec), *captions),
+    def texts(self, captions: Sequence[str], about: str) -> CachedRows:
+        """Return embeddings (captions, width)."""
+        spec = self.text.spec
+        return cached_rows(
+            self.cache_dir / "texts" / digest(repr(spec), *captions),
             len(captions),
-            embeddings,
-            about={"kind": "texts", "split": split, "captions": len(captions), "encoder": text.spec.to_json()},
-            on_rows=partial(on_rows, "texts"),
+            lambda start, stop: self.text.encode(captions[start:stop]),
+            about={"kind": "texts", "split": about, "captions": len(captions), "encoder": spec.to_json()},
+            on_rows=partial(self.on_rows, "texts"),
+        )
+
+    def _pixels(self, paths: Sequence[Path]) -> Tensor:
+        return read_images(paths, self.image.spec.size)
+
+    def _features(self, paths: Sequence[Path]) -> Tensor:
+        assert self.tower is not None
+        spec = self.image.spec
+        batches = (self._pixels(paths[at : at + TOWER_BATCH]) for at in range(0, len(paths), TOWER_BATCH))
+        return torch.cat(
+            [_tower_features(self.tower, normalise(batch, spec.mean, spec.std), self.device) for batch in batches]
+        )
+
+
+def encode_split(manifest: Manifest, split: Split, encoding: Encoding) -> EncodedSplit:
+    """Encode a split of the checked pairs."""
+    records = zip(manifest.records, manifest.image_digests, strict=True)
+    return EncodedSplit(
+        images=encoding.images(
+            manifest.image_paths(split), (content for record, content in records if record.split == split), split
         ),
-        caption_owner=torch.tensor(owners, dtype=torch.int64),
-        spec=spec,
-        device=device,
+        text_embeddings=encoding.texts(manifest.captions(split), split),
+        caption_owner=torch.tensor(manifest.caption_owner(split), dtype=torch.int64),
+        spec=encoding.image.spec,
+        device=encoding.device,
     )
 
 

@@ -1,6 +1,5 @@
 """Accuracy of choosing the right candidate among several, with ties counted against the model."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -56,18 +55,15 @@ def accuracies(ranks: Tensor, candidates: int) -> Accuracies:
     return Accuracies(top1, top5 if candidates > 5 else None, top10 if candidates > 10 else None)
 
 
-def class_embeddings(embed: Callable[[Tensor], Tensor], prompts: Tensor) -> Tensor:
+def class_embeddings(prompts: Tensor) -> Tensor:
     """Return one embedding of norm 1 for each class: the mean over its prompts, each scaled to norm 1 before.
 
-    As in CLIP (arXiv 2103.00020, section 3.1.4), in the shared space of the two towers.
+    As in CLIP (arXiv 2103.00020, section 3.1.4).
 
     Args:
-        embed: maps text embeddings (texts, width) into the shared space.
-        prompts: text embeddings (classes, templates, width).
+        prompts: embeddings in the space that they share with images (classes, templates, width).
     """
-    classes, templates = prompts.shape[:2]
-    shared = F.normalize(embed(prompts.flatten(0, 1)), dim=1)
-    return F.normalize(shared.unflatten(0, (classes, templates)).mean(1), dim=1)
+    return F.normalize(F.normalize(prompts, dim=2).mean(1), dim=1)
 
 
 def answer_scores(images: Tensor, answers: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ class Outcome:
         settings: settings that validation chose, such as the rates of a reference.
         seconds: time of training and of the choice, without encoding.
         ranks: of every query of the test split; the recalls are theirs.
+        parameters: the model's.
     """
 
     protocol: Protocol
@@ -60,6 +61,7 @@ class Outcome:
     settings: dict[str, float]
     seconds: float
     ranks: QueryRanks = field(compare=False, repr=False)
+    parameters: Parameters = field(compare=False, repr=False)
 
 
 def ranks_on(model: DualEncoder, parameters: Parameters, split: EncodedSplit) -> QueryRanks:
@@ -258,7 +260,7 @@ class Bench:
         ranks = ranks_on(self.factory.build(), best.parameters, self.splits.test)
         validation = best.recall if protocol == "strict" else None
         seconds = sum(candidate.seconds for candidate in candidates)
-        return Outcome(protocol, ranks.recalls, validation, best.epoch, best.settings, seconds, ranks)
+        return Outcome(protocol, ranks.recalls, validation, best.epoch, best.settings, seconds, ranks, best.parameters)
 
 
 def _loss(name: str) -> Literal["wbce", "infonce"]:

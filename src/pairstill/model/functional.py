@@ -1,5 +1,6 @@
 """The dual encoder as a pure function of its parameters."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -64,9 +65,18 @@ def loss_of_embeddings(images: Tensor, texts: Tensor, similarity: Tensor | None,
     return weighted_bce(logits, similarity)
 
 
-@torch.no_grad()
 def embed_split(model: DualEncoder, parameters: Parameters, split: EncodedSplit) -> tuple[Tensor, Tensor]:
     """Return embeddings (images, width) and (captions, width) of a whole split, without dropout."""
-    images = [functional_call(model, parameters, (batch, None))[0] for batch in split.image_batches()]
-    texts = [functional_call(model, parameters, (None, batch))[1] for batch in split.text_batches()]
-    return torch.cat(images), torch.cat(texts)
+    return embed_all_images(model, parameters, split), embed_texts(model, parameters, split.text_batches())
+
+
+@torch.no_grad()
+def embed_all_images(model: DualEncoder, parameters: Parameters, split: EncodedSplit) -> Tensor:
+    """Return embeddings (images, width) of a whole split, without dropout."""
+    return torch.cat([functional_call(model, parameters, (batch, None))[0] for batch in split.image_batches()])
+
+
+@torch.no_grad()
+def embed_texts(model: DualEncoder, parameters: Parameters, batches: Iterable[Tensor]) -> Tensor:
+    """Return embeddings (texts, width) of the text encoder's, which come in batches (texts, text width)."""
+    return torch.cat([functional_call(model, parameters, (None, batch))[1] for batch in batches])

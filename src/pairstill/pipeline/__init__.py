@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from pairstill.data.manifest import Manifest
+from pairstill.data.tasks.settings import CocoQa, ZeroShot
 from pairstill.distilled import DistilledSet
-from pairstill.pipeline import crossing, exporting, making, measuring, teaching
+from pairstill.pipeline import crossing, downstream, exporting, making, measuring, teaching
 from pairstill.pipeline.crossing import Crossing
 from pairstill.pipeline.exporting import Export
 from pairstill.pipeline.parts import Parts
+from pairstill.report.downstream import DownstreamRow
 from pairstill.report.matrix import Cell
 from pairstill.report.tables import Row
 
@@ -80,6 +82,17 @@ class Pipeline(Parts):
             ConfigError: an encoder cannot be had, or its text embeddings have another width and no map was asked for.
         """
         return crossing.cross(self, asked)
+
+    def downstream(self, task: ZeroShot | CocoQa) -> list[DownstreamRow]:
+        """Measure the run's students on a task beside retrieval, write its page, and return its rows.
+
+        The main rank does this alone: the others leave, and return no rows.
+
+        Raises:
+            ArtifactError: the run has no distilled set.
+            DataError: the task's images, classes or questions cannot be had.
+        """
+        return downstream.measure(self, task)
 
     def run(self) -> list[Row]:
         """Run every stage."""

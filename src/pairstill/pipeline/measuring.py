@@ -45,7 +45,7 @@ def measure_missing(parts: Parts, methods: Sequence[str]) -> None:
         for method, student in jobs:
             progress.update(task, status=f"{method}, student {student + 1}")
             about = _about(parts, method, student, distilled)
-            for outcome in _measure(parts, method, student, distilled):
+            for outcome in measure_student(parts, method, student, distilled):
                 if (about["method"], outcome.protocol, student) not in known:
                     _keep(parts, about, outcome)
             progress.advance(task)
@@ -74,7 +74,7 @@ def distilled_set(parts: Parts) -> DistilledSet:
     return DistilledSet.load(parts.folder.distilled)
 
 
-def _measure(parts: Parts, method: str, student: int, distilled: DistilledSet | None) -> tuple[Outcome, ...]:
+def measure_student(parts: Parts, method: str, student: int, distilled: DistilledSet | None) -> tuple[Outcome, ...]:
     """Measure one student, by every protocol that is asked for."""
     match method:
         case "distilled":

@@ -18,7 +18,7 @@ from pairstill.data.manifest import Manifest, build_manifest
 from pairstill.devices import choose_device, set_precision
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import ImageEncoder, build_image_encoder
-from pairstill.encoders.split import EncodedSplit, encode_split
+from pairstill.encoders.split import EncodedSplit, Encoding, encode_split
 from pairstill.encoders.text import TextEncoder, build_text_encoder
 from pairstill.evaluate.protocol import Bench, Splits
 from pairstill.methods import find_method, with_method
@@ -103,26 +103,22 @@ class Parts:
             self.image, image.trainable, self.text.spec.width, config.heads, self.device, image.precision
         )
 
-    def _split(self, manifest: Manifest, split: Split) -> EncodedSplit:
-        image, text = self.image, self.text
+    @contextmanager
+    def encoding(self, what: str) -> Iterator[Encoding]:
+        """Give what encodes images and captions, and show its progress."""
         with progress_bar(self.console) as progress:
             tasks: dict[str, Any] = {}
 
             def on_rows(kind: str, done: int, total: int) -> None:
                 if kind not in tasks:
-                    tasks[kind] = progress.add_task(f"Encoding the {split} split: {kind}", total=total, status="")
+                    tasks[kind] = progress.add_task(f"Encoding {what}: {kind}", total=total, status="")
                 progress.update(tasks[kind], completed=done)
 
-            return encode_split(
-                manifest,
-                split,
-                image,
-                text,
-                tower=self.tower,
-                cache_dir=self.cache_dir,
-                device=self.device,
-                on_rows=on_rows,
-            )
+            yield Encoding(self.image, self.text, self.tower, self.cache_dir, self.device, on_rows)
+
+    def _split(self, manifest: Manifest, split: Split) -> EncodedSplit:
+        with self.encoding(f"the {split} split") as encoding:
+            return encode_split(manifest, split, encoding)
 
     @cached_property
     def splits(self) -> Splits:

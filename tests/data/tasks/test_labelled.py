@@ -126,9 +126,10 @@ def test_classes_from_the_captions_of_the_test_split():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"source": "captions"}, "classes belong to the source captions alone"),
-        ({"source": "captions", "classes": ("a", "b"), "root": "x"}, "zeroshot.root is where the images are"),
-        ({}, "zeroshot.root is where the images are"),
+        ({"source": "captions"}, "set zeroshot.classes, and leave zeroshot.root out"),
+        ({"source": "captions", "classes": ("a", "b"), "root": "x"}, "leave zeroshot.root out"),
+        ({}, "zeroshot.source is folder: set zeroshot.root"),
+        ({"root": "x", "classes": ("a",)}, "leave zeroshot.classes"),
         ({"root": "x", "source": "huggingface", "class_names": "x"}, "class_names is for folder alone"),
         ({"root": "x", "templates": ("a photo",)}, "must hold {} once"),
         ({"root": "x", "templates": ()}, "one is needed"),

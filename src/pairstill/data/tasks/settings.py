@@ -39,11 +39,12 @@ class ZeroShot:
     class_seed: int = 0
 
     def __post_init__(self) -> None:
-        if (self.source == "captions") != bool(self.classes):
-            raise ConfigError(f"zeroshot.source is {self.source}: zeroshot.classes belong to the source captions alone")
-        if (self.source == "captions") != (self.root is None):
+        if self.source == "captions" and (not self.classes or self.root is not None):
+            raise ConfigError("zeroshot.source is captions: set zeroshot.classes, and leave zeroshot.root out")
+        if self.source != "captions" and (self.classes or self.root is None):
             raise ConfigError(
-                f"zeroshot.source is {self.source}: zeroshot.root is where the images are, for folder and huggingface"
+                f"zeroshot.source is {self.source}: set zeroshot.root to where the images are, and leave "
+                "zeroshot.classes, which are for captions, out"
             )
         if self.class_names is not None and self.source != "folder":
             raise ConfigError(f"zeroshot.source is {self.source}: zeroshot.class_names is for folder alone")

@@ -1,0 +1,45 @@
+"""`pairstill downstream`: a run's students on tasks beside retrieval."""
+
+import json
+from dataclasses import asdict
+
+from jsonargparse import ArgumentParser, Namespace
+
+from pairstill.cli.command import Command, config_of, plain_parser, settings_parser
+from pairstill.cli.running import open_pipeline, show_table
+from pairstill.data.tasks.settings import CocoQa, ZeroShot
+
+NAME = "downstream"
+TEXT = "measure a run's students on tasks beside retrieval: zeroshot, cocoqa"
+TASKS = {
+    "zeroshot": (ZeroShot, "zero-shot classification by class names, over class folders, a hub dataset or captions"),
+    "cocoqa": (CocoQa, "COCO-QA in its original files, as retrieval over all answers"),
+}
+
+
+def _nest(parser: ArgumentParser) -> None:
+    tasks = parser.add_subcommands(dest="task", metavar="TASK", help="on what:")
+    for name, (settings, text) in TASKS.items():
+        one = settings_parser(f"{NAME} {name}", text)
+        one.add_class_arguments(settings, name)
+        one.add_argument("--json", action="store_true", help="print the rows as one JSON array")
+        tasks.add_subcommand(name, one, help=text)
+
+
+def _run(parser: ArgumentParser, options: Namespace) -> int:
+    name = options.task
+    values = parser.instantiate(options)[name]
+    task, as_json = values[name], values["json"]
+    pipeline, _ = open_pipeline(config_of(values, name, "json"))
+    # the heavy imports
+    from pairstill.report.downstream import HEADER, downstream_cells
+
+    rows = pipeline.downstream(task)
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows]))
+    elif rows:
+        show_table("Accuracy in %", HEADER, map(downstream_cells, rows))
+    return 0
+
+
+COMMAND = Command(NAME, TEXT, lambda: plain_parser(NAME, TEXT), _run, _nest)

@@ -1,0 +1,236 @@
+"""Tasks beside retrieval: a run's students, trained as in the evaluation, on zero-shot classification and COCO-QA."""
+
+import json
+from copy import copy
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pairstill.data.captions import normalise_caption
+from pairstill.data.tasks.cocoqa import TEMPLATE, TYPES, Questions, read_cocoqa
+from pairstill.data.tasks.labelled import LabelledImages, read_captions, read_folder, read_hub
+from pairstill.data.tasks.settings import PLACE, CocoQa, ZeroShot
+from pairstill.distilled import DistilledSet
+from pairstill.encoders.cache import CachedRows, cached_rows
+from pairstill.encoders.split import EncodedSplit
+from pairstill.evaluate.accuracy import accuracies
+from pairstill.evaluate.downstream import Answering, zero_shot_ranks
+from pairstill.pipeline.measuring import distilled_set, row_name
+from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.students import ChosenStudent, chosen_student, student_key
+from pairstill.report.downstream import DownstreamRow, downstream_page, downstream_rows
+from pairstill.runfolder import commit
+from pairstill.runlog import progress_bar
+from pairstill.storage import append_json_line, digest, read_json_lines, write_text_atomic
+
+RESULTS = "downstream.jsonl"
+SHARD_QUESTIONS = 64
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A student that is to be measured.
+
+    Attributes:
+        method: its row.
+        student: its number.
+        key: digest of all that decides the row's numbers on the task.
+    """
+
+    method: str
+    student: int
+    key: str
+
+
+class _Desk:
+    """What both tasks work with: the run's parts, its pairs, and the lines that are kept."""
+
+    def __init__(self, parts: Parts, facts: dict[str, Any]) -> None:
+        """Look up which students are still to be measured on the task that `facts` describe."""
+        self.parts, self.facts = _strict(parts), facts
+        evaluate = parts.config.evaluate
+        self.distilled: DistilledSet | None = distilled_set(parts) if "distilled" in evaluate.methods else None
+        self.path = parts.folder.path / RESULTS
+        self.keys = {method: self._key(method) for method in evaluate.methods}
+        known = {(line["measured_as"], line["seeds"]["student"]) for line in read_json_lines(self.path)}
+        self.jobs = [
+            _Job(method, student, key)
+            for method, key in self.keys.items()
+            for student in range(evaluate.num_students)
+            if (key, student) not in known
+        ]
+
+    def _key(self, method: str) -> str:
+        return digest(student_key(self.parts, method), json.dumps(self.facts, sort_keys=True))[:16]
+
+    def student(self, job: _Job) -> ChosenStudent:
+        """Return the student of a job, trained if need be."""
+        return chosen_student(self.parts, job.method, job.student, self.distilled)
+
+    def keep(self, job: _Job, chosen: ChosenStudent, measured: dict[str, Any]) -> None:
+        """Keep what was measured of a student."""
+        row = row_name(self.parts, job.method)
+        line = {
+            "method": row,
+            "seeds": {"run": self.parts.config.seed, "student": job.student},
+            **measured,
+            **chosen.facts,
+            **self.facts,
+            "measured_as": job.key,
+            "commit": commit(),
+        }
+        append_json_line(self.path, line)
+
+    def rows(self) -> list[DownstreamRow]:
+        """Return the task's rows, and write the page of the task."""
+        lines = read_json_lines(self.path)
+        rows = downstream_rows(line for key in self.keys.values() for line in lines if line["measured_as"] == key)
+        write_text_atomic(self.path.with_name(f"downstream_{self.facts['task']}.md"), downstream_page(rows, self.facts))
+        return rows
+
+
+def _strict(parts: Parts) -> Parts:
+    """Return the parts with the protocol `strict`: students are chosen on the validation split of retrieval."""
+    other = copy(parts)
+    other.__dict__.pop("bench", None)
+    other.config = replace(parts.config, evaluate=replace(parts.config.evaluate, protocol="strict"))
+    return other
+
+
+def measure(parts: Parts, task: ZeroShot | CocoQa) -> list[DownstreamRow]:
+    """Measure every student that is not measured yet on a task, write its page, and return its rows.
+
+    The main rank does this alone: the others leave, and return no rows.
+
+    Raises:
+        ArtifactError: the run has no distilled set.
+        DataError: the task's images, classes or questions cannot be had.
+    """
+    if not parts.leave():
+        return []
+    match task:
+        case ZeroShot():
+            return _zero_shot(parts, task)
+        case CocoQa():
+            return _cocoqa(parts, task)
+
+
+def _zero_shot(parts: Parts, task: ZeroShot) -> list[DownstreamRow]:
+    images = _labelled(parts, task)
+    facts = {
+        "task": "zeroshot",
+        "data": images.rule,
+        "fingerprint": images.fingerprint,
+        "items": len(images.paths),
+        "candidates": len(images.class_names),
+        "classes": list(images.class_names),
+        "class_seed": task.class_seed if task.num_classes is not None else None,
+        "templates": list(task.templates),
+    }
+    desk = _Desk(parts, facts)
+    if desk.jobs:
+        split = _encoded(parts, images, task)
+        with parts.timed("downstream"), progress_bar(parts.console) as progress:
+            shown = progress.add_task("Zero-shot: students", total=len(desk.jobs), status="")
+            for job in desk.jobs:
+                chosen = desk.student(job)
+                ranks = zero_shot_ranks(parts.factory.build(), chosen.parameters, split, len(task.templates))
+                desk.keep(job, chosen, _measured(ranks, len(images.class_names)))
+                progress.advance(shown)
+    return desk.rows()
+
+
+def _labelled(parts: Parts, task: ZeroShot) -> LabelledImages:
+    max_pixels = parts.config.data.max_pixels
+    match task.source:
+        case "folder":
+            return read_folder(task, max_pixels)
+        case "huggingface":
+            return read_hub(task, parts.cache_dir, max_pixels)
+        case "captions":
+            return read_captions(task, parts.manifest)
+
+
+def _encoded(parts: Parts, images: LabelledImages, task: ZeroShot) -> EncodedSplit:
+    """Return the images with the prompts as texts and the classes as owners, as `zero_shot_ranks` takes them."""
+    prompts = [template.replace(PLACE, name) for name in images.class_names for template in task.templates]
+    if parts.config.data.normalise_captions:
+        prompts = [normalise_caption(prompt) for prompt in prompts]
+    with parts.encoding("the classes") as encoding:
+        return EncodedSplit(
+            images=encoding.images(images.paths, images.digests, "zero-shot classification"),
+            text_embeddings=encoding.texts(prompts, "zero-shot classification"),
+            caption_owner=torch.tensor(images.labels),
+            spec=parts.image.spec,
+            device=parts.device,
+        )
+
+
+def _cocoqa(parts: Parts, task: CocoQa) -> list[DownstreamRow]:
+    questions = read_cocoqa(task, parts.config.data.max_pixels)
+    facts = {
+        "task": "cocoqa",
+        "data": f"COCO-QA {task.split}",
+        "fingerprint": questions.fingerprint,
+        "items": len(questions.questions),
+        "candidates": len(questions.answers),
+        "question_seed": task.question_seed if task.max_questions is not None else None,
+        "template": TEMPLATE,
+    }
+    desk = _Desk(parts, facts)
+    if desk.jobs:
+        with parts.timed("downstream"):
+            _answer(desk, questions)
+    return desk.rows()
+
+
+def _answer(desk: _Desk, questions: Questions) -> None:
+    """Let all students answer together, and keep what they get right."""
+    parts = desk.parts
+    with progress_bar(parts.console) as progress:
+        shown = progress.add_task("COCO-QA: students", total=len(desk.jobs), status="")
+        students: list[ChosenStudent] = []
+        for job in desk.jobs:
+            students.append(desk.student(job))
+            progress.advance(shown)
+    ranks = _answer_ranks(desk, questions, students)
+    kinds = torch.tensor([TYPES.index(kind) for kind in questions.types])
+    for place, (job, chosen) in enumerate(zip(desk.jobs, students, strict=True)):
+        of_student = ranks[:, place]
+        by_type = {
+            name: round(100 * float((of_student[kinds == number] == 0).double().mean()), 4)
+            for number, name in enumerate(TYPES)
+            if bool((kinds == number).any())
+        }
+        desk.keep(job, chosen, {**_measured(of_student, len(questions.answers)), "top1_by_type": by_type})
+
+
+def _answer_ranks(desk: _Desk, questions: Questions, students: list[ChosenStudent]) -> Tensor:
+    """Return the ranks (questions, students); those of a killed run are read, not computed again."""
+    parts = desk.parts
+    parameters = [chosen.parameters for chosen in students]
+    normalise = parts.config.data.normalise_captions
+    answering = Answering(parts.factory.build(), parameters, parts.text, parts.device, normalise)
+    with parts.encoding("COCO-QA") as encoding:
+        rows = encoding.images(questions.paths, questions.digests, "COCO-QA")
+    nothing = CachedRows([torch.empty(0, parts.text.spec.width)])
+    split = EncodedSplit(rows, nothing, torch.empty(0, dtype=torch.int64), parts.image.spec, parts.device)
+    images = answering.image_embeddings(split)
+    name = digest(*(f"{job.key} {job.student}" for job in desk.jobs))[:16]
+    with progress_bar(parts.console) as progress:
+        shown = progress.add_task("COCO-QA: questions", total=len(questions.questions), status="")
+        return cached_rows(
+            parts.folder.path / "downstream" / name,
+            len(questions.questions),
+            lambda start, stop: answering.ranks(questions, images, start, stop),
+            about={"kind": "ranks by question and student", "jobs": [asdict(job) for job in desk.jobs]},
+            shard_rows=SHARD_QUESTIONS,
+            on_rows=lambda done, total: progress.update(shown, completed=done),
+        ).all()
+
+
+def _measured(ranks: Tensor, candidates: int) -> dict[str, Any]:
+    found = asdict(accuracies(ranks, candidates))
+    return {name: None if value is None else round(value, 4) for name, value in found.items()}
