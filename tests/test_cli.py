@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,15 @@ import yaml
 
 from pairstill import __version__
 from pairstill.cli import build_parser, main
+from pairstill.cli.command import run_config, settings_parser
 from pairstill.cli.stages import STAGES
 from pairstill.config import RunConfig
 from pairstill.errors import ArtifactError, ConfigError
+from pairstill.methods import with_method
 from pairstill.runfolder import plain
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
+SHIPPED = sorted(path for path in CONFIGS.rglob("*.yaml") if path != CONFIGS / "paper" / "tables.yaml")
 HEAVY = ("torch", "timm", "transformers", "kornia", "numpy")
 
 
@@ -165,19 +168,39 @@ def test_errors_become_one_line_and_an_exit_status(capsys, monkeypatch, error, c
     assert "interrupted" in err if code == 130 else "error: got this" in err
 
 
+@pytest.fixture(scope="module")
+def settings_from():
+    """Builds the settings that a file amounts to, once."""
+    parser = settings_parser("run", "one run")
+    return cache(lambda path: run_config(parser, parser.parse_args(["--config", str(path)])))
+
+
 def test_there_are_shipped_settings():
     assert len(SHIPPED) > 0
-    assert len(SHIPPED) == len([p for p in CONFIGS.rglob("*") if p.is_file() and p.suffix in (".yaml", ".yml")])
+    assert len(SHIPPED) + 1 == len([p for p in CONFIGS.rglob("*") if p.suffix in (".yaml", ".yml")])
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(CONFIGS)))
-def test_shipped_settings_parse(capsys, path):
-    settings = settings_of(capsys, "run", "--config", str(path))
+def test_shipped_settings_parse(settings_from, path):
+    config = with_method(settings_from(path))
     written = yaml.safe_load(path.read_text())
-    assert written.keys() <= settings.keys()
+    assert written.keys() <= {*plain(RunConfig()), "base"}
     # a folder of its own for each, so that two shipped runs never mix
-    if path.parent.name != "presets":  # presets go on top of another file, which names the folder
-        assert settings["run_dir"] == "runs/" + str(path.relative_to(CONFIGS).with_suffix(""))
+    if "run_dir" in written:
+        assert config.run_dir == "runs/" + str(path.relative_to(CONFIGS).with_suffix(""))
+
+
+def test_shipped_settings_without_a_folder_of_their_own_are_layers_or_the_same_run(settings_from):
+    by_folder = {}
+    for path in SHIPPED:
+        config = settings_from(path)
+        if config.run_dir != RunConfig().run_dir:  # layers name no folder
+            assert by_folder.setdefault(config.run_dir, config) == config, path
+
+
+def test_a_broken_layer_is_wrong_usage(capsys, tmp_path):
+    (tmp_path / "a.yaml").write_text("base: nowhere.yaml\n")
+    assert "nowhere.yaml cannot be read" in refused(capsys, "run", "--config", str(tmp_path / "a.yaml"))
 
 
 def test_the_parser_builds_the_settings_it_prints():

@@ -234,3 +234,11 @@ def test_a_result_on_disk_is_taken_as_it_is(make_distillation, tmp_path):
     save_tensors(tmp_path / "d" / "phase1.safetensors", stored)
     again = run(make_distillation(), tmp_path / "d")
     torch.testing.assert_close(again.phases[0].images, first.phases[0].images + 1)
+
+
+def test_a_growing_range_has_grown_when_the_pixels_begin(make_distillation, tmp_path):
+    settings = replace(WARM, range_growth=1.0, trajectories_per_step=16)
+    reports = []
+    make_distillation(settings, frozen=True).run(tmp_path / "run", reports.append, lambda *_: 0.0)
+    first = {stage: next(r for r in reports if r.stage == stage) for stage in ("features", "pixels")}
+    assert set(first["features"].start_epochs) == {0} and set(first["pixels"].start_epochs) == {0, 1}

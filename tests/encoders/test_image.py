@@ -35,6 +35,12 @@ def test_settings_override_the_towers_own_input():
     assert (spec.size, spec.mean, spec.std) == (16, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 
+def test_transformers_take_other_sizes_than_they_were_made_for():
+    encoder = build_image_encoder(ImageConfig(name="vit_tiny_patch16_224", size=32))
+    assert encoder.tower(torch.zeros(1, 3, 32, 32)).shape == (1, encoder.spec.width)
+    assert encoder.tower.pos_embed.shape[1] == 1 + (32 // 16) ** 2
+
+
 def test_initial_weights_are_those_of_the_seed(tiny):
     torch.manual_seed(123)
     again = build_image_encoder(ImageConfig())

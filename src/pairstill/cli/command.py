@@ -1,14 +1,20 @@
 """What a command is, and what commands share."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import (
+    ActionConfigFile,  # pyright: ignore[reportPrivateImportUsage] - importable, but not listed by the package
+    ArgumentParser,
+    Namespace,
+)
 
 from pairstill.config import DistillConfig, RunConfig
-from pairstill.errors import ArtifactError
+from pairstill.errors import ArtifactError, ConfigError
+from pairstill.layers import BASE, read_layers
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,31 @@ def plain_parser(name: str, text: str) -> ArgumentParser:
     return ArgumentParser(prog=f"pairstill {name}", description=sentence(text))
 
 
+class LayeredSettings(ActionConfigFile):
+    """Reads a settings file, on top of the files that its key `base` names."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        """Put the file's settings on those so far."""
+        if Path(values).is_file():
+            try:
+                layers = read_layers(Path(values))
+            except ConfigError as error:
+                raise TypeError(str(error)) from error  # which the parser reports as wrong usage
+            values = json.dumps(layers)  # which is YAML too, and takes no time
+        super().__call__(parser, cfg, values, option_string)
+
+
 def settings_parser(name: str, text: str) -> ArgumentParser:
     """Return a parser whose options are the fields of `RunConfig`."""
     parser = ArgumentParser(
         prog=f"pairstill {name}",
         description=f"{sentence(text)} Settings come from --config files, then from options; later ones win.",
     )
-    parser.add_argument("--config", action="config", help="YAML file with settings; may be given several times")
+    parser.add_argument(
+        "--config",
+        action=LayeredSettings,
+        help=f"YAML file with settings; may be given several times, and may name files that it builds on as `{BASE}`",
+    )
     parser.add_class_arguments(RunConfig)
     # as plain values, which --print_config can write
     parser.set_defaults({"distill.phases": [asdict(phase) for phase in DistillConfig().phases]})

@@ -1,33 +1,83 @@
-"""`pairstill reproduce`: every row of a benchmark."""
+"""`pairstill reproduce`: the rows of a table or benchmark."""
+
+import json
+from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser, run_config, settings_parser
+from pairstill.cli.running import TABLE_WIDTH
 from pairstill.config import RunConfig
-from pairstill.reproduce.settings import Reproduction
+from pairstill.errors import ConfigError
+from pairstill.reproduce.settings import Reproduction, shipped_settings
 
 NAME = "reproduce"
-TEXT = "measure every row of a benchmark, one at a time; rows that are measured already are skipped"
+TEXT = "measure the rows of a table of the paper, or of a benchmark; rows that are measured already are skipped"
+POSITIONAL = {
+    "benchmark": "table1 to table19, or flickr8k: every method on Flickr8k",
+    "data_root": "folder of the dataset",
+    "image_weights": "weights of the image tower",
+}
 
 
 def _parser() -> ArgumentParser:
     parser = plain_parser(NAME, TEXT)
-    parser.add_class_arguments(Reproduction, as_positional=True)
+    for name, text in POSITIONAL.items():
+        parser.add_argument(name, nargs="?", help=text)
+    parser.add_class_arguments(Reproduction, skip=set(POSITIONAL))
+    parser.add_argument("--list", action="store_true", help="list every row of the paper's tables instead")
+    parser.add_argument("--json", action="store_true", help="print the list as one JSON array")
     return parser
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
+    values: dict[str, Any] = dict(vars(parser.instantiate(options)))
+    listing, as_json = values.pop("list"), values.pop("json")
+    if listing:
+        return _list(values["configs"], Path(values["out"]).expanduser(), as_json=as_json)
+    if values["benchmark"] is None:
+        raise ConfigError("name what to reproduce, such as table4 or flickr8k; --list shows the tables and their rows")
+    # the heavy imports
     from rich.console import Console
 
-    from pairstill.reproduce.rows import reproduce
+    from pairstill.reproduce.run import reproduce
 
-    reproduction = Reproduction(**vars(parser.instantiate(options)))
     rows = settings_parser("run", "one row")
 
     def load(arguments: list[str]) -> RunConfig:
         return run_config(rows, rows.parse_args(arguments))
 
-    print(reproduce(reproduction, load, Console(stderr=True)))
+    print(reproduce(Reproduction(**values), load, Console(stderr=True)))
+    return 0
+
+
+def _list(configs: str | None, out: Path, *, as_json: bool) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pairstill.reproduce.listing import list_rows
+
+    folder = shipped_settings(configs)
+    listed = list_rows(folder, [out, folder.parent / "benchmarks"])
+    if as_json:
+        print(json.dumps([each.to_json() for each in listed]))
+        return 0
+    console = Console(width=max(Console().width, TABLE_WIDTH))
+    for table in dict.fromkeys(each.table for each in listed):
+        members = [each for each in listed if each.table == table]
+        what = "mean recall" if table.has_recalls else ", ".join(table.columns)
+        shown = Table("group", "row", "settings", f"paper: {what}", "ours", title=f"{table.number}: {table.title}")
+        for each in members:
+            row = each.row
+            paper = f"{row.mean:.1f}" if table.has_recalls else " ".join(f"{value:g}" for value in row.values)
+            ours = ", ".join(f"{value:.1f} ({scale})" for scale, value in each.ours.items())
+            shown.add_row(row.group, row.title, each.config or f"none: {row.without}", paper, ours)
+        console.print(shown)
+        for needs in dict.fromkeys(each.needs for each in members if each.needs):
+            console.print(f"Needs: {', '.join(needs)}", soft_wrap=True, markup=False)
+        for line in (*table.ways(), ""):
+            console.print(line, soft_wrap=True, markup=False)
     return 0
 
 

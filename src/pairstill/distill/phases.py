@@ -145,7 +145,8 @@ class Distillation:
             if self.ranks.is_main:
                 save_tensors(result, {**learned, "images": pixels})
             self.ranks.barrier()
-        return replace(problem, initial=load_tensors(result))
+        # a range that grows has grown on features
+        return replace(problem, initial=load_tensors(result), config=replace(self.config, range_growth=0.0))
 
     def _distil_features(
         self, problem: PhaseProblem, features: Tensor, folder: Path, on_step: Callable[[StepReport], None]

@@ -69,7 +69,10 @@ def build_image_encoder(config: ImageConfig) -> ImageEncoder:
         _load_weights(tower, Path(config.weights))
     tower = tower.eval().to(memory_format=torch.channels_last)
     known = tower.pretrained_cfg
-    size = config.size or int(known["input_size"][-1])
+    own = int(known["input_size"][-1])
+    size = config.size or own
+    if size != own and hasattr(tower, "set_input_size"):  # transformers, whose places are learned for one size
+        tower.set_input_size(img_size=(size, size))
     return ImageEncoder(
         tower,
         ImageSpec(

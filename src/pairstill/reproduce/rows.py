@@ -1,20 +1,19 @@
-"""Every row of a benchmark: a method under the settings of a shipped config, with teachers that rows share."""
+"""What can be reproduced, as rows: settings from a file, and what changes in them."""
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
 
 from pairstill.config import RunConfig
 from pairstill.errors import ConfigError
 from pairstill.methods import METHODS
-from pairstill.pipeline import Pipeline
-from pairstill.report.tables import markdown, summarise
-from pairstill.reproduce.settings import Reproduction
-from pairstill.storage import write_text_atomic
+from pairstill.reproduce.paper import PaperRow, PaperTable
+from pairstill.reproduce.scales import scaled
+from pairstill.reproduce.settings import Reproduction, Scale
+
+Load = Callable[[list[str]], RunConfig]
+"""Makes a run's settings from command-line options."""
 
 REFERENCES = "references"
 FROZEN = ("frozen_100", "frozen_200", "frozen_500")
@@ -23,108 +22,132 @@ TRAINED_METHODS = ("mtt_vl", "lors", "ptm_st")
 
 
 @dataclass(frozen=True)
-class BenchmarkRow:
-    """One row: a config and a method.
+class Row:
+    """One row that can be measured.
 
     Attributes:
-        config: the config's name.
-        method: the method, or `references` for Random and full data.
+        name: the row as people type it.
+        folder: where its runs go, below the folder of its scale.
+        settings: its settings file.
+        change: what makes the row out of the file's settings.
+        teachers: name of the teachers that it shares with other rows.
+        makes_pairs: whether the run makes pairs; otherwise it only measures references.
     """
 
-    config: str
-    method: str
+    name: str
+    folder: str
+    settings: Path
+    change: Callable[[RunConfig], RunConfig]
+    teachers: str
+    makes_pairs: bool = True
 
-    @property
-    def name(self) -> str:
-        """The row as people type it."""
-        return f"{self.config}/{self.method}"
+    def load(self, load: Load) -> RunConfig:
+        """Return the row's settings.
+
+        Raises:
+            ConfigError: its file does not exist.
+        """
+        return self.change(load_file(self.settings, load))
 
 
-def benchmark_rows() -> list[BenchmarkRow]:
-    """Return the rows in order; Random is among the references, drawn anew for every student."""
+def load_file(path: Path, load: Load) -> RunConfig:
+    """Return the settings of a shipped file.
+
+    Raises:
+        ConfigError: it does not exist.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; name the folder of a checkout's configs with --configs")
+    return load([f"--config={path}"])
+
+
+def methods_rows(configs: Path) -> list[Row]:
+    """Return every method on Flickr8k in order; Random is among the references, drawn anew for every student."""
     methods = [REFERENCES, *(method.name for method in METHODS if method.name != "random")]
-    rows = [BenchmarkRow(config, method) for config in FROZEN for method in methods]
-    return rows + [BenchmarkRow(TRAINED, method) for method in (REFERENCES, *TRAINED_METHODS)]
+    pairs = [(config, method) for config in FROZEN for method in methods]
+    pairs += [(TRAINED, method) for method in (REFERENCES, *TRAINED_METHODS)]
+    return [_methods_row(configs / "flickr8k" / f"{config}.yaml", method) for config, method in pairs]
 
 
-def chosen_rows(only: tuple[str, ...] | None) -> list[BenchmarkRow]:
+def _methods_row(settings: Path, method: str) -> Row:
+    def change(config: RunConfig) -> RunConfig:
+        if method == REFERENCES:
+            return replace(config, evaluate=replace(config.evaluate, methods=("random", "full")))
+        return replace(config, method=method, evaluate=replace(config.evaluate, methods=("distilled",)))
+
+    name = f"{settings.stem}/{method}"
+    return Row(name, name, settings, change, settings.stem.partition("_")[0], makes_pairs=method != REFERENCES)
+
+
+def table_rows(tables: list[PaperTable], table: PaperTable, scale: Scale, configs: Path, load: Load) -> list[Row]:
+    """Return the rows of a table at a scale; rows whose settings are the same share a folder, over all tables.
+
+    Raises:
+        ConfigError: the table has no small version, or other commands measure it.
+    """
+    if table.command is not None:
+        raise ConfigError(f"{table.name} is measured by another command: {table.command}")
+    if scale == "paper":
+        wanted = [row for row in table.rows if row.settings is not None]
+        return [_paper_row(row, configs, load) for row in wanted]
+    if not table.scaled:
+        raise ConfigError(f"{table.name} cannot be scaled down: {table.unscaled}")
+    base = load_file(configs / scale / "tables.yaml", load)
+    teachers = Path(base.trajectories_dir or scale).name
+    known: dict[RunConfig, str] = {}
+    rows = []
+    for each in tables:
+        for row in each.scaled_rows():
+            settings = configs / "paper" / str(row.settings)
+            config = scaled(load_file(settings, load), base)
+            folder = known.setdefault(config, f"tables/{row.table}/{row.name}")
+            if each.name == table.name:
+                rows.append(Row(row.name, folder, settings, partial(scaled, base=base), teachers))
+    return rows
+
+
+def _paper_row(row: PaperRow, configs: Path, load: Load) -> Row:
+    settings = configs / "paper" / str(row.settings)
+    config = load_file(settings, load)
+    folder = str(Path(config.run_dir).relative_to("runs/paper"))
+    return Row(
+        row.name, f"tables/{folder}", settings, lambda config: config, Path(config.trajectories_dir or "own").name
+    )
+
+
+def chosen(rows: list[Row], only: tuple[str, ...] | None) -> list[Row]:
     """Return the rows that were asked for.
 
     Raises:
         ConfigError: a row does not exist.
     """
-    rows = {row.name: row for row in benchmark_rows()}
+    by_name = {row.name: row for row in rows}
     if only is None:
-        return list(rows.values())
+        return rows
     for name in only:
-        if name not in rows:
-            raise ConfigError(f"only names {name!r}; the rows are {', '.join(rows)}")
-    return [rows[name] for name in only]
+        if name not in by_name:
+            raise ConfigError(f"only names {name!r}; the rows are {', '.join(by_name)}")
+    return [by_name[name] for name in only]
 
 
-def reproduce(settings: Reproduction, load: Callable[[list[str]], RunConfig], console: Console) -> str:
-    """Measure the rows that are not measured yet and return the tables of all rows so far, as Markdown.
-
-    Args:
-        settings: what to measure.
-        load: makes a run's settings from command-line options.
-        console: where progress is shown.
-    """
-    out = Path(settings.out).expanduser() / settings.benchmark
-    rows = chosen_rows(settings.only)
-    for seed in range(settings.seeds):
-        for number, row in enumerate(rows, start=1):
-            console.print(f"Row {number} of {len(rows)}: {row.name}, seed {seed}")
-            config = load(_options(settings, row, seed, out))
-            pipeline = Pipeline(config, console)
-            if row.method == REFERENCES:
-                pipeline.prepare()
-                pipeline.evaluate()
-            else:
-                pipeline.run()
-            _write_tables(out)
-    return _write_tables(out)
-
-
-def _options(settings: Reproduction, row: BenchmarkRow, seed: int, out: Path) -> list[str]:
-    """Return the command line of `pairstill run` that measures a row."""
-    here = Path(settings.configs) if settings.configs else Path(__file__).parents[3] / "configs"
-    config = here / settings.benchmark / f"{row.config}.yaml"
-    if not config.is_file():
-        raise ConfigError(f"{config} does not exist; name the folder of a checkout's configs with --configs")
-    tower = row.config.partition("_")[0]
-    options = {
-        "config": config,
-        "run_dir": out / row.config / row.method / f"seed{seed}",
-        "trajectories_dir": out / "teachers" / f"{tower}_seed{seed}",
-        "seed": seed,
-        "device": settings.device,
-        "cache_dir": settings.cache_dir,
-        "data.root": settings.data_root,
-        "image.weights": settings.image_weights,
-    }
-    if settings.threads is not None:
-        options["threads"] = settings.threads
-    if row.method == REFERENCES:
-        options["evaluate.methods"] = "[random, full]"
-    else:
-        options |= {"method": row.method, "evaluate.methods": "[distilled]"}
-    return [f"--{name}={value}" for name, value in options.items()]
-
-
-def _write_tables(out: Path) -> str:
-    """Collect the results of all rows below `out` into results.jsonl and results.md, and return the latter."""
-    results: list[dict[str, Any]] = []
-    page: list[str] = []
-    order = [row.name for row in benchmark_rows()]
-    for config in (*FROZEN, TRAINED):
-        found: list[dict[str, Any]] = []
-        for name in (name for name in order if name.startswith(f"{config}/")):
-            for path in sorted((out / name).glob("seed*/results.jsonl")):
-                found += [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if found:
-            page.append(f"## {config}\n\n{markdown(summarise(found))}")
-            results += [{"row": config, **result} for result in found]
-    write_text_atomic(out / "results.jsonl", "".join(json.dumps(result) + "\n" for result in results))
-    write_text_atomic(out / "results.md", "\n".join(page))
-    return "\n".join(page)
+def placed(config: RunConfig, row: Row, seed: int, settings: Reproduction, out: Path) -> RunConfig:
+    """Return a row's settings with everything that depends on the machine and the seed."""
+    data, image = config.data, config.image
+    if settings.data_root is not None:
+        root = settings.data_root
+        if settings.place == "paper":  # one folder holds all datasets
+            root = str(Path(root) / Path(data.root or "").name)
+        data = replace(data, root=root)
+    if settings.image_weights is not None:
+        image = replace(image, weights=settings.image_weights)
+    return replace(
+        config,
+        run_dir=str(out / row.folder / f"seed{seed}"),
+        trajectories_dir=str(out / "teachers" / f"{row.teachers}_seed{seed}"),
+        seed=seed,
+        device=settings.device,
+        threads=settings.threads,
+        cache_dir=settings.cache_dir,
+        data=data,
+        image=image,
+    )

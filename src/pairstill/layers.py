@@ -1,0 +1,66 @@
+"""Settings files that build on others, so that settings which files share stand once."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pairstill.errors import ConfigError
+
+BASE = "base"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The same loader in C where it is there: a row may have six files."""
+
+
+def read_layers(path: Path, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the settings of a YAML file, put on those of the files that its key `base` names.
+
+    `base` is a path relative to the file, or a list of them, of which later ones win.
+
+    Args:
+        path: the file.
+        above: the files that build on this one.
+
+    Raises:
+        ConfigError: a file is missing, is no mapping in YAML, or builds on itself.
+
+    Example:
+        A file `base: ../shared.yaml` with `seed: 3` has the settings of `../shared.yaml`, but for the seed.
+    """
+    path = path.resolve()
+    if path in above:
+        raise ConfigError(f"{path} builds on itself, through {' and '.join(f'{file.name}' for file in above)}")
+    own = _read(path)
+    bases = own.pop(BASE, [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(name, str) for name in bases):
+        raise ConfigError(f"{path} has the {BASE} {bases!r}; give the path of a file, or a list of them")
+    settings: dict[str, Any] = {}
+    for name in bases:
+        settings = overlay(settings, read_layers(path.parent / name, above=(*above, path)))
+    return overlay(settings, own)
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of both; where both have one, that of `above`. Lists are exchanged as a whole.
+
+    Example:
+        >>> overlay({"student": {"epochs": 5, "momentum": 0.9}}, {"student": {"epochs": 7}})
+        {'student': {'epochs': 7, 'momentum': 0.9}}
+    """
+    found = dict(below)
+    for name, value in above.items():
+        known = found.get(name)
+        found[name] = overlay(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML settings: {error}") from error
+    if content is not None and not isinstance(content, dict):
+        raise ConfigError(f"{path} holds {type(content).__name__} at its top; settings are keys with values")
+    return content or {}

@@ -1,0 +1,86 @@
+"""A reproduced table as files: Markdown for people, LaTeX for papers, CSV and JSON lines for programs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pairstill.config import RunConfig
+from pairstill.report.grids import grid_csv, grid_latex, grid_markdown
+from pairstill.reproduce.comparison import Line, as_data, compare, rank_agreement, shown
+from pairstill.reproduce.paper import PaperTable
+from pairstill.reproduce.scales import PAIRS, STEPS
+from pairstill.reproduce.settings import Scale
+from pairstill.storage import write_text_atomic
+
+Results = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def write_table(table: PaperTable, scale: Scale, base: RunConfig | None, results: Results, folder: Path) -> str:
+    """Write a table as TABLE.md, .csv, .tex and .jsonl, and return the first.
+
+    Args:
+        table: the paper's table.
+        scale: where its rows were measured.
+        base: what rows at this scale are made from; None takes them as they are.
+        results: results by row name, one mapping for each student.
+        folder: receives the files.
+    """
+    rows = [row for row in table.rows if base is None or row.group in table.scaled]
+    reference = None if base is None else table.reference
+    lines = compare(rows, results, reference)
+    title = next((row.title for row in rows if row.name == reference), None)
+    grid = shown(lines, title)
+    caption = f"{table.number} of the paper{'' if base is None else f', scaled down to {scale}'}: {table.title}"
+    about = _about(table, base)
+    page = "\n".join([f"# {caption}\n", *(f"{part}\n" for part in about), grid_markdown(grid), _agreement(lines)])
+    write_text_atomic(folder / f"{table.name}.md", page)
+    write_text_atomic(folder / f"{table.name}.csv", grid_csv(as_data(lines)))
+    write_text_atomic(folder / f"{table.name}.tex", grid_latex(grid, f"{caption}. {about[0]}"))
+    found = [{"row": name, **result} for name, of_row in results.items() for result in of_row]
+    write_text_atomic(folder / f"{table.name}.jsonl", "".join(json.dumps(result) + "\n" for result in found))
+    return page
+
+
+def _about(table: PaperTable, base: RunConfig | None) -> list[str]:
+    """Say what the numbers are and what they are not, the most important first."""
+    numbers = "Recalls on the test split in percent, protocol strict; mean and standard deviation over students."
+    if base is None:
+        return [f"{numbers} The settings are the paper's; the paper reports the best epoch on the test split."]
+    return [
+        "The absolute numbers are of another dataset than the paper's, with other towers and fewer pairs. Compare "
+        "ranks and differences between rows; the column difference tells two settings apart, not two measurements of "
+        "one thing.",
+        f"{numbers} The paper's column is of {' and '.join(table.scaled)}.",
+        _base(base),
+    ]
+
+
+def _base(base: RunConfig) -> str:
+    """Say what every row has in common."""
+    data = "embedded scenes" if base.data.source == "scenes" else Path(base.data.root or "").name
+    distill, first = base.distill, base.distill.features_first
+    steps = f"{distill.phases[0].outer_steps} on pixels"
+    if first.steps:
+        found = f"{first.inversion_steps} steps that find their pixels"
+        steps = f"{first.steps} on features (features first), {found}, and {steps}"
+    return "\n".join(
+        [
+            f"- data: {data}",
+            f"- towers: {base.image.name}, {'trained' if base.image.trainable else 'frozen'}; {base.text.name}, frozen",
+            f"- pairs: {distill.num_pairs + 1} for the paper's {PAIRS}, one of which pays for the similarities",
+            f"- similarities: {distill.similarity.kind}, in LoRS too",
+            f"- steps for the paper's {STEPS:,} of a phase: {steps}; nothing is validated on the way",
+            f"- outer optimiser: {distill.outer.optimizer}, {distill.trajectories_per_step} starts a step, "
+            f"average with decay {distill.ema_decay}",
+        ]
+    )
+
+
+def _agreement(lines: Sequence[Line]) -> str:
+    measured = sum(line.ours is not None for line in lines)
+    found = rank_agreement(lines)
+    counted = f"{measured} of {len(lines)} rows are measured."
+    if found is None:
+        return f"{counted}\n"
+    return f"{counted} The order of their means and the paper's: Spearman's correlation {found:.2f}.\n"

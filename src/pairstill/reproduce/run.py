@@ -1,0 +1,95 @@
+"""Measure rows one at a time; what is measured already is not measured again."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pairstill.pipeline import Pipeline
+from pairstill.report.tables import markdown, summarise
+from pairstill.reproduce.pages import write_table
+from pairstill.reproduce.paper import find_table, read_tables
+from pairstill.reproduce.rows import Load, Row, chosen, load_file, methods_rows, placed, table_rows
+from pairstill.reproduce.settings import METHODS_BENCHMARK, Reproduction
+from pairstill.storage import write_text_atomic
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a reproduction measures and writes.
+
+    Attributes:
+        rows: all rows, in order.
+        out: folder that receives their runs and teachers.
+        write: writes the tables of what is measured so far, and returns them as Markdown.
+    """
+
+    rows: list[Row]
+    out: Path
+    write: Callable[[], str]
+
+
+def reproduce(settings: Reproduction, load: Load, console: Console) -> str:
+    """Measure the rows that are not measured yet and return the tables of all rows so far, as Markdown.
+
+    Args:
+        settings: what to measure.
+        load: makes a run's settings from command-line options.
+        console: where progress is shown.
+    """
+    job = _methods(settings) if settings.benchmark == METHODS_BENCHMARK else _table(settings, load)
+    rows = chosen(job.rows, settings.only)
+    for seed in range(settings.seeds):
+        for number, row in enumerate(rows, start=1):
+            console.print(f"Row {number} of {len(rows)}: {row.name}, seed {seed}")
+            pipeline = Pipeline(placed(row.load(load), row, seed, settings, job.out), console)
+            if row.makes_pairs:
+                pipeline.run()
+            else:
+                pipeline.prepare()
+                pipeline.evaluate()
+            job.write()
+    return job.write()
+
+
+def results_of(rows: Sequence[Row], out: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the results of rows by name, over all their seeds; rows without any are left out."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        for path in sorted((out / row.folder).glob("seed*/results.jsonl")):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            found.setdefault(row.name, []).extend(json.loads(line) for line in lines)
+    return found
+
+
+def _methods(settings: Reproduction) -> Job:
+    out = Path(settings.out).expanduser() / METHODS_BENCHMARK
+    rows = methods_rows(settings.configs_folder)
+    return Job(rows, out, lambda: _write_methods(rows, out))
+
+
+def _table(settings: Reproduction, load: Load) -> Job:
+    out, configs, scale = Path(settings.out).expanduser() / settings.place, settings.configs_folder, settings.place
+    tables = read_tables(configs / "paper")
+    table = find_table(tables, settings.benchmark)
+    rows = table_rows(tables, table, scale, configs, load)
+    base = None if scale == "paper" else load_file(configs / scale / "tables.yaml", load)
+    return Job(rows, out, lambda: write_table(table, scale, base, results_of(rows, out), out / "tables"))
+
+
+def _write_methods(rows: Sequence[Row], out: Path) -> str:
+    """Write the results of all rows as results.jsonl and results.md, and return the latter."""
+    results: list[dict[str, Any]] = []
+    page: list[str] = []
+    found = results_of(rows, out)
+    for config in dict.fromkeys(row.settings.stem for row in rows):
+        of_config = [r for row in rows if row.settings.stem == config for r in found.get(row.name, ())]
+        if of_config:
+            page.append(f"## {config}\n\n{markdown(summarise(of_config))}")
+            results += [{"row": config, **result} for result in of_config]
+    write_text_atomic(out / "results.jsonl", "".join(json.dumps(result) + "\n" for result in results))
+    write_text_atomic(out / "results.md", "\n".join(page))
+    return "\n".join(page)

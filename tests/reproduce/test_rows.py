@@ -1,0 +1,108 @@
+"""What can be reproduced, as rows with places of their own."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from pairstill.cli.command import run_config, settings_parser
+from pairstill.config import RunConfig
+from pairstill.errors import ConfigError
+from pairstill.reproduce.paper import find_table, read_tables
+from pairstill.reproduce.rows import chosen, methods_rows, placed, table_rows
+from pairstill.reproduce.settings import Reproduction
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TABLES = read_tables(CONFIGS / "paper")
+
+
+@pytest.fixture(scope="module")
+def load():
+    parser = settings_parser("run", "one run")
+    known = cache(lambda *arguments: run_config(parser, parser.parse_args(arguments)))
+    return lambda arguments: known(*arguments)
+
+
+@pytest.fixture(scope="module")
+def rows_of(load):
+    def rows(table, scale):
+        return {row.name: row for row in table_rows(TABLES, find_table(TABLES, table), scale, CONFIGS, load)}
+
+    return rows
+
+
+def test_methods_keep_their_folders_and_teachers(load):
+    rows = {row.name: row for row in methods_rows(CONFIGS)}
+    assert len(rows) == 46
+    settings = Reproduction("flickr8k", data_root="DATA", image_weights="WEIGHTS", out="out")
+    row = rows["frozen_200/lors"]
+    config = placed(row.load(load), row, 1, settings, Path("out/flickr8k"))
+    assert config.run_dir == "out/flickr8k/frozen_200/lors/seed1"
+    assert config.trajectories_dir == "out/flickr8k/teachers/frozen_seed1"
+    assert (config.method, config.evaluate.methods, config.seed) == ("lors", ("distilled",), 1)
+    assert (config.data.root, config.image.weights) == ("DATA", "WEIGHTS")
+    assert rows["trainable_100/ptm_st"].teachers == "trainable"
+    references = rows["frozen_100/references"]
+    assert not references.makes_pairs and references.load(load).evaluate.methods == ("random", "full")
+
+
+def test_rows_of_one_run_share_a_folder(rows_of):
+    four, fifteen, eight = (rows_of(table, "scenes") for table in ("table4", "table15", "table8"))
+    assert four["flickr30k_8_ptm_st_ema"].folder == fifteen["d1"].folder == eight["500_ptm_st"].folder
+    assert four["flickr30k_1_base"].folder == fifteen["lors"].folder  # both have the full similarities here
+    assert len({row.folder for row in four.values()}) == 8
+    assert {row.teachers for row in four.values()} == {"scenes"}
+    assert rows_of("table4", "flickr8k")["flickr30k_4_st"].teachers == "frozen"  # as the methods' rows have
+
+
+def test_rows_at_the_papers_scale_are_its_own(rows_of, load):
+    rows = rows_of("table4", "paper")
+    assert len(rows) == 16
+    row = rows["coco_4_st"]
+    settings = Reproduction("table4", data_root="DATA", scale="paper", out="out")
+    config = placed(row.load(load), row, 0, settings, Path("out/paper"))
+    assert (config.data.root, config.run_dir) == ("DATA/coco", "out/paper/tables/table4/coco_4_st/seed0")
+    assert config.trajectories_dir == "out/paper/teachers/coco_seed0"
+    unplaced = load([f"--config={CONFIGS}/paper/table4/coco_4_st.yaml"])
+    assert config.distill == unplaced.distill and config.image == unplaced.image
+
+
+def test_tables_without_a_small_version_say_why(rows_of):
+    with pytest.raises(ConfigError, match="table2 cannot be scaled down: the rows of Table 1"):
+        rows_of("table2", "scenes")
+    with pytest.raises(ConfigError, match="table17 is measured by another command: pairstill evaluate"):
+        rows_of("table17", "paper")
+
+
+def test_rows_are_chosen_by_name(rows_of):
+    rows = list(rows_of("table15", "scenes").values())
+    assert [row.name for row in chosen(rows, ("lors", "d0"))] == ["lors", "d0"] and chosen(rows, None) == rows
+    with pytest.raises(ConfigError, match="only names 'd3'; the rows are d0, d1, d2, lors"):
+        chosen(rows, ("d3",))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"benchmark": "table4"}, "table4 needs a scale: --scale scenes"),
+        ({"benchmark": "table4", "scale": "flickr8k"}, "needs the folder of the dataset"),
+        ({"benchmark": "table4", "scale": "flickr8k", "data_root": "DATA"}, "needs the image tower's weights"),
+        ({"benchmark": "table4", "scale": "scenes", "data_root": "DATA"}, "scale scenes takes none; leave it out"),
+        ({"benchmark": "flickr8k", "scale": "scenes"}, "flickr8k is not a table"),
+        ({"benchmark": "flickr8k", "data_root": "DATA"}, "needs the image tower's weights"),
+        ({"benchmark": "table4", "scale": "scenes", "seeds": 0}, "seeds is 0"),
+    ],
+)
+def test_settings_that_do_not_go_together(values, message):
+    with pytest.raises(ConfigError, match=message):
+        Reproduction(**values)
+
+
+def test_settings_that_the_machine_decides_leave_the_row_alone():
+    row = methods_rows(CONFIGS)[0]
+    config = RunConfig()
+    settings = Reproduction("table4", scale="scenes", device="cpu", threads=1)
+    moved = placed(config, row, 0, settings, Path("out"))
+    kept = {"run_dir": config.run_dir, "trajectories_dir": None, "device": "auto", "threads": None}
+    assert replace(moved, **kept) == config

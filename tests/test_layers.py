@@ -1,0 +1,42 @@
+"""Settings files that build on others."""
+
+import pytest
+
+from pairstill.errors import ConfigError
+from pairstill.layers import overlay, read_layers
+
+
+def test_settings_above_win_and_lists_are_exchanged():
+    below = {"a": 1, "b": {"c": [1, 2], "d": 3}}
+    assert overlay(below, {"b": {"c": [4]}, "e": None}) == {"a": 1, "b": {"c": [4], "d": 3}, "e": None}
+    assert overlay(below, {}) == overlay({}, below) == below
+    assert below == {"a": 1, "b": {"c": [1, 2], "d": 3}}
+
+
+def test_bases_are_read_in_order_from_where_the_file_is(tmp_path):
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "all.yaml").write_text("a: 1\nb: 1\nc: 1\nd: 1\n")
+    (tmp_path / "one.yaml").write_text("base: all.yaml\nb: 2\nc: 2\n")
+    (tmp_path / "two.yaml").write_text("c: 3\n")
+    (tmp_path / "rows" / "row.yaml").write_text("base: [../one.yaml, ../two.yaml]\nd: 4\n")
+    assert read_layers(tmp_path / "rows" / "row.yaml") == {"a": 1, "b": 2, "c": 3, "d": 4}
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+    assert read_layers(tmp_path / "empty.yaml") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: nowhere.yaml", "nowhere.yaml cannot be read"),
+        ("base: a.yaml", "builds on itself"),
+        ("base: {file: b.yaml}", "give the path of a file, or a list of them"),
+        ("- a\n- b", "holds list at its top"),
+        ("a: [", "cannot be read as YAML"),
+        ("a: !!python/object/apply:os.getcwd []", "cannot be read as YAML"),
+    ],
+)
+def test_what_is_no_settings_file_is_named(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_layers(tmp_path / "a.yaml")
+    assert "a.yaml" in str(caught.value) or "nowhere" in str(caught.value)
