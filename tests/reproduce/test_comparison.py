@@ -7,7 +7,7 @@ import pytest
 
 from pairstill.report.grids import grid_csv
 from pairstill.report.tables import RECALL_TITLES
-from pairstill.reproduce.comparison import as_data, compare, places, rank_agreement, shown, strict_row
+from pairstill.reproduce.comparison import as_data, compare, places, rank_agreement, row_under, shown
 from pairstill.reproduce.paper import PaperRow
 
 
@@ -17,6 +17,7 @@ def paper(name, mean):
 
 def result(mean, protocol="strict", **values):
     about = {"method": "ptm_st", "num_pairs": 39, "protocol": protocol, "bytes": 1, "seconds": 1.0}
+    about["seeds"] = {"run": 0, "student": 0}
     return {**about, "mean_recall": mean, **dict.fromkeys(RECALL_TITLES, mean), **values}
 
 
@@ -33,6 +34,8 @@ def test_lines_by_hand():
     assert base.ours.mean == 10 and base.ours.spread == pytest.approx(2**0.5) and base.ours.students == 2
     assert (st.over, st.paper_over, st.rank, st.paper_rank) == (4, 4, 1, 1)  # the best epoch on test does not count
     assert (ema.over, ema.paper_over, ema.rank, ema.paper_rank) == (2, 1, 2, 2)
+    (other,) = [line for line in compare(PAPER, RESULTS, None, "paper") if line.ours]
+    assert other.row.name == "st" and other.ours.mean == 99
     assert (base.over, base.rank) == (0, 3)
     assert both.ours is None and both.over is None and both.rank is None
 
@@ -71,6 +74,6 @@ def test_shown_and_data_agree():
 
 
 def test_a_row_is_of_one_method_and_size():
-    assert strict_row([]) is None
+    assert row_under("strict", []) is None
     with pytest.raises(ValueError, match="PTM-ST \\(39\\), LoRS \\(39\\)"):
-        strict_row([result(1.0), result(1.0, method="lors")])
+        row_under("strict", [result(1.0), result(1.0, method="lors")])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import correlation
 from typing import Any
 
+from pairstill.config import Protocol
 from pairstill.report.grids import Grid
 from pairstill.report.tables import RECALL_TITLES, Row, summarise
 from pairstill.reproduce.paper import PaperRow
@@ -16,7 +17,7 @@ class Line:
 
     Attributes:
         row: the paper's row.
-        ours: what was measured under `strict`, or None.
+        ours: what was measured, or None.
         over: by how much our mean exceeds that of the reference row, or None.
         paper_over: the same in the paper.
         rank: place of our mean among the measured rows, the best at 1; ties share the mean of their places.
@@ -32,7 +33,10 @@ class Line:
 
 
 def compare(
-    rows: Sequence[PaperRow], results: Mapping[str, Sequence[Mapping[str, Any]]], reference: str | None
+    rows: Sequence[PaperRow],
+    results: Mapping[str, Sequence[Mapping[str, Any]]],
+    reference: str | None,
+    protocol: Protocol = "strict",
 ) -> list[Line]:
     """Return the lines of a table.
 
@@ -40,8 +44,9 @@ def compare(
         rows: the paper's rows.
         results: results by row name, one mapping for each student.
         reference: name of the row that others are compared with, or None.
+        protocol: how our students are reported.
     """
-    ours = {name: strict_row(found) for name, found in results.items()}
+    ours = {name: row_under(protocol, found) for name, found in results.items()}
     measured = [row for row in rows if ours.get(row.name) is not None]
     means = {row.name: _mean(ours[row.name]) for row in measured}
     papers = {row.name: row.mean for row in measured}
@@ -66,13 +71,13 @@ def compare(
     return lines
 
 
-def strict_row(results: Iterable[Mapping[str, Any]]) -> Row | None:
-    """Return the summary of a row's results under `strict`, or None without any.
+def row_under(protocol: Protocol, results: Iterable[Mapping[str, Any]]) -> Row | None:
+    """Return the summary of a row's results under a protocol, or None without any.
 
     Raises:
         ValueError: the results are of several methods or sizes.
     """
-    found = summarise([result for result in results if result["protocol"] == "strict"])
+    found = summarise([result for result in results if result["protocol"] == protocol])
     if len(found) > 1:
         raise ValueError(f"a row has results of {', '.join(f'{row.title} ({row.num_pairs})' for row in found)}")
     return found[0] if found else None

@@ -28,7 +28,7 @@ def write_table(table: PaperTable, scale: Scale, base: RunConfig | None, results
     """
     rows = [row for row in table.rows if base is None or row.group in table.scaled]
     reference = None if base is None else table.reference
-    lines = compare(rows, results, reference)
+    lines = compare(rows, results, reference, "paper" if base is None else "strict")
     title = next((row.title for row in rows if row.name == reference), None)
     grid = shown(lines, title)
     caption = f"{table.number} of the paper{'' if base is None else f', scaled down to {scale}'}: {table.title}"
@@ -44,14 +44,17 @@ def write_table(table: PaperTable, scale: Scale, base: RunConfig | None, results
 
 def _about(table: PaperTable, base: RunConfig | None) -> list[str]:
     """Say what the numbers are and what they are not, the most important first."""
-    numbers = "Recalls on the test split in percent, protocol strict; mean and standard deviation over students."
+    numbers = "Recalls on the test split in percent; mean and standard deviation over students"
     if base is None:
-        return [f"{numbers} The settings are the paper's; the paper reports the best epoch on the test split."]
+        return [
+            f"{numbers}. Settings and protocol are the paper's: each student's best epoch on the test split, which is "
+            "optimistic; the folder of each row has the protocol strict beside it."
+        ]
     return [
         "The absolute numbers are of another dataset than the paper's, with other towers and fewer pairs. Compare "
         "ranks and differences between rows; the column difference tells two settings apart, not two measurements of "
         "one thing.",
-        f"{numbers} The paper's column is of {' and '.join(table.scaled)}.",
+        f"{numbers}, protocol strict. The paper's column is of {' and '.join(table.scaled)}.",
         _base(base),
     ]
 
