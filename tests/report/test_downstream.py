@@ -5,7 +5,14 @@ from pairstill.report.downstream import HEADER, about, downstream_cells, downstr
 
 def result(method, top1, top5, retrieval=30.0):
     accuracies = {"top1": top1, "top5": top5, "top10": None}
-    return {"method": method, "candidates": 8, "retrieval_mean_recall": retrieval, **accuracies}
+    groups = {"cat": 10.0, "dog": top1}
+    return {
+        "method": method,
+        "candidates": 8,
+        "retrieval_mean_recall": retrieval,
+        "top1_by_group": groups,
+        **accuracies,
+    }
 
 
 FACTS = {
@@ -27,7 +34,7 @@ def test_rows_are_means_and_spreads_after_chance():
     assert rows[0].means == (12.5, 62.5, None)
     assert rows[1].means == (21.0, 62.0, None) and rows[1].spreads[0] == pytest.approx(2**0.5)
     assert (rows[1].retrieval, rows[1].students) == (31.0, 2)
-    assert downstream_cells(rows[1]) == ["PTM-ST", "21.0 ± 1.4", "62.0 ± 2.8", "", "31.0", "2"]
+    assert downstream_cells(rows[1]) == ["PTM-ST", "21.0 ± 1.4", "62.0 ± 2.8", "", "15.5", "31.0", "2"]
     assert downstream_cells(rows[2])[1] == "50.0" and len(downstream_cells(rows[0])) == len(HEADER)
     assert downstream_rows([]) == []
 
@@ -45,4 +52,4 @@ def test_what_the_numbers_are_of_is_said():
     }
     assert about(asked).startswith("COCO-QA as retrieval: 5 questions of COCO-QA test, 7 candidate")
     page = downstream_page(downstream_rows([result("full", 50.0, 90.0)]), FACTS)
-    assert "| Full data | 50.0 | 90.0 |  | 30.0 | 1 |" in page and said in page
+    assert "| Full data | 50.0 | 90.0 |  | 30.0 | 30.0 | 1 |" in page and said in page

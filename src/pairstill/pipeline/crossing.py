@@ -80,6 +80,7 @@ def cross(parts: Parts, asked: Crossing) -> list[Cell]:
     if not asked.map_text:
         for text in texts:
             check_width(distilled, parts.with_encoders(config.image, text).text.spec)  # before anything is computed
+    _ = parts.manifest  # the cells share it
     keys: list[str] = []
     with parts.timed("cross"):
         for image in images:

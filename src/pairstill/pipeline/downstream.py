@@ -1,6 +1,7 @@
 """Tasks beside retrieval: a run's students, trained as in the evaluation, on zero-shot classification and COCO-QA."""
 
 import json
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pairstill.data.captions import normalise_caption
-from pairstill.data.tasks.cocoqa import TEMPLATE, TYPES, Questions, read_cocoqa
+from pairstill.data.tasks.cocoqa import TEMPLATE, Questions, read_cocoqa
 from pairstill.data.tasks.labelled import LabelledImages, read_captions, read_folder, read_hub
 from pairstill.data.tasks.settings import PLACE, CocoQa, ZeroShot
 from pairstill.distilled import DistilledSet
@@ -49,7 +50,7 @@ class _Desk:
 
     def __init__(self, parts: Parts, facts: dict[str, Any]) -> None:
         """Look up which students are still to be measured on the task that `facts` describe."""
-        self.parts, self.facts = _strict(parts), facts
+        self.parts, self.facts = parts, facts
         evaluate = parts.config.evaluate
         self.distilled: DistilledSet | None = distilled_set(parts) if "distilled" in evaluate.methods else None
         self.path = parts.folder.path / RESULTS
@@ -110,6 +111,7 @@ def measure(parts: Parts, task: ZeroShot | CocoQa) -> list[DownstreamRow]:
     """
     if not parts.leave():
         return []
+    parts = _strict(parts)
     match task:
         case ZeroShot():
             return _zero_shot(parts, task)
@@ -132,12 +134,13 @@ def _zero_shot(parts: Parts, task: ZeroShot) -> list[DownstreamRow]:
     desk = _Desk(parts, facts)
     if desk.jobs:
         split = _encoded(parts, images, task)
+        classes = [images.class_names[label] for label in images.labels]
         with parts.timed("downstream"), progress_bar(parts.console) as progress:
             shown = progress.add_task("Zero-shot: students", total=len(desk.jobs), status="")
             for job in desk.jobs:
                 chosen = desk.student(job)
                 ranks = zero_shot_ranks(parts.factory.build(), chosen.parameters, split, len(task.templates))
-                desk.keep(job, chosen, _measured(ranks, len(images.class_names)))
+                desk.keep(job, chosen, _measured(ranks, len(images.class_names), classes))
                 progress.advance(shown)
     return desk.rows()
 
@@ -196,15 +199,8 @@ def _answer(desk: _Desk, questions: Questions) -> None:
             students.append(desk.student(job))
             progress.advance(shown)
     ranks = _answer_ranks(desk, questions, students)
-    kinds = torch.tensor([TYPES.index(kind) for kind in questions.types])
     for place, (job, chosen) in enumerate(zip(desk.jobs, students, strict=True)):
-        of_student = ranks[:, place]
-        by_type = {
-            name: round(100 * float((of_student[kinds == number] == 0).double().mean()), 4)
-            for number, name in enumerate(TYPES)
-            if bool((kinds == number).any())
-        }
-        desk.keep(job, chosen, {**_measured(of_student, len(questions.answers)), "top1_by_type": by_type})
+        desk.keep(job, chosen, _measured(ranks[:, place], len(questions.answers), questions.types))
 
 
 def _answer_ranks(desk: _Desk, questions: Questions, students: list[ChosenStudent]) -> Tensor:
@@ -231,6 +227,14 @@ def _answer_ranks(desk: _Desk, questions: Questions, students: list[ChosenStuden
         ).all()
 
 
-def _measured(ranks: Tensor, candidates: int) -> dict[str, Any]:
+def _measured(ranks: Tensor, candidates: int, groups: Sequence[str]) -> dict[str, Any]:
+    """Return the accuracies, and ACC@1 of each group of items: classes, or types of questions."""
     found = asdict(accuracies(ranks, candidates))
-    return {name: None if value is None else round(value, 4) for name, value in found.items()}
+    hits: dict[str, list[bool]] = {}
+    for group, rank in zip(groups, ranks.tolist(), strict=True):
+        hits.setdefault(group, []).append(rank == 0)
+    return {
+        **{name: None if value is None else round(value, 4) for name, value in found.items()},
+        "top1_by_group": {group: round(100 * sum(of) / len(of), 4) for group, of in sorted(hits.items())},
+        "items_by_group": {group: len(of) for group, of in sorted(hits.items())},
+    }

@@ -8,7 +8,7 @@ from typing import Any
 from pairstill.report.tables import TITLES
 
 TOPS = {"top1": 1, "top5": 5, "top10": 10}
-HEADER = ["method", *(f"ACC@{k}" for k in TOPS.values()), "retrieval", "students"]
+HEADER = ["method", *(f"ACC@{k}" for k in TOPS.values()), "ACC@1 by group", "retrieval", "students"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class DownstreamRow:
         title: the method as people know it.
         means: mean of ACC@1, 5 and 10 over the students, in percent; None where there are too few candidates.
         spreads: their standard deviations; None where there is no mean or a single student.
+        by_group: mean over the classes, or the types of questions, of their ACC@1, so that all count alike.
         retrieval: mean recall of the same students on the retrieval test split, or None for chance.
         students: number of students.
     """
@@ -26,6 +27,7 @@ class DownstreamRow:
     title: str
     means: tuple[float | None, ...]
     spreads: tuple[float | None, ...]
+    by_group: float
     retrieval: float | None
     students: int
 
@@ -40,7 +42,7 @@ def downstream_rows(results: Iterable[Mapping[str, Any]]) -> list[DownstreamRow]
     candidates = next(iter(groups.values()))[0]["candidates"]
     chance = tuple(100 * k / candidates if k == 1 or candidates > k else None for k in TOPS.values())
     return [
-        DownstreamRow("Chance", chance, (None,) * len(TOPS), None, 0),
+        DownstreamRow("Chance", chance, (None,) * len(TOPS), 100 / candidates, None, 0),
         *(_row(method, members) for method, members in groups.items()),
     ]
 
@@ -51,6 +53,7 @@ def _row(method: str, members: Sequence[Mapping[str, Any]]) -> DownstreamRow:
         title=TITLES.get(method, method),
         means=tuple(mean(found) if found else None for found in values),
         spreads=tuple(stdev(found) if len(found) > 1 else None for found in values),
+        by_group=mean(mean(member["top1_by_group"].values()) for member in members),
         retrieval=mean(member["retrieval_mean_recall"] for member in members),
         students=len(members),
     )
@@ -59,7 +62,8 @@ def _row(method: str, members: Sequence[Mapping[str, Any]]) -> DownstreamRow:
 def downstream_cells(row: DownstreamRow) -> list[str]:
     """Return the cells of a row, in the order of `HEADER`."""
     accuracies = [_number(value, spread) for value, spread in zip(row.means, row.spreads, strict=True)]
-    return [row.title, *accuracies, _number(row.retrieval, None), str(row.students) if row.students else ""]
+    others = [_number(row.by_group, None), _number(row.retrieval, None), str(row.students) if row.students else ""]
+    return [row.title, *accuracies, *others]
 
 
 def about(facts: Mapping[str, Any]) -> str:
@@ -86,8 +90,9 @@ def downstream_page(rows: Sequence[DownstreamRow], facts: Mapping[str, Any]) -> 
     lines += ["| " + " | ".join(downstream_cells(row)) + " |" for row in rows]
     table = "\n".join(lines)
     return (
-        f"{about(facts)} Accuracies in %. Students were chosen on the retrieval validation split; nothing was trained "
-        f"or chosen on this task.\n\n{table}\n"
+        f"{about(facts)} Accuracies in %; by group: the mean over classes, or types of questions, however many items "
+        "each has. Students were chosen on the retrieval validation split; nothing was trained or chosen on this task."
+        f"\n\n{table}\n"
     )
 
 
