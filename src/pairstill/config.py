@@ -656,20 +656,24 @@ class EvaluateConfig:
             `paper` reports the best epoch on the test split, which is optimistic, to compare with published tables;
             `both` trains every student once and reports it both ways, so that the optimism can be seen.
         num_students: students per method, each with its own seed.
-        methods: which rows to measure.
+        methods: which rows to measure; `closed_form` is the student that APM means, whose linear heads are solved from
+            the pairs in place of being trained on them.
         references: settings of the rows `random` and `full`.
         cross: settings of students with other encoders.
     """
 
     protocol: Literal["strict", "paper", "both"] = "strict"
     num_students: int = 3
-    methods: tuple[Literal["random", "distilled", "full"], ...] = ("random", "distilled", "full")
+    methods: tuple[Literal["random", "distilled", "closed_form", "full"], ...] = ("random", "distilled", "full")
     references: ReferencesConfig = field(default_factory=ReferencesConfig)
     cross: CrossConfig = field(default_factory=CrossConfig)
 
     def __post_init__(self) -> None:
         _require_positive("evaluate", num_students=self.num_students)
-        _require(len(self.methods) > 0, "evaluate.methods is empty; name at least one of random, distilled, full")
+        _require(
+            len(self.methods) > 0,
+            "evaluate.methods is empty; name at least one of random, distilled, closed_form, full",
+        )
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:

@@ -241,6 +241,7 @@ def _stages(
     choice = sum(choosers[protocol] for protocol in evaluate.protocols)  # of an epoch
     choices = counts.recalls_per_phase * choice
     by_method = {
+        "closed_form": students.tower + speeds.val_recall,
         "distilled": students.tower + sum(phases) + len(phases) * choices,
         "random": len(evaluate.references.rate_scales) * (student.epochs * students.random_epoch + choices),
         "full": counts.full_epochs * (counts.teacher_batches * speeds.batch + choice),

@@ -107,3 +107,18 @@ def test_a_benchmark_is_reproduced_row_by_row(tmp_path, capsys, monkeypatch):
     assert "the rows are frozen_100/references" in capsys.readouterr().err
     assert main([*command, '--only=["frozen_200/lors"]']) == 2
     assert "frozen_200.yaml does not exist" in capsys.readouterr().err
+
+
+def test_apm_is_watched_and_measured_by_the_student_that_it_is_made_for(do, tmp_path, options_of):
+    heads = ["--heads.kind=linear", "--heads.width=16"]
+    rows = "--evaluate.methods=[distilled, closed_form]"
+    options = [*options_of["frozen"], *heads, "--method=apm", rows, "--evaluate.num_students=2"]
+    folder = do("run", tmp_path / "run", *options)
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert [line["method"] for line in lines] == ["apm", "apm", "apm_closed_form"]
+    assert lines[2]["settings"] == {"ridge": 0.05} and lines[2]["epoch"] == 0
+    events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    watched = [event["validation_mean_recall"] for event in events if event["event"] == "validation"]
+    # the last validation saw the pairs that were kept
+    assert round(watched[-1], 4) == lines[2]["validation_mean_recall"]
+    assert "APM, closed form" in (folder / "results.md").read_text()

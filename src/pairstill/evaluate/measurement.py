@@ -11,6 +11,8 @@ from pairstill.storage import digest
 
 RANDOM_SELECTED = "random_selected"
 """The row of one draw of random pairs, as `pairstill select` keeps it; `random` draws anew for every student."""
+CLOSED_FORM = "closed_form"
+"""Ends the name of a row whose student was solved from the pairs in closed form, not trained on them."""
 # settings that have always counted, even at their defaults: results that were measured before stay valid
 STUDENT_ALWAYS = ("epochs", "batch_size", "momentum", "weight_decay", "validate_every")
 REFERENCES_ALWAYS = ("rate_scales", "momentum", "weight_decay", "random_pairs", "full_epochs")
@@ -19,6 +21,11 @@ REFERENCES_ALWAYS = ("rate_scales", "momentum", "weight_decay", "random_pairs", 
 def made_name(config: RunConfig) -> str:
     """Return the name of the row of a run's own pairs."""
     return RANDOM_SELECTED if config.method == "random" else config.method
+
+
+def closed_form_name(config: RunConfig) -> str:
+    """Return the name of the row of a run's pairs with the student in closed form."""
+    return f"{made_name(config)}_{CLOSED_FORM}"
 
 
 def rates_are_chosen(config: RunConfig) -> bool:
@@ -35,6 +42,8 @@ def measured_as(config: RunConfig, row: str, protocol: Protocol) -> str:
         protocol: how it is reported.
     """
     parts: list[Any] = [protocol]
+    if row == closed_form_name(config):
+        return digest(json.dumps([*parts, config.distill.projector.ridge]))[:16]
     if row != "full":
         parts.append(decisive(config.student, STUDENT_ALWAYS))
     if row != made_name(config) or rates_are_chosen(config):

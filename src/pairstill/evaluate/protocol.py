@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import torch
 from torch import nn
 
 from pairstill.config import EvaluateConfig, Protocol, StudentConfig, TeacherConfig
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.split import EncodedSplit
 from pairstill.errors import DataError
+from pairstill.evaluate.closed_form import closed_form_parameters
 from pairstill.evaluate.retrieval import QueryRanks, Recalls, retrieval_ranks
 from pairstill.evaluate.student import StudentPhase, student_phases, train_student
 from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters
@@ -170,6 +172,30 @@ class Bench:
         """Measure a student trained on the distilled set."""
         phases = student_phases(distilled.phases, _loss(distilled.loss), self.tower, self.factory.device)
         return self._measured([self._student(phases, distilled.loss, student, self.batch_size)])
+
+    def closed_form(self, distilled: DistilledSet, ridge: float) -> tuple[Outcome, ...]:
+        """Measure the student whose linear heads are solved from all pairs together; nothing is chosen."""
+        began = time.perf_counter()
+        parameters = self._closed_form(distilled, ridge)
+        settings, seconds = {"ridge": ridge}, time.perf_counter() - began
+        model = self.factory.build()
+        return self._measured(
+            [
+                {
+                    protocol: Candidate(parameters, recalls_on(model, parameters, split).mean, 0, settings, seconds)
+                    for protocol, split in self._choosers.items()
+                }
+            ]
+        )
+
+    def validate_closed_form(self, distilled: DistilledSet, ridge: float) -> float:
+        """Return the validation recall of the student in closed form; never reads the test split."""
+        return recalls_on(self.factory.build(), self._closed_form(distilled, ridge), self.splits.val).mean
+
+    def _closed_form(self, distilled: DistilledSet, ridge: float) -> Parameters:
+        phases = student_phases(distilled.phases, "infonce", self.tower, self.factory.device)
+        images, texts = torch.cat([phase.images for phase in phases]), torch.cat([phase.texts for phase in phases])
+        return closed_form_parameters(self.factory, images, texts, ridge)
 
     def random(self, num_pairs: int, student: int) -> tuple[Outcome, ...]:
         """Measure a student trained with InfoNCE on random real pairs; each student has its own draw."""

@@ -7,10 +7,11 @@ from pairstill.methods.base import Method, one_phase
 
 
 def set_parts(distill: DistillConfig) -> DistillConfig:
-    """One phase, without teachers; a pair more, since no similarities are stored."""
+    """One phase, without teachers; a pair more, since no similarities are stored; Adam as its paper has it."""
     if distill.objective == "projector":
         return distill
-    return replace(one_phase(distill, more_pairs=1), objective="projector", loss="infonce", shortcut=True)
+    outer = replace(distill.outer, optimizer="adam", lr_texts=0.1, betas=(0.6, 0.9))
+    return replace(one_phase(distill, more_pairs=1), objective="projector", loss="infonce", shortcut=True, outer=outer)
 
 
 APM = Method(

@@ -6,7 +6,14 @@ from typing import Any
 
 from pairstill.distilled import DistilledSet
 from pairstill.errors import ArtifactError
-from pairstill.evaluate.measurement import current, made_name, measured_as, rates_are_chosen
+from pairstill.evaluate.measurement import (
+    CLOSED_FORM,
+    closed_form_name,
+    current,
+    made_name,
+    measured_as,
+    rates_are_chosen,
+)
 from pairstill.evaluate.protocol import Outcome
 from pairstill.evaluate.stored import StoredRanks
 from pairstill.pipeline.parts import Parts
@@ -31,13 +38,14 @@ def evaluate(parts: Parts) -> list[Row]:
 
 def measure_missing(parts: Parts, methods: Sequence[str]) -> None:
     """Measure every student of these methods that is not measured yet, or whose ranks are not there."""
-    distilled = distilled_set(parts) if "distilled" in methods else None
+    distilled = distilled_set(parts) if {"distilled", CLOSED_FORM} & set(methods) else None
     measured = (result for result in current_results(parts) if _has_ranks(parts, result))
     known = {(result["method"], result["protocol"], result["seeds"]["student"]) for result in measured}
     jobs = [
         (method, student)
         for method in methods
-        for student in range(parts.config.evaluate.num_students)
+        # nothing is drawn for a student in closed form: one is as good as many
+        for student in range(1 if method == CLOSED_FORM else parts.config.evaluate.num_students)
         if any((row_name(parts, method), p, student) not in known for p in parts.config.evaluate.protocols)
     ]
     with parts.timed("evaluate"), progress_bar(parts.console) as progress:
@@ -80,6 +88,9 @@ def measure_student(parts: Parts, method: str, student: int, distilled: Distille
         case "distilled":
             assert distilled is not None
             return measure_pairs(parts, distilled, student)
+        case "closed_form":
+            assert distilled is not None
+            return parts.bench.closed_form(distilled, parts.config.distill.projector.ridge)
         case "random":
             return parts.bench.random(_random_pairs(parts), student)
         case _:
@@ -121,9 +132,9 @@ def _keep(parts: Parts, about: dict[str, Any], outcome: Outcome) -> None:
 def _about(parts: Parts, method: str, student: int, distilled: DistilledSet | None) -> dict[str, Any]:
     """Return what a result says of the pairs that a student was trained on: how many, how large, from what seeds."""
     train, pixels = parts.splits.train, 3 * parts.image.spec.size**2
-    made = method == "distilled"
+    made = method in ("distilled", CLOSED_FORM)
     match method:
-        case "distilled":
+        case "distilled" | "closed_form":
             assert distilled is not None
             pairs, size = distilled.num_pairs, distilled.storage_bytes
         case "random":
@@ -148,7 +159,13 @@ def _about(parts: Parts, method: str, student: int, distilled: DistilledSet | No
 
 def row_name(parts: Parts, method: str) -> str:
     """Return the name under which results of a row are kept."""
-    return made_name(parts.config) if method == "distilled" else method
+    match method:
+        case "distilled":
+            return made_name(parts.config)
+        case "closed_form":
+            return closed_form_name(parts.config)
+        case _:
+            return method
 
 
 def _random_pairs(parts: Parts) -> int:

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from pairstill.distill.memory import ModeChoice
 from pairstill.distill.outer_loop import StepReport
 from pairstill.distilled import DistilledSet
+from pairstill.evaluate.closed_form import has_closed_form
 from pairstill.pipeline.parts import Parts
 from pairstill.report.tables import human_bytes
 from pairstill.runlog import progress_bar
@@ -38,6 +40,11 @@ def distill_progress(
     recall = _Last()
     # the student that watches decides which pairs are kept, so that it belongs to the distillation
     bench = replace(parts.bench, seed=parts.config.distillation_seed)
+    validate = bench.validate
+    if parts.config.distill.objective == "projector" and has_closed_form(parts.factory):
+        validate = partial(
+            bench.validate_closed_form, ridge=parts.config.distill.projector.ridge
+        )  # the student that it is made for
     with progress_bar(parts.console) as progress:
         tasks: dict[tuple[int, str], Any] = {}
 
@@ -54,7 +61,7 @@ def distill_progress(
             progress.update(tasks[task], completed=report.step, status=status)
 
         def on_checkpoint(distilled: DistilledSet, step: int) -> float:
-            recall.value = parts.ranks.from_main(lambda: bench.validate(distilled))
+            recall.value = parts.ranks.from_main(lambda: validate(distilled))
             parts.folder.metrics.write(
                 "validation", phase=len(distilled.phases), step=step, validation_mean_recall=recall.value
             )

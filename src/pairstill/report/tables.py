@@ -6,12 +6,13 @@ from statistics import mean, stdev
 from typing import Any
 
 from pairstill.config import Protocol
-from pairstill.evaluate.measurement import RANDOM_SELECTED
+from pairstill.evaluate.measurement import CLOSED_FORM, RANDOM_SELECTED
 from pairstill.evaluate.spread import Repeat, Spread, spread
 from pairstill.methods import METHODS
 
 TITLES = {
     **{method.name: method.title for method in METHODS},
+    **{f"{method.name}_{CLOSED_FORM}": f"{method.title}, closed form" for method in METHODS},
     RANDOM_SELECTED: "Random, one draw",
     "full": "Full data",
 }
