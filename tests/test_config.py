@@ -177,7 +177,11 @@ REFUSED = [
     (ReferencesConfig, {"rate_scales": ()}, "evaluate.references.rate_scales is empty; give at least one scale"),
     (ReferencesConfig, {"rate_scales": (1.0, 0.0)}, "evaluate.references.rate_scales must all be above 0"),
     (EvaluateConfig, {"num_students": 0}, "evaluate.num_students is 0; it must be above 0"),
-    (EvaluateConfig, {"methods": ()}, "evaluate.methods is empty; name at least one of random, distilled, closed_form, full"),
+    (
+        EvaluateConfig,
+        {"methods": ()},
+        "evaluate.methods is empty; name at least one of random, distilled, closed_form, full",
+    ),
     (
         RunConfig,
         {

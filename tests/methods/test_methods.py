@@ -44,6 +44,12 @@ def test_trajectory_methods_without_phases_have_all_pairs_and_steps_in_one():
     assert parts("mct").phases == (replace(expected, endpoint=8),)
 
 
+def test_one_phase_does_the_warm_starts_of_all():
+    warm = replace(TWO, features_first=replace(TWO.features_first, steps=300))
+    assert parts("lors", warm).features_first.steps == parts("apm", warm).features_first.steps == 600
+    assert parts("ptm_st", warm).features_first.steps == 300
+
+
 def test_limiting_cases():
     lors = parts("lors")
     assert replace(parts("datm"), range_growth=0.0) == lors and parts("datm").range_growth == 0.5

@@ -51,6 +51,8 @@ class Method:
 def one_phase(distill: DistillConfig, *, more_pairs: int = 0) -> DistillConfig:
     """Return the settings with one phase in place of several: all their pairs and steps, the first one's start range.
 
+    The steps of a warm start are all phases' too.
+
     Args:
         distill: the settings; with a single phase already they stay.
         more_pairs: pairs to add, for methods without similarities, which are worth about one.
@@ -63,4 +65,6 @@ def one_phase(distill: DistillConfig, *, more_pairs: int = 0) -> DistillConfig:
         range_end=first.range_end,
         endpoint=first.endpoint,
     )
-    return replace(distill, phases=(phase,), phased=False)
+    warm = distill.features_first
+    warm = replace(warm, steps=warm.steps * len(distill.phases))  # each of the phases would do as many
+    return replace(distill, phases=(phase,), phased=False, features_first=warm)

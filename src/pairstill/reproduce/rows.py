@@ -17,6 +17,9 @@ Load = Callable[[list[str]], RunConfig]
 
 REFERENCES = "references"
 FROZEN = ("frozen_100", "frozen_200", "frozen_500")
+SHORT = ("short_200", "short_500")
+"""Every method that matches trajectories, after as many steps, most of them on features."""
+SHORT_METHODS = ("mtt_vl", "lors", "datm", "mct", "ptm_st", "repblend", "ptm_st_blend")
 TRAINED = "trainable_100"
 TRAINED_METHODS = ("mtt_vl", "lors", "ptm_st")
 
@@ -65,6 +68,7 @@ def methods_rows(configs: Path) -> list[Row]:
     """Return every method on Flickr8k in order; Random is among the references, drawn anew for every student."""
     methods = [REFERENCES, *(method.name for method in METHODS if method.name != "random")]
     pairs = [(config, method) for config in FROZEN for method in methods]
+    pairs += [(config, method) for config in SHORT for method in SHORT_METHODS]
     pairs += [(TRAINED, method) for method in (REFERENCES, *TRAINED_METHODS)]
     return [_methods_row(configs / "flickr8k" / f"{config}.yaml", method) for config, method in pairs]
 
@@ -73,10 +77,12 @@ def _methods_row(settings: Path, method: str) -> Row:
     def change(config: RunConfig) -> RunConfig:
         if method == REFERENCES:
             return replace(config, evaluate=replace(config.evaluate, methods=("random", "full")))
-        return replace(config, method=method, evaluate=replace(config.evaluate, methods=("distilled",)))
+        measured = ("distilled", "closed_form") if method == "apm" else ("distilled",)
+        return replace(config, method=method, evaluate=replace(config.evaluate, methods=measured))
 
     name = f"{settings.stem}/{method}"
-    return Row(name, name, settings, change, settings.stem.partition("_")[0], makes_pairs=method != REFERENCES)
+    teachers = "trainable" if settings.stem == TRAINED else "frozen"
+    return Row(name, name, settings, change, teachers, makes_pairs=method != REFERENCES)
 
 
 def table_rows(tables: list[PaperTable], table: PaperTable, scale: Scale, configs: Path, load: Load) -> list[Row]:
