@@ -79,8 +79,8 @@ def _contents(distilled: DistilledSet, layout: Layout) -> str:
     )
     shape = " x ".join(str(side) for side in distilled.phases[0].images.shape[1:])
     return (
-        "A synthetic stand-in for a large set of image-text pairs: a retrieval model that trains on it, phase after "
-        "phase, comes near one that trains on all real pairs.\n\n"
+        "A small synthetic stand-in for a large set of image-text pairs, for retrieval models to train on, phase after "
+        "phase.\n\n"
         "| phase | pairs | learned rate, image | learned rate, text | similarities |\n"
         f"| ---: | ---: | ---: | ---: | --- |\n{phases}\n\n"
         f"Images are float32 tensors ({shape}) in the image tower's normalised input space; texts are embeddings "
@@ -164,7 +164,7 @@ def _use(distilled: DistilledSet) -> str:
     return (
         "## Intended use and limits\n\n"
         "For research on dataset distillation, and for training small image-text retrieval models with the encoders "
-        "above in seconds.\n\n"
+        "above.\n\n"
         "- The pairs are made for these towers, this loss and these rates. With others they work less well; nothing "
         "beyond the numbers above was measured.\n"
         "- Biases and errors of the real pairs are kept, and a few hundred pairs cannot cover what thousands do.\n"

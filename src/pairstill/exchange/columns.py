@@ -35,11 +35,11 @@ def write_hub(distilled: DistilledSet, folder: Path) -> None:
         MissingDependencyError: the package datasets is not installed.
     """
     try:
-        from datasets import Features, Image, List, Value
+        from datasets import Features, Image, Sequence, Value
     except ImportError as error:
         raise _missing("huggingface", "datasets") from error
     features = {"image": Image()} | {
-        name: List(Value("float32")) if kind == "floats" else Value(kind) for name, kind in _fields(distilled)
+        name: Sequence(Value("float32")) if kind == "floats" else Value(kind) for name, kind in _fields(distilled)
     }
     (folder / HUB).parent.mkdir()
     _write(distilled, folder / HUB, Features(features).arrow_schema)

@@ -10,11 +10,11 @@ from typing import Any, assert_never
 from pairstill.distilled import MANIFEST as DISTILLED
 from pairstill.distilled import DistilledSet
 from pairstill.errors import ArtifactError, ConfigError
-from pairstill.exchange.columns import read_hub, read_plain, write_hub, write_plain
-from pairstill.exchange.pictures import read_pictures, write_pictures
+from pairstill.exchange.columns import HUB, PLAIN, read_hub, read_plain, write_hub, write_plain
+from pairstill.exchange.pictures import EXACT, TABLE, read_pictures, write_pictures
 from pairstill.exchange.rows import PairRow, describe, set_of
 from pairstill.exchange.settings import LAYOUTS, SETTINGS, Layout
-from pairstill.exchange.shards import read_shards, write_shards
+from pairstill.exchange.shards import SHARDS, read_shards, write_shards
 from pairstill.storage import file_digest, read_json, write_json, write_text_atomic
 
 FORMAT = "pairstill.export"
@@ -25,22 +25,23 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class _Form:
-    """How a format is written and read."""
+    """How a format is written and read, and which files hold its rows."""
 
     write: Callable[[DistilledSet, Path], None]
     read: Callable[[Path], Iterator[PairRow]]
+    files: tuple[str, ...]
 
 
 def _form(layout: Layout) -> _Form:
     match layout:
         case "parquet":
-            return _Form(write_plain, read_plain)
+            return _Form(write_plain, read_plain, (PLAIN,))
         case "huggingface":
-            return _Form(write_hub, read_hub)
+            return _Form(write_hub, read_hub, (HUB,))
         case "webdataset":
-            return _Form(write_shards, read_shards)
+            return _Form(write_shards, read_shards, (SHARDS,))
         case "imagefolder":
-            return _Form(write_pictures, read_pictures)
+            return _Form(write_pictures, read_pictures, (TABLE, EXACT))
         case _:
             assert_never(layout)
 
@@ -100,10 +101,14 @@ def read_export(folder: Path) -> DistilledSet:
         layout = manifest["layout"]
         if layout not in LAYOUTS:
             raise ArtifactError(f"{path} has the layout {layout!r}; it must be one of {', '.join(LAYOUTS)}")
+        form = _form(layout)
         for name, digest in manifest["files"].items():
             _check_file(folder, name, digest)
-        return set_of(manifest, _form(layout).read(folder))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        for path in (path for pattern in form.files for path in folder.glob(pattern)):
+            if path.relative_to(folder).as_posix() not in manifest["files"]:
+                raise ArtifactError(f"{path} is not named in {MANIFEST}; it does not belong to this export")
+        return set_of(manifest, form.read(folder))
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArtifactError(f"{folder} lacks or garbles {error}; export again") from error
 
 

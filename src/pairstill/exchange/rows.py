@@ -98,11 +98,10 @@ def _phase_of(
     image_shape: list[int], number: int, entry: Mapping[str, Any], known: dict[tuple[int, int], PairRow]
 ) -> DistilledPhase:
     """Take the rows of one phase out of `known` and return the phase."""
-    wanted = [(number, index) for index in range(int(entry["num_pairs"]))]
-    missing = [index for _, index in wanted if (number, index) not in known]
-    if missing or not wanted:
-        raise ArtifactError(f"phase {number} lacks {len(missing)} of its {len(wanted)} pairs, such as {missing[:3]}")
-    rows = [known.pop(place) for place in wanted]
+    pairs = int(entry["num_pairs"])
+    rows = [known.pop((number, index)) for index in range(min(pairs, len(known))) if (number, index) in known]
+    if len(rows) != pairs or not rows:
+        raise ArtifactError(f"phase {number} lacks {pairs - len(rows)} of its {pairs} pairs")
 
     def stacked(name: str, *shape: int) -> Tensor:
         try:

@@ -16,6 +16,7 @@ from pairstill.exchange.png import png
 from pairstill.exchange.rows import PairRow, rows_of
 
 PAIRS_PER_SHARD = 256
+SHARDS = "pairs-*.tar"
 
 
 def write_shards(distilled: DistilledSet, folder: Path) -> None:
@@ -54,7 +55,7 @@ def read_shards(folder: Path) -> Iterator[PairRow]:
     Raises:
         ArtifactError: a shard is damaged.
     """
-    for path in sorted(folder.glob("pairs-*.tar")):
+    for path in sorted(folder.glob(SHARDS)):
         try:
             with tarfile.open(path, "r:") as tar:
                 yield from _rows(tar)
