@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from pairstill.checksums import sealed
 from pairstill.distilled import DistilledPhase, DistilledSet, compose_similarity
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.storage import file_digest, load_tensors, save_tensors
@@ -50,10 +51,10 @@ def manifest_of(folder):
 
 
 def rewrite(folder, change):
-    """Change the manifest."""
+    """Change the manifest, and seal it anew."""
     content = manifest_of(folder)
     change(content)
-    (folder / "distilled.json").write_text(json.dumps(content), encoding="utf-8")
+    (folder / "distilled.json").write_text(json.dumps(sealed(content)), encoding="utf-8")
 
 
 def retensor(folder, change):
@@ -199,6 +200,10 @@ def test_tensors_that_were_changed_or_cut_short(tmp_path, damage):
         lambda content: content["phases"][0].update(similarity_factors=["no_such_factor"]),
         lambda content: content["phases"][0]["pairs"][0].pop("caption"),
         lambda content: content["phases"].append(content["phases"][0]),
+        lambda content: content["phases"].append("phase"),
+        lambda content: content.update(image_encoder=[]),
+        lambda content: content.update(provenance=None),
+        lambda content: content["phases"][0]["pairs"][0].update(caption=5),
     ],
 )
 def test_a_manifest_with_missing_or_garbled_entries(tmp_path, change):
@@ -242,6 +247,53 @@ def test_parts_of_different_numbers_of_pairs(tmp_path, kind, name):
     retensor(tmp_path, shortened(name))
     with pytest.raises(ArtifactError, match=f"phase {name[5]} of the distilled set: .* differ in number"):
         DistilledSet.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["phase1/images", "phase2/text_embeddings", "phase1/similarity/matrix"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_values_that_are_not_finite_are_refused(tmp_path, name, value):
+    make().save(tmp_path)
+    retensor(tmp_path, lambda tensors: tensors[name].view(-1)[1:2].fill_(value))
+    with pytest.raises(ArtifactError, match=f"phase {name[5]} of the distilled set: .* not finite"):
+        DistilledSet.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["phase1/images", "phase2/text_embeddings"])
+def test_tensors_of_another_shape_or_type(tmp_path, name):
+    make().save(tmp_path)
+    retensor(tmp_path, lambda tensors: tensors.update({name: tensors[name][..., None]}))
+    with pytest.raises(ArtifactError, match=f"phase {name[5]} of the distilled set: .* must be"):
+        DistilledSet.load(tmp_path)
+    retensor(tmp_path, lambda tensors: tensors.update({name: tensors[name][..., 0].to(torch.int64)}))
+    with pytest.raises(ArtifactError, match=f"phase {name[5]} of the distilled set: .* must be"):
+        DistilledSet.load(tmp_path)
+
+
+@pytest.mark.parametrize("rate", [0.0, -0.1, 1e308])
+def test_rates_that_no_student_can_train_with(tmp_path, rate):
+    make().save(tmp_path)
+    rewrite(tmp_path, lambda content: content["phases"][0].update(inner_lr_text=rate))
+    if rate > 0:
+        assert DistilledSet.load(tmp_path).phases[0].inner_lr_text == rate
+    else:
+        with pytest.raises(ArtifactError, match="phase 1 of the distilled set: .* rates"):
+            DistilledSet.load(tmp_path)
+
+
+def test_a_caption_that_changed_is_found(tmp_path):
+    make().save(tmp_path)
+    path = tmp_path / "distilled.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("caption 1 2 mit", "caption 1 2 met"), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"distilled\.json is damaged, or was changed after it was written"):
+        DistilledSet.load(tmp_path)
+
+
+def test_a_set_from_before_manifests_had_checksums_is_read(tmp_path):
+    make().save(tmp_path)
+    content = manifest_of(tmp_path)
+    del content["sha256"]
+    (tmp_path / "distilled.json").write_text(json.dumps(content), encoding="utf-8")
+    assert DistilledSet.load(tmp_path).num_pairs == 7
 
 
 def test_captions_of_another_number_of_pairs(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 from pairstill import locks
 from pairstill.errors import BusyError, StorageError
-from pairstill.locks import LOCK, exclusive, hold
+from pairstill.locks import LOCK, exclusive, hold, is_abandoned
 
 HOLDER = """
 import sys, time
@@ -88,6 +88,16 @@ def test_one_process_may_take_it_again_and_holds_it_until_the_last_lets_go(tmp_p
     assert not is_free(tmp_path)
     del second
     assert is_free(tmp_path)
+
+
+def test_a_folder_is_abandoned_when_its_process_has_ended(tmp_path, other):
+    assert not is_abandoned(tmp_path / "absent")
+    assert not is_abandoned(tmp_path)
+    other.kill()
+    other.wait()
+    assert is_abandoned(tmp_path)
+    (tmp_path / LOCK).write_text("")
+    assert not is_abandoned(tmp_path), "its process may just be about to take the lock"
 
 
 def test_readers_are_not_kept_out(tmp_path, other):

@@ -1,11 +1,14 @@
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import yaml
 
 from pairstill.config import DataConfig, DistillConfig, EvaluateConfig, PhaseConfig, RunConfig, StudentConfig
-from pairstill.errors import ArtifactError, ConfigError
+from pairstill.errors import ArtifactError, ConfigError, DataError
 from pairstill.runfolder import FREE_SETTINGS, RunFolder, commit, environment, plain, to_yaml
 
 
@@ -107,8 +110,75 @@ def test_damaged_settings(config):
     folder.trajectories.mkdir()
     path = folder.path / "config.yaml"
     path.write_text("a: [")
-    with pytest.raises(ArtifactError, match=r"(?s)config\.yaml is not YAML .*choose another run_dir"):
+    with pytest.raises(ArtifactError, match=r"(?s)config\.yaml is not YAML of settings .*or choose another run_dir"):
         RunFolder(config)
+
+
+@pytest.mark.parametrize(
+    "content", [b"seed: \xff", b"[1]", b"5", b"[" * 10**5, b"a: &x [*x", b"a: !!python/object/apply:os.system [id]"]
+)
+def test_settings_that_are_no_yaml_are_named(config, content):
+    folder = RunFolder(config)
+    folder.trajectories.mkdir()
+    (folder.path / "config.yaml").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"(?s)config\.yaml is not YAML of settings .*delete this file if"):
+        RunFolder(config)
+
+
+def test_settings_that_a_flipped_bit_changed_are_told_from_those_of_another_run(config):
+    folder = RunFolder(config)
+    folder.trajectories.mkdir()
+    path = folder.path / "config.yaml"
+    whole = path.read_text()
+    path.write_text(whole.replace("seed: 0", "seed: 1", 1))
+    with pytest.raises(ArtifactError, match=r"(?s)config\.yaml is damaged, or was edited.*seed: 1 before, 0 now"):
+        RunFolder(config)
+    path.write_text(whole.replace("num_students: 3", "num_students: 2"))
+    RunFolder(config)
+    assert path.read_text() == whole, "of a free setting nothing is lost: it is given anew"
+    path.unlink()
+    RunFolder(config)
+
+
+def test_another_process_is_kept_out_and_readers_are_not(config):
+    folder = RunFolder(config)
+    code = (
+        "import sys\nfrom pairstill.config import RunConfig\nfrom pairstill.runfolder import RunFolder\n"
+        "config = RunConfig(run_dir=sys.argv[1])\n"
+        "print(RunFolder(config, writes=False).seconds('teach'))\nRunFolder(config)"
+    )
+    other = subprocess.run([sys.executable, "-c", code, config.run_dir], capture_output=True, text=True, timeout=60)
+    assert other.stdout == "0.0\n"
+    assert f"BusyError: {config.run_dir} is in use by process {os.getpid()} on" in other.stderr
+    del folder
+    other = subprocess.run([sys.executable, "-c", code, config.run_dir], capture_output=True, text=True, timeout=60)
+    assert other.returncode == 0, other.stderr
+
+
+def test_other_pairs_than_the_run_began_with_are_refused(config):
+    folder = RunFolder(config)
+    folder.record_data({"fingerprint": "a", "images": {}})
+    folder.record_data({"fingerprint": "b", "images": {}})  # nothing was made yet
+    folder.trajectories.mkdir()
+    folder.record_data({"fingerprint": "b", "images": {"train": 1}})
+    with pytest.raises(DataError, match=r"not those that .* was begun with \(fingerprint b before, c now\)"):
+        folder.record_data({"fingerprint": "c", "images": {}})
+    path = folder.path / "data.json"
+    path.write_text(path.read_text().replace('"b"', '"d"'))
+    with pytest.raises(ArtifactError, match=r"data\.json is damaged"):
+        folder.record_data({"fingerprint": "b", "images": {}})
+
+
+def test_damaged_seconds_are_named(config):
+    folder = RunFolder(config)
+    folder.add_seconds("teach", 1.5)
+    path = folder.path / "seconds.json"
+    path.write_text(path.read_text().replace("1.5", "9.5"))
+    with pytest.raises(ArtifactError, match=r"seconds\.json is damaged"):
+        folder.seconds("teach")
+    path.write_text("[]")
+    with pytest.raises(ArtifactError, match=r"seconds\.json is damaged"):
+        folder.add_seconds("teach", 1.5)
 
 
 def test_seconds_add_up_over_sittings(config):

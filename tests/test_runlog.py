@@ -1,9 +1,14 @@
+import errno
 import io
 import json
+import os
+import time
 
 import pytest
 from rich.console import Console
 
+from pairstill import runlog
+from pairstill.errors import StorageError
 from pairstill.runlog import MetricsLog, peak_memory_bytes, progress_bar, read_events
 
 
@@ -63,13 +68,19 @@ def test_events_that_differ_in_any_part_of_their_name_are_all_kept(tmp_path):
         *(("teacher_epoch", {"expert": expert, "epoch": 1}) for expert in (0, 1)),
         *(("validation", {"phase": phase, "step": 1}) for phase in (1, 2)),
         *(("student", {"method": "random", "mean_recall": 1.0}) for _ in range(2)),
+        *(
+            ("student", {"method": "random", "protocol": "strict", "student": student, "measured_as": "a"})
+            for student in (0, 1, 1)
+        ),
     )
-    assert len(read_events(path)) == 8
+    assert len(read_events(path)) == 10, "the last student was measured again"
 
 
 def test_reading_leaves_out_lines_cut_short_and_what_is_no_event(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"event": "a"}\n{"event": "b", "lo\n[1]\n\xff\xfe\n{"event": "c"}\n{"eve')
+    path.write_bytes(b'{"event": "a"}\n{"event": "b", "lo\n[1]\n\xff\xfe\n{"event": []}\n' + b"[" * 10**5)
+    with path.open("ab") as stream:
+        stream.write(b'\n{"event": "c", "step": ' + b"9" * 5000 + b'}\n{"event": "c"}\n{"eve')
     assert [event["event"] for event in read_events(path)] == ["a", "c"]
     assert read_events(tmp_path / "none.jsonl") == []
 
@@ -87,6 +98,36 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         log.write("a", loss=float("nan"))
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_line_that_a_full_disk_cuts_short_is_taken_back(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
+    log.write("a")
+    whole, write, room = path.read_bytes(), os.write, [7]
+
+    def into_the_rest(descriptor, data):
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[: room.pop()])
+
+    monkeypatch.setattr(runlog.os, "write", into_the_rest)
+    with pytest.raises(StorageError, match=r"metrics\.jsonl cannot be written \(No space left on device\)"):
+        log.write("b")
+    monkeypatch.undo()
+    assert path.read_bytes() == whole
+    log.write("c")
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_clock_that_goes_back_changes_the_times_alone(tmp_path, monkeypatch):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    clock = iter([2e9, 1.0, -5.0])
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    for step in range(3):
+        log.write("a", step=step)
+    events = [json.loads(line) for line in log.path.read_text().splitlines()]
+    assert [(event["step"], event["time"]) for event in events] == [(0, 2e9), (1, 1.0), (2, -5.0)]
 
 
 def test_progress_shows_stage_count_and_status():

@@ -1,11 +1,15 @@
 import json
+import re
 import stat
+import subprocess
+import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pairstill import storage
-from pairstill.errors import ArtifactError
+from pairstill.errors import ArtifactError, StorageError
 from pairstill.storage import (
     append_json_line,
     digest,
@@ -15,6 +19,7 @@ from pairstill.storage import (
     read_json,
     read_json_lines,
     save_tensors,
+    temporary_folder,
     write_json,
     write_text_atomic,
 )
@@ -132,7 +137,11 @@ def test_missing_file_says_which_and_what_to_do(tmp_path, read):
         read(tmp_path / "a.bin")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00"])
+DEEP = b"[" * 100_000
+HUGE = b"[" + b"9" * 5000 + b"]"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", DEEP, HUGE, b"[1e999]", b"[-1e999]", b"[NaN]"])
 def test_damaged_json(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"a\.json is not valid JSON .*delete it"):
@@ -153,10 +162,144 @@ def test_json_lines_are_added_whole(tmp_path):
     assert read_json_lines(path) == []
     for number in (1, 2):
         append_json_line(path, {"number": number})
-    assert path.read_text() == '{"number": 1}\n{"number": 2}\n'
+    assert [json.loads(line)["number"] for line in path.read_text().splitlines()] == [1, 2]
     with pytest.raises(ValueError, match="not JSON compliant"):
         append_json_line(path, {"number": float("nan")})
     assert read_json_lines(path) == [{"number": 1}, {"number": 2}]
-    path.write_text("{")
-    with pytest.raises(ArtifactError, match="a.jsonl is damaged"):
-        read_json_lines(path)
+    whole = path.read_bytes()
+    for line in (b"{", b"[]", b"\xff", b"[" * 10**5, b'{"a": ' + b"9" * 5000 + b"}", whole.replace(b": 2,", b": 3,")):
+        path.write_bytes(whole + line)
+        with pytest.raises(ArtifactError, match=r"a\.jsonl is damaged: line [34] .*delete this line"):
+            read_json_lines(path)
+
+
+def test_every_flipped_bit_of_a_json_line_is_found_or_changes_nothing(tmp_path):
+    path = tmp_path / "a.jsonl"
+    append_json_line(path, {"method": "random", "recall": 12.5})
+    whole = path.read_bytes()
+    for place in range(len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            (found,) = read_json_lines(path)
+        except ArtifactError as error:
+            assert "a.jsonl is damaged: line " in str(error)
+        else:  # the name of the checksum itself
+            assert found.items() >= {"method": "random", "recall": 12.5}.items()
+
+
+def test_json_lines_from_before_there_were_checksums_are_read(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n')
+    append_json_line(tmp_path / "a.jsonl", {"a": 2})
+    assert read_json_lines(tmp_path / "a.jsonl") == [{"a": 1}, {"a": 2}]
+
+
+def test_the_same_tensors_give_the_same_bytes(tmp_path):
+    metadata = {"kind": "test", "a": "1", "b": "2", "c": "3"}
+    written = set()
+    for number in range(6):
+        save_tensors(tmp_path / f"{number}", {"x": torch.arange(3), "y": torch.ones(2)}, metadata)
+        written.add((tmp_path / f"{number}").read_bytes())
+    assert len(written) == 1
+
+
+@pytest.mark.parametrize("metadata", [{}, {"kind": "test"}])
+def test_every_flipped_bit_is_found_and_the_file_named(tmp_path, metadata):
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, {"x": torch.randn(2, 2), "y": torch.arange(2)}, metadata)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :])
+        with pytest.raises(ArtifactError, match=r"a\.safetensors is damaged .*; delete it and run the stage again$"):
+            load_tensors(path)
+
+
+def test_a_reader_checks_the_tensors_that_it_reads_and_no_more(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, {"x": torch.zeros(4), "y": torch.full((4,), 7.0)})
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # of y, the last
+    path.write_bytes(content)
+    with open_tensors(path) as stored:
+        assert torch.equal(stored.get_tensor("x"), torch.zeros(4))
+        with pytest.raises(ArtifactError, match=r"a\.safetensors is damaged \(the checksum of y does not match\)"):
+            stored.get_tensor("y")
+        with pytest.raises(ArtifactError, match=r"a\.safetensors is damaged .*absent"):
+            stored.get_tensor("absent")
+
+
+def test_another_shape_or_type_of_the_same_bytes_is_found(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, {"x": torch.zeros(2, 3)})
+    whole = path.read_bytes()
+    for old, new in ((b"[2,3]", b"[3,2]"), (b"F32", b"I32")):
+        path.write_bytes(whole.replace(old, new))
+        with pytest.raises(ArtifactError, match="the checksum of x does not match"):
+            load_tensors(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"kind": "checkpoint", "progress": "{}"}])
+def test_files_from_before_there_were_digests_are_read(tmp_path, metadata):
+    save_file({"x": torch.ones(2)}, tmp_path / "a.safetensors", metadata)
+    with open_tensors(tmp_path / "a.safetensors") as stored:
+        assert stored.metadata() == (metadata or {})
+    assert torch.equal(load_tensors(tmp_path / "a.safetensors")["x"], torch.ones(2))
+
+
+LEAVER = """
+import os, signal, sys
+from pathlib import Path
+from pairstill import storage
+
+storage.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+storage.write_text_atomic(Path(sys.argv[1]), "never")
+"""
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text_atomic(path, "old")
+    subprocess.run([sys.executable, "-c", LEAVER, str(path)], timeout=60)
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+    with temporary_folder(path) as folder:
+        assert set(tmp_path.iterdir()) == {path, folder}, "what was left is gone"
+        write_text_atomic(path, "new")
+        assert folder.is_dir(), "of a process that still writes nothing is taken"
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == "new"
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A file system of its own with room for 64 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a file system takes root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_is_named_and_costs_nothing_that_was_there(full_disk):
+    text, tensors = full_disk / "a.txt", full_disk / "a.safetensors"
+    write_text_atomic(text, "old")
+    save_tensors(tensors, {"x": torch.ones(2)})
+    for write in (
+        lambda: write_text_atomic(text, "x" * 10**5),
+        lambda: save_tensors(tensors, {"x": torch.ones(10**5)}),
+    ):
+        with pytest.raises(StorageError, match=r"cannot be written \(.*No space left on device.*\); .*Make room"):
+            write()
+    assert text.read_text() == "old" and torch.equal(load_tensors(tensors)["x"], torch.ones(2))
+    assert {path.name for path in full_disk.iterdir()} == {"a.txt", "a.safetensors"}
+    write_text_atomic(text, "new")
+
+
+def test_a_folder_that_turned_read_only_is_named(full_disk):
+    path = full_disk / "a.txt"
+    write_text_atomic(path, "old")
+    subprocess.run(["mount", "-o", "remount,ro", str(full_disk)], check=True)
+    with pytest.raises(StorageError, match=rf"{re.escape(str(path))} cannot be written \(Read-only file system\)"):
+        write_text_atomic(path, "new")
+    assert path.read_text() == "old"

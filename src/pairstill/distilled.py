@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pairstill.checksums import check_seal, sealed
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.storage import file_digest, load_tensors, read_json, save_tensors, write_json
 
@@ -125,15 +126,13 @@ class DistilledSet:
             if not bool(value.isfinite().all()):
                 raise NumericalError(f"distilled set: {name} holds values that are not finite; it is not saved")
         save_tensors(folder / TENSORS, tensors)
-        write_json(
-            folder / MANIFEST,
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "tensors": {"file": TENSORS, "sha256": file_digest(folder / TENSORS)},
-                **self.description(),
-            },
-        )
+        about = {
+            "format": FORMAT,
+            "version": VERSION,
+            "tensors": {"file": TENSORS, "sha256": file_digest(folder / TENSORS)},
+            **self.description(),
+        }
+        write_json(folder / MANIFEST, sealed(about))
 
     def description(self) -> dict[str, Any]:
         """Return everything but the tensors as JSON values; `from_parts` takes both."""
@@ -182,14 +181,9 @@ class DistilledSet:
             raise ArtifactError(
                 f"the distilled set has the loss {description['loss']!r}; it must be one of {', '.join(LOSSES)}"
             )
-        return DistilledSet(
-            phases,
-            description["image_encoder"],
-            description["text_encoder"],
-            description["heads"],
-            description["loss"],
-            description["provenance"],
-        )
+        mappings = (description[name] for name in ("image_encoder", "text_encoder", "heads", "provenance"))
+        image_encoder, text_encoder, heads, provenance = map(_mapping, mappings)
+        return DistilledSet(phases, image_encoder, text_encoder, heads, description["loss"], provenance)
 
     @staticmethod
     def load(folder: Path | str) -> "DistilledSet":
@@ -202,14 +196,15 @@ class DistilledSet:
         manifest = read_json(folder / MANIFEST)
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
             raise ArtifactError(f"{folder / MANIFEST} is not a distilled set of format version {VERSION}")
+        manifest = check_seal(manifest, str(folder / MANIFEST))
         try:
             if file_digest(folder / TENSORS) != manifest["tensors"]["sha256"]:
                 raise ArtifactError(f"{folder / TENSORS} does not match its manifest; it was changed or cut short")
             return DistilledSet.from_parts(manifest, load_tensors(folder / TENSORS))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{folder / MANIFEST} lacks or garbles {error}; distil again") from error
         except FileNotFoundError as error:
             raise ArtifactError(f"{folder / TENSORS} does not exist; copy the whole folder") from error
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ArtifactError(f"{folder / MANIFEST} lacks or garbles {error}; distil again") from error
 
 
 def _to_tensors(phases: tuple[DistilledPhase, ...]) -> dict[str, Tensor]:
@@ -230,13 +225,43 @@ def _phase_from(tensors: Mapping[str, Tensor], number: int, entry: Mapping[str, 
         similarity_factors={name: tensors[f"phase{number}/similarity/{name}"] for name in entry["similarity_factors"]},
         inner_lr_image=float(entry["inner_lr_image"]),
         inner_lr_text=float(entry["inner_lr_text"]),
-        captions=tuple(pair["caption"] for pair in pairs),
-        sources=tuple(pair["source"] for pair in pairs),
+        captions=tuple(_string(pair["caption"]) for pair in pairs),
+        sources=tuple(_string(pair["source"]) for pair in pairs),
     )
     found = {len(phase.images), len(phase.text_embeddings), len(pairs), int(entry["num_pairs"])}
     if len(found) != 1 or not _composes(phase):
         raise ArtifactError(f"phase {number} of the distilled set: images, texts and similarities differ in number")
+    if (problem := _problem(phase)) is not None:
+        raise ArtifactError(f"phase {number} of the distilled set: {problem}; distil again")
     return phase
+
+
+def _problem(phase: DistilledPhase) -> str | None:
+    """Return what keeps a student from training on a phase, or None."""
+    images, texts = phase.images, phase.text_embeddings
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        return f"its images are {images.dtype} {tuple(images.shape)}; they must be floats (pairs, 3, height, width)"
+    if texts.ndim != 2 or not texts.is_floating_point():
+        return f"its text embeddings are {texts.dtype} {tuple(texts.shape)}; they must be floats (pairs, width)"
+    tensors = {"images": images, "text embeddings": texts, **phase.similarity_factors}
+    for name, value in tensors.items():
+        if not bool(value.isfinite().all()):
+            return f"its {name} hold values that are not finite"
+    if not (0 < phase.inner_lr_image < float("inf") and 0 < phase.inner_lr_text < float("inf")):
+        return f"its rates are {phase.inner_lr_image} and {phase.inner_lr_text}; they must be above 0, and finite"
+    return None
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r}, which must be a string")
+    return value
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r}, which must be an object")
+    return value
 
 
 def _composes(phase: DistilledPhase) -> bool:

@@ -76,6 +76,21 @@ def exclusive(folder: Path, on_wait: Callable[[str], None] | None = None) -> Ite
         del lock
 
 
+def is_abandoned(folder: Path) -> bool:
+    """Return whether a process held the lock of a folder and ended before it could remove the folder."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(descriptor).st_size > 0  # one that has not signed yet may just be about to take it
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def _lock(descriptor: int, folder: Path, on_wait: Callable[[str], None] | None) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,9 +13,18 @@ import yaml
 
 from pairstill.config import RunConfig
 from pairstill.defaults import filled
-from pairstill.errors import ArtifactError, ConfigError
+from pairstill.errors import ArtifactError, ConfigError, DataError, list_problems
+from pairstill.locks import hold
 from pairstill.runlog import MetricsLog
-from pairstill.storage import read_json, read_json_lines, write_json, write_json_lines, write_text_atomic
+from pairstill.storage import (
+    digest,
+    read_json_lines,
+    read_sealed,
+    write_json,
+    write_json_lines,
+    write_sealed,
+    write_text_atomic,
+)
 from pairstill.trackers import Tracker
 
 # what may differ between a run and its continuation: where and how it computes, and what is measured at the end
@@ -24,11 +33,13 @@ FREE_SETTINGS = (
     *("student", "evaluate"),
 )
 POINTER = "teachers.json"
+_CHECKSUM = "# sha256 of the lines above: "
+_OF_THIS_RUN = "delete this file if the settings that you give now are those of its run, or choose another run_dir"
 PACKAGES = ("pairstill", "torch", "timm", "transformers", "safetensors", "kornia", "numpy")
 
 
 class RunFolder:
-    """One run's folder; opening it again goes on with the same run."""
+    """One run's folder; opening it again goes on with the same run. While it is open no other process writes to it."""
 
     def __init__(
         self, config: RunConfig, *, writes: bool = True, warn: Callable[[str], None] = lambda message: None
@@ -43,6 +54,9 @@ class RunFolder:
         Raises:
             ConfigError: the folder holds a run whose settings differ; the message names them.
             MissingDependencyError: the tracker's package is not installed.
+            BusyError: another process is at work in the folder.
+            ArtifactError: the settings of the run that it holds are damaged.
+            StorageError: the folder cannot be written to.
         """
         self.path = Path(config.run_dir)
         self._writes = writes
@@ -51,9 +65,10 @@ class RunFolder:
             return
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"run_dir is {config.run_dir!r}, which is a file; give a folder")
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = hold(self.path)
         self._check_same_run(config)
-        write_text_atomic(self.path / "config.yaml", to_yaml(config))
+        settings = to_yaml(config)
+        write_text_atomic(self.path / "config.yaml", f"{settings}{_CHECKSUM}{digest(settings)}\n")
         write_json(self.path / "environment.json", environment(config))
         tracker = config.tracker and Tracker(config.tracker, self.path, plain(config), warn)
         self.metrics = MetricsLog(self.path / "metrics.jsonl", tracker or None)
@@ -63,21 +78,31 @@ class RunFolder:
         if not path.is_file() or not self._holds_work():
             return  # a run that ended before it made anything, over a bad pair or a typing error, binds nobody
         try:
-            before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ArtifactError(f"{path} is not YAML ({error}); choose another run_dir") from error
+            text = path.read_text(encoding="utf-8")
+            before = yaml.safe_load(text) or {}
+            if not isinstance(before, dict):
+                raise ValueError("it is no mapping")
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise ArtifactError(f"{path} is not YAML of settings ({error}); {_OF_THIS_RUN}") from error
         # a setting that the older run did not know had its default
-        old, new = _flat(filled(before or {}, RunConfig())), _flat(plain(config))
+        old, new = _flat(filled(before, RunConfig())), _flat(plain(config))
         differing = [
             f"{key}: {old.get(key)!r} before, {new.get(key)!r} now"
             for key in sorted({*old, *new})
             if key.split(".")[0] not in FREE_SETTINGS and old.get(key) != new.get(key)
         ]
-        if differing:
-            raise ConfigError(
-                f"{self.path} holds a run with other settings; choose another run_dir, or delete it:\n  - "
-                + "\n  - ".join(differing[:20])
+        if not differing:
+            return
+        settings, _, checksum = text.rpartition(_CHECKSUM)
+        if settings and digest(settings) != checksum.rstrip("\n"):
+            raise ArtifactError(
+                f"{path} is damaged, or was edited: its checksum does not match; {_OF_THIS_RUN}:\n"
+                + list_problems(differing)
             )
+        raise ConfigError(
+            f"{self.path} holds a run with other settings; choose another run_dir, or delete it:\n"
+            + list_problems(differing)
+        )
 
     def _holds_work(self) -> bool:
         """Return whether anything is there that depends on the settings."""
@@ -88,7 +113,7 @@ class RunFolder:
     def trajectories(self) -> Path:
         """Folder of the experts, wherever it is: the run's own, or one that it shares with others."""
         pointer = self.path / POINTER
-        return Path(read_json(pointer)["trajectories"]) if pointer.is_file() else self.own_trajectories
+        return Path(read_sealed(pointer)["trajectories"]) if pointer.is_file() else self.own_trajectories
 
     @property
     def own_trajectories(self) -> Path:
@@ -103,7 +128,7 @@ class RunFolder:
         if folder is None:
             pointer.unlink()
         else:
-            write_json(pointer, {"trajectories": str(folder.absolute())})
+            write_sealed(pointer, {"trajectories": str(folder.absolute())})
 
     @property
     def distillation(self) -> Path:
@@ -134,18 +159,39 @@ class RunFolder:
         results[_measurement(result)] = dict(result)
         write_json_lines(self.path / "results.jsonl", results.values())
 
+    def record_data(self, data: Mapping[str, Any]) -> None:
+        """Write down which pairs the run has.
+
+        Args:
+            data: JSON values with a `fingerprint`.
+
+        Raises:
+            DataError: the run has begun with other pairs.
+        """
+        path = self.path / "data.json"
+        if path.is_file() and self._holds_work():
+            before = read_sealed(path).get("fingerprint")
+            if before != data["fingerprint"]:
+                raise DataError(
+                    f"the images, captions or splits are not those that {self.path} was begun with (fingerprint "
+                    f"{before} before, {data['fingerprint']} now); put them back, or choose another run_dir"
+                )
+        write_sealed(path, data)
+
     def add_seconds(self, stage: str, seconds: float) -> None:
         """Add to the seconds that a stage has taken over all sittings."""
         if not self._writes:
             return
-        path = self.path / "seconds.json"
-        known = read_json(path) if path.is_file() else {}
-        write_json(path, {**known, stage: round(known.get(stage, 0.0) + seconds, 1)})
+        known = self._seconds()
+        write_sealed(self.path / "seconds.json", {**known, stage: round(known.get(stage, 0.0) + seconds, 1)})
 
     def seconds(self, stage: str) -> float:
         """Return the seconds that a stage has taken over all sittings."""
+        return self._seconds().get(stage, 0.0)
+
+    def _seconds(self) -> dict[str, float]:
         path = self.path / "seconds.json"
-        return float(read_json(path).get(stage, 0.0)) if path.is_file() else 0.0
+        return read_sealed(path) if path.is_file() else {}
 
     def all_seconds(self, *stages: str) -> dict[str, float]:
         """Return the seconds of those stages that have taken any."""

@@ -12,11 +12,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pairstill.errors import StorageError
+
 # what tells an event from others of its kind; of those that a resumed run repeats, the last one counts
 REPEATED = {
     "teacher_epoch": ("expert", "epoch"),
     "distill_step": ("phase", "stage", "step"),
     "validation": ("phase", "step"),
+    "student": ("method", "protocol", "student", "measured_as"),
 }
 
 
@@ -29,15 +32,21 @@ class MetricsLog:
         Args:
             path: the file.
             listener: called with every event and its values, after they are written.
+
+        Raises:
+            StorageError: the folder cannot be made, or the log not be completed.
         """
         self.path = path
         self._listener = listener
         if path is None:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
-            with path.open("ab") as stream:
-                stream.write(b"\n")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
+                with path.open("ab") as stream:
+                    stream.write(b"\n")
+        except OSError as error:
+            raise StorageError.cannot_write(path, error) from error
 
     def write(self, event: str, **values: Any) -> None:
         """Append one event with its values and the time.
@@ -45,15 +54,17 @@ class MetricsLog:
         Args:
             event: what happened, such as `distill_step`.
             values: JSON values; floats must be finite.
+
+        Raises:
+            StorageError: the line cannot be written, and no part of it is.
         """
         if self.path is None:
             return
         line = json.dumps({"event": event, "time": round(time.time(), 3), **values}, allow_nan=False) + "\n"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+            _append(self.path, line.encode())
+        except OSError as error:
+            raise StorageError.cannot_write(self.path, error) from error
         if self._listener is not None:
             self._listener(event, values)
 
@@ -67,17 +78,31 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     events: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()):
+    for number, line in enumerate(path.read_bytes().splitlines()):
         try:
             event = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
-        if not isinstance(event, dict) or "event" not in event:
+        if not isinstance(event, dict) or not isinstance(name := event.get("event"), str):
             continue
-        name = event["event"]
-        known = tuple(event.get(field) for field in REPEATED[name]) if name in REPEATED else (number,)
-        events[(name, *known)] = event
+        fields = REPEATED.get(name, ())
+        known = [json.dumps(event[field]) for field in fields if field in event]
+        events[(name, *known) if fields and len(known) == len(fields) else (number,)] = event
     return list(events.values())
+
+
+def _append(path: Path, line: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        before = os.fstat(descriptor).st_size
+        try:
+            if (done := os.write(descriptor, line)) < len(line):
+                os.write(descriptor, line[done:])  # what is missing, or why it is
+        except OSError:
+            os.ftruncate(descriptor, before)
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def peak_memory_bytes(device_type: str) -> int:

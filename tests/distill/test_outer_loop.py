@@ -401,9 +401,6 @@ def test_a_checkpoint_of_something_else(make_problem, distil, tmp_path):
     object.__setattr__(second, "number", 2)
     with pytest.raises(ArtifactError, match="is of phase 1, not 2"):
         distil(second, path)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ArtifactError, match="is damaged"):
-        distil(make_problem(), path)
 
 
 def test_what_is_given_is_not_changed(make_problem, distil):
@@ -499,4 +496,4 @@ def test_the_main_rank_alone_writes_checkpoints(make_problem, distil, tmp_path):
     for rank in (0, 1):
         problem = replace(make_problem(trajectories_per_step=2), ranks=Alone(rank, 2))
         distil(problem, checkpoint=tmp_path / f"{rank}.safetensors")
-    assert [path.name for path in tmp_path.iterdir()] == ["0.safetensors"]
+    assert {path.name for path in tmp_path.iterdir()} == {"0.safetensors", "0.previous.safetensors"}

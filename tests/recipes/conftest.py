@@ -110,7 +110,7 @@ def results() -> Callable[[Path], list[dict[str, Any]]]:
 
     def read(run_dir: Path) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in (run_dir / "results.jsonl").read_text().splitlines()]
-        varying = ("seconds", "stage_seconds", "config", "commit", "peak_memory_bytes")
+        varying = ("seconds", "stage_seconds", "config", "commit", "peak_memory_bytes", "sha256")
         return [{key: value for key, value in line.items() if key not in varying} for line in lines]
 
     return read

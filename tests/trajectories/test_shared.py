@@ -38,6 +38,7 @@ def described(config=CONFIG):
 def test_a_setting_that_older_teachers_did_not_know_has_its_default(tmp_path):
     claim_folder(tmp_path, described(), (6,))
     about = json.loads((tmp_path / "teachers.json").read_text())
+    del about["sha256"]
     del about["settings"]["teacher"]["augment"], about["settings"]["heads"]["dropout"]
     del about["settings"]["image"]["precision"]
     (tmp_path / "teachers.json").write_text(json.dumps(about))
@@ -74,3 +75,19 @@ def test_a_damaged_folder_is_not_taken(tmp_path):
     (tmp_path / "teachers.json").write_text("[]")
     with pytest.raises(ArtifactError, match="is damaged"):
         claim_folder(tmp_path, described(), (6,))
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "{"])
+def test_a_damaged_listing_is_named(tmp_path, text):
+    claim_folder(tmp_path, TEACHERS, (6,))
+    (tmp_path / "teachers.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"teachers\.json"):
+        claim_folder(tmp_path, TEACHERS, (6,))
+
+
+def test_a_listing_that_changed_is_found(tmp_path):
+    claim_folder(tmp_path, TEACHERS, (6,))
+    path = tmp_path / "teachers.json"
+    path.write_text(path.read_text().replace("0.1", "0.3"))
+    with pytest.raises(ArtifactError, match=r"teachers\.json is damaged"):
+        claim_folder(tmp_path, TEACHERS, (6,))

@@ -4,7 +4,6 @@ All randomness of a step derives from the seed, the phase and the step's number,
 and a killed run goes on to the same bits.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,37 +13,14 @@ import torch
 from torch import Tensor
 
 from pairstill.config import DistillConfig, OuterConfig
+from pairstill.distill.checkpoints import PhaseState, last_whole, restore_checkpoint, save_checkpoint
 from pairstill.distill.direct import ADVERSARY
 from pairstill.distill.gradients import mean_over_ranks, mode_for, set_direct_gradients, set_gradients
 from pairstill.distill.hypergradient import Mode
 from pairstill.distill.memory import ModeChoice
 from pairstill.distill.problem import SIMILARITY, Learned, PhaseProblem
 from pairstill.distill.stretches import Stretch, draw_stretches
-from pairstill.errors import ArtifactError, NumericalError
-from pairstill.storage import open_tensors, save_tensors
-
-
-@dataclass
-class PhaseState:
-    """Where the outer loop stands; all of it goes into a checkpoint.
-
-    Attributes:
-        step: outer steps done.
-        learned: the live values.
-        average: their exponential moving average (Eq. 7); the live values when `ema` is off.
-        optimizer: the outer optimiser over `learned`.
-        best: the validated values with the best recall, when validation decides.
-        best_recall: their recall; below 0 before the first validation.
-        stale: validations since the best.
-    """
-
-    step: int
-    learned: Learned
-    average: Learned
-    optimizer: torch.optim.Optimizer
-    best: Learned
-    best_recall: float = -1.0
-    stale: int = 0
+from pairstill.errors import NumericalError
 
 
 @dataclass(frozen=True)
@@ -83,11 +59,13 @@ class OuterHooks:
         on_step: called after every outer step.
         validate: called every `validate_every` steps with the values that would be kept and the step's number;
             returns their validation recall.
+        on_damage: called with what is wrong with the newest checkpoint, when the phase goes on from the one before it.
     """
 
     on_mode: Callable[[ModeChoice], None]
     on_step: Callable[[StepReport], None]
     validate: Callable[[Learned, int], float]
+    on_damage: Callable[[str], None] = lambda message: None
 
 
 def distill_phase(problem: PhaseProblem, checkpoint: Path, hooks: OuterHooks) -> Learned:
@@ -95,12 +73,14 @@ def distill_phase(problem: PhaseProblem, checkpoint: Path, hooks: OuterHooks) ->
 
     Raises:
         NumericalError: a value is not finite; the message names step and tensor, the last checkpoint is kept.
-        ArtifactError: the checkpoint is damaged or belongs to another phase.
+        ArtifactError: no checkpoint is whole, or it belongs to another phase.
+        StorageError: a checkpoint cannot be written; the one before it is whole.
     """
     config, steps = problem.config, problem.phase.outer_steps
     state = _start(problem)
-    if problem.ranks.from_main(checkpoint.is_file):
-        _restore(state, problem, checkpoint)
+    found = problem.ranks.from_main(lambda: last_whole(checkpoint, hooks.on_damage))
+    if found is not None:
+        restore_checkpoint(state, problem.number, found)
     choice = ModeChoice("exact_store")
     if problem.objective is None:
         choice = mode_for(state.learned, problem)
@@ -111,7 +91,7 @@ def distill_phase(problem: PhaseProblem, checkpoint: Path, hooks: OuterHooks) ->
             _observe(state, hooks.validate(_kept(state, problem.config), state.step), config)
         due = state.step % config.checkpoint_every == 0 or state.step == steps or _exhausted(state, config)
         if due and problem.ranks.is_main:
-            _save(state, problem, checkpoint)
+            save_checkpoint(state, problem.number, checkpoint)
     if config.patience:
         return state.best
     return _kept(state, config)
@@ -211,38 +191,3 @@ def _check(values: Mapping[str, Tensor], what: str, phase: int, step: int) -> No
                 f"phase {phase}, step {step}: the {what} of {name} is not finite; the last checkpoint is kept. "
                 "Lower the rates in distill.outer"
             )
-
-
-def _save(state: PhaseState, problem: PhaseProblem, checkpoint: Path) -> None:
-    tensors = {f"learned/{name}": value for name, value in state.learned.items()}
-    tensors |= {f"average/{name}": value for name, value in state.average.items()}
-    tensors |= {f"best/{name}": value for name, value in state.best.items()}
-    for name, value in state.learned.items():
-        for key, content in state.optimizer.state.get(value, {}).items():
-            if isinstance(content, Tensor):
-                tensors[f"optimizer/{name}/{key}"] = content
-    progress = {"phase": problem.number, "step": state.step, "best_recall": state.best_recall, "stale": state.stale}
-    save_tensors(checkpoint, tensors, {"kind": "checkpoint", "progress": json.dumps(progress)})
-
-
-def _restore(state: PhaseState, problem: PhaseProblem, checkpoint: Path) -> None:
-    """Fill `state` from a checkpoint, in place."""
-    with open_tensors(checkpoint) as stored:
-        header = stored.metadata() or {}
-        if header.get("kind") != "checkpoint":
-            raise ArtifactError(f"{checkpoint} is not a checkpoint; delete it to start the phase anew")
-        progress = json.loads(header["progress"])
-        if progress["phase"] != problem.number:
-            raise ArtifactError(f"{checkpoint} is of phase {progress['phase']}, not {problem.number}; delete it")
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
-    with torch.no_grad():
-        for name, value in state.learned.items():
-            value.copy_(tensors[f"learned/{name}"])
-            state.average[name].copy_(tensors[f"average/{name}"])
-            state.best[name].copy_(tensors[f"best/{name}"])
-            prefix = f"optimizer/{name}/"
-            moments = {key.removeprefix(prefix): v for key, v in tensors.items() if key.startswith(prefix)}
-            if moments:
-                # Adam keeps its step count on the CPU, its moments with the parameter
-                state.optimizer.state[value] = {k: v if k == "step" else v.to(value.device) for k, v in moments.items()}
-    state.step, state.best_recall, state.stale = progress["step"], progress["best_recall"], progress["stale"]

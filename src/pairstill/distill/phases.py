@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pairstill.config import DistillConfig, PhaseConfig
+from pairstill.distill.checkpoints import discard_checkpoints
 from pairstill.distill.direct import ADVERSARY, DirectObjective
 from pairstill.distill.features_first import features_of, invert_features
 from pairstill.distill.gradients import similarity_factors
@@ -102,6 +103,7 @@ class Distillation:
         on_step: Callable[[StepReport], None],
         on_checkpoint: Callable[[DistilledSet, int], float],
         on_mode: Callable[[ModeChoice], None] = lambda choice: None,
+        on_damage: Callable[[str], None] = lambda message: None,
     ) -> DistilledSet:
         """Distil every phase and return the distilled set; goes on from what `folder` holds.
 
@@ -110,6 +112,7 @@ class Distillation:
             on_step: called after every outer step.
             on_checkpoint: called at validations with the set so far and the step; returns its validation recall.
             on_mode: called when a phase begins, with the hypergradient's mode and what chose it.
+            on_damage: called with what is wrong with a checkpoint, when a phase goes on from the one before it.
         """
         done: list[DistilledPhase] = []
         for number in range(1, len(self.config.phases) + 1):
@@ -119,18 +122,25 @@ class Distillation:
             def validate(learned: Learned, step: int, problem: PhaseProblem = problem) -> float:
                 return on_checkpoint(self._collect([*done, self._phase(problem, learned)]), step)
 
+            checkpoint = folder / f"phase{number}.checkpoint.safetensors"
             if not self.ranks.from_main(result.is_file):
-                problem = self._warm_start(problem, folder, on_step)
-                checkpoint = folder / f"phase{number}.checkpoint.safetensors"
-                learned = distill_phase(problem, checkpoint, OuterHooks(on_mode, on_step, validate))
+                problem = self._warm_start(problem, folder, on_step, on_damage)
+                learned = distill_phase(problem, checkpoint, OuterHooks(on_mode, on_step, validate, on_damage))
                 if self.ranks.is_main:
                     save_tensors(result, learned)
-                    checkpoint.unlink(missing_ok=True)
                 self.ranks.barrier()
+            if self.ranks.is_main:
+                discard_checkpoints(checkpoint)
             done.append(self._phase(problem, load_tensors(result)))
         return self._collect(done)
 
-    def _warm_start(self, problem: PhaseProblem, folder: Path, on_step: Callable[[StepReport], None]) -> PhaseProblem:
+    def _warm_start(
+        self,
+        problem: PhaseProblem,
+        folder: Path,
+        on_step: Callable[[StepReport], None],
+        on_damage: Callable[[str], None],
+    ) -> PhaseProblem:
         """Return the problem as features first leaves it, or as it is when that is off; goes on from what is there."""
         settings, tower = self.config.features_first, problem.tower
         if not settings.steps:
@@ -139,7 +149,8 @@ class Distillation:
         result = folder / f"phase{problem.number}.warm.safetensors"
         if not self.ranks.from_main(result.is_file):
             images = problem.initial["images"].to(self.factory.device)
-            learned = self._distil_features(problem, features_of(tower, images), folder, on_step)
+            hooks = OuterHooks(lambda choice: None, on_step, lambda learned, step: 0.0, on_damage)
+            learned = self._distil_features(problem, features_of(tower, images), folder, hooks)
             # every rank finds the same pixels
             pixels = invert_features(tower, images, learned["images"], settings)
             if self.ranks.is_main:
@@ -148,10 +159,9 @@ class Distillation:
         # a range that grows has grown on features
         return replace(problem, initial=load_tensors(result), config=replace(self.config, range_growth=0.0))
 
-    def _distil_features(
-        self, problem: PhaseProblem, features: Tensor, folder: Path, on_step: Callable[[StepReport], None]
-    ) -> Learned:
+    def _distil_features(self, problem: PhaseProblem, features: Tensor, folder: Path, hooks: OuterHooks) -> Learned:
         result = folder / f"phase{problem.number}.features.safetensors"
+        checkpoint = folder / f"phase{problem.number}.features.checkpoint.safetensors"
         if not self.ranks.from_main(result.is_file):
             settings = self.config.features_first
             # a student of features would have to be another one: nothing is validated here
@@ -168,13 +178,12 @@ class Distillation:
                 phase=replace(problem.phase, outer_steps=settings.steps),
                 initial={**problem.initial, "images": features},
             )
-            checkpoint = folder / f"phase{problem.number}.features.checkpoint.safetensors"
-            hooks = OuterHooks(lambda choice: None, on_step, lambda learned, step: 0.0)
             learned = distill_phase(on_features, checkpoint, hooks)
             if self.ranks.is_main:
                 save_tensors(result, learned)
-                checkpoint.unlink(missing_ok=True)
             self.ranks.barrier()
+        if self.ranks.is_main:
+            discard_checkpoints(checkpoint)
         return {name: value.to(self.factory.device) for name, value in load_tensors(result).items()}
 
     def problem(self, number: int) -> PhaseProblem:

@@ -20,7 +20,7 @@ from pairstill.errors import ConfigError
 from pairstill.methods import METHODS
 from pairstill.model.dual_encoder import Parameters
 from pairstill.pipeline.parts import Parts
-from pairstill.pipeline.progress import distill_progress, show_mode
+from pairstill.pipeline.progress import distill_progress, show_damage, show_mode
 from pairstill.pipeline.reusing import make_known, take_known
 from pairstill.pipeline.teaching import teach
 from pairstill.rng import derive_seed, generator
@@ -57,7 +57,9 @@ def distill(parts: Parts) -> DistilledSet:
         objective=objective,
     )
     with parts.timed("distill"), distill_progress(parts) as (on_step, on_checkpoint):
-        distilled = distillation.run(parts.folder.distillation, on_step, on_checkpoint, partial(show_mode, parts))
+        distilled = distillation.run(
+            parts.folder.distillation, on_step, on_checkpoint, partial(show_mode, parts), partial(show_damage, parts)
+        )
     if parts.ranks.is_main:
         distilled.save(parts.folder.distilled)
         make_known(parts)

@@ -124,9 +124,10 @@ def _keep(parts: Parts, about: dict[str, Any], outcome: Outcome) -> None:
         "config": str(parts.folder.path / "config.yaml"),
         "commit": commit(),
     }
-    parts.folder.add_result(result)
-    told = {key: result[key] for key in ("method", "protocol", "mean_recall")}
+    # first the event: one whose result a kill prevents comes again, but no result lacks its event
+    told = {key: result[key] for key in ("method", "protocol", "measured_as", "mean_recall")}
     parts.folder.metrics.write("student", student=about["seeds"]["student"], **told)
+    parts.folder.add_result(result)
 
 
 def _about(parts: Parts, method: str, student: int, distilled: DistilledSet | None) -> dict[str, Any]:

@@ -27,7 +27,6 @@ from pairstill.ranks import Ranks
 from pairstill.runfolder import RunFolder, commit
 from pairstill.runlog import peak_memory_bytes, progress_bar
 from pairstill.schema import Split
-from pairstill.storage import write_json
 
 ENCODED_PARTS = ("image", "text", "tower", "factory", "splits", "bench")
 """Parts that are built from the encoders."""
@@ -72,7 +71,7 @@ class Parts:
         pairs = self.config.distill.num_pairs
         needed = max(pairs, self.config.evaluate.references.random_pairs or 0)
         manifest = build_manifest(self.config.data, self.cache_dir, need={"train": needed, "val": 1, "test": 1})
-        write_json(self.folder.path / "data.json", _describe_data(manifest))
+        self.folder.record_data(_describe_data(manifest))
         for problem in manifest.dropped:
             self.folder.metrics.write("dropped_pair", problem=problem)
         if manifest.dropped:

@@ -32,6 +32,12 @@ def show_mode(parts: Parts, choice: ModeChoice) -> None:
     parts.console.print(f"Hypergradient: {choice.mode}{why}", style="dim")
 
 
+def show_damage(parts: Parts, message: str) -> None:
+    """Log and show that a checkpoint is damaged, where the one before it takes its place."""
+    parts.folder.metrics.write("damaged_checkpoint", problem=message)
+    parts.console.print(message, style="yellow", markup=False)
+
+
 @contextmanager
 def distill_progress(
     parts: Parts,

@@ -13,6 +13,7 @@ from pairstill.pipeline.parts import Parts
 from pairstill.runlog import progress_bar
 from pairstill.trajectories.shared import claim_folder, describe_teachers, find_folder, holds
 from pairstill.trajectories.teacher import RealTraining, epochs_to_keep, record_expert
+from pairstill.trajectories.trajectory import write_shared
 
 TEACHERS = "teachers"
 """The folder below `cache_dir` with all teachers."""
@@ -52,7 +53,17 @@ def teach(parts: Parts) -> list[Path]:
 
 
 def _missing(parts: Parts, paths: Sequence[Path]) -> list[int]:
-    return parts.ranks.from_main(lambda: [n for n, path in enumerate(paths) if not path.is_file()])
+    """Return the experts that are not there; what those that are there start from is put back if it was deleted."""
+
+    def find() -> list[int]:
+        missing = [expert for expert, path in enumerate(paths) if not path.is_file()]
+        if len(missing) < len(paths):
+            write_shared(
+                paths[0].parent, lambda: parts.factory.initial_parameters(parts.config.teachers_seed, "expert", 0)
+            )
+        return missing
+
+    return parts.ranks.from_main(find)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pairstill.reproduce.pages import write_table
 from pairstill.reproduce.paper import find_table, read_tables
 from pairstill.reproduce.rows import Load, Row, chosen, load_file, methods_rows, placed, table_rows
 from pairstill.reproduce.settings import METHODS_BENCHMARK, Reproduction
-from pairstill.storage import write_text_atomic
+from pairstill.storage import read_json_lines, write_text_atomic
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ def results_of(rows: Sequence[Row], out: Path) -> dict[str, list[dict[str, Any]]
     found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         for path in sorted((out / row.folder).glob("seed*/results.jsonl")):
-            lines = path.read_text(encoding="utf-8").splitlines()
-            found.setdefault(row.name, []).extend(json.loads(line) for line in lines)
+            found.setdefault(row.name, []).extend(read_json_lines(path))
     return found
 
 

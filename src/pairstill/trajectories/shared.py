@@ -9,7 +9,7 @@ from typing import Any
 from pairstill.config import HeadsConfig, ImageConfig, RunConfig, TeacherConfig
 from pairstill.defaults import decisive, filled
 from pairstill.errors import ArtifactError, ConfigError
-from pairstill.storage import digest, read_json, write_json
+from pairstill.storage import digest, read_sealed, write_sealed
 
 ABOUT = "teachers.json"
 # Raise it when the same settings train other teachers than before, so that old ones are not found any more.
@@ -110,10 +110,10 @@ def claim_folder(
     """
     about, asked = folder / ABOUT, json.loads(json.dumps(teachers))
     if make and not about.is_file():
-        write_json(about, {**asked, "kept": sorted(kept)})
+        write_sealed(about, {**asked, "kept": sorted(kept)})
         return tuple(sorted(kept))
-    found = read_json(about)
-    if not isinstance(found, dict) or not isinstance(found.get("kept"), list):
+    found = read_sealed(about)
+    if not isinstance(found.get("kept"), list):
         raise ArtifactError(f"{about} is damaged; delete the folder, and its teachers are trained again")
     snapshots = found.pop("kept")
     differing = ", ".join(key for key in asked if _meant(found).get(key) != _meant(asked)[key])

@@ -5,13 +5,14 @@ them. Files are read lazily, one snapshot at a time.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from pairstill.checksums import parse_json
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.model.dual_encoder import Parameters
 from pairstill.storage import load_tensors, open_tensors, save_tensors
@@ -48,9 +49,15 @@ class Trajectory:
             if header.get("kind") != "trajectory":
                 raise ArtifactError(f"{path} is not a trajectory; delete it and run `pairstill teach` again")
             norms = stored.get_tensor("step_norms")
-        return Trajectory(
-            path, tuple(json.loads(header["layers"])), tuple(json.loads(header["epochs"])), norms.to(torch.float64)
-        )
+        try:
+            layers, epochs = (tuple(parse_json(header[name])) for name in ("layers", "epochs"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"{path} lacks or garbles {error}; delete it and run `pairstill teach` again"
+            ) from error
+        if norms.ndim != 2 or len(norms) != len(layers) or not all(isinstance(epoch, int) for epoch in epochs):
+            raise ArtifactError(f"{path} holds no trajectory of its layers; delete it and run `pairstill teach` again")
+        return Trajectory(path, layers, epochs, norms.to(torch.float64))
 
     def initial(self) -> Parameters:
         """Return theta_0."""
@@ -109,6 +116,21 @@ class Trajectory:
         return torch.stack([initial, *(initial + move for move in moves)]).flatten(1)
 
 
+def write_shared(folder: Path, initial: Callable[[], Parameters]) -> None:
+    """Write what all experts of a folder start from, the image tower's theta_0, unless it is there.
+
+    Args:
+        folder: the experts' folder.
+        initial: returns theta_0 of any of them; called if need be.
+    """
+    if not (folder / SHARED).is_file():
+        save_tensors(folder / SHARED, _shared(initial()), {"kind": "shared_initial"})
+
+
+def _shared(initial: Parameters) -> Parameters:
+    return {name: value for name, value in initial.items() if name.startswith(SHARED_PREFIX)}
+
+
 class TrajectoryRecorder:
     """Collects the snapshots of one expert while it trains."""
 
@@ -141,9 +163,8 @@ class TrajectoryRecorder:
 
     def save(self, path: Path, about: dict[str, object]) -> None:
         """Write the expert's file, and the shared theta_0 beside it unless it is there."""
-        shared = {name: value for name, value in self._initial.items() if name.startswith(SHARED_PREFIX)}
-        if not (path.parent / SHARED).is_file():
-            save_tensors(path.parent / SHARED, shared, {"kind": "shared_initial"})
+        shared = _shared(self._initial)
+        write_shared(path.parent, lambda: self._initial)
         tensors = {f"initial/{n}": v for n, v in self._initial.items() if n not in shared}
         tensors["step_norms"] = torch.stack(self._norms, dim=1)
         for epoch, parameters in self._kept.items():

@@ -2,7 +2,7 @@ import pytest
 
 from pairstill.data.sources.extraction import extract_once
 from pairstill.data.sources.raw import RawPair
-from pairstill.errors import ArtifactError
+from pairstill.errors import ArtifactError, StorageError
 
 
 def write_one(folder):
@@ -45,8 +45,15 @@ def test_another_run_that_finishes_first_wins(tmp_path):
 def test_unfinished_folder_of_the_same_name_is_an_error_not_a_guess(tmp_path):
     (tmp_path / "images" / "key").mkdir(parents=True)
     (tmp_path / "images" / "key" / "stray").touch()
-    with pytest.raises(OSError, match="not empty"):
+    with pytest.raises(StorageError, match="not empty"):
         extract_once(tmp_path, "key", write_one)
+
+
+def test_a_caption_that_changed_is_found(tmp_path):
+    index = extract_once(tmp_path, "key", write_one).image_root / "pairs.json"
+    index.write_text(index.read_text().replace("two", "too"))
+    with pytest.raises(ArtifactError, match=r"pairs\.json is damaged"):
+        extract_once(tmp_path, "key", never)
 
 
 @pytest.mark.parametrize("content", ["{}", '{"pairs": [[1]], "unreadable": []}', "[]", "{"])

@@ -1,13 +1,11 @@
 """Images that a source has to write before they can be read as files: once, whole or not at all."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pairstill.data.sources.raw import RawPair, RawPairs, collect
-from pairstill.errors import ArtifactError
-from pairstill.storage import read_json, write_json
+from pairstill.errors import ArtifactError, StorageError
+from pairstill.storage import read_sealed, temporary_folder, write_sealed
 
 # Written last, inside a folder that is then renamed: a folder with this name in it is complete.
 _DONE = "pairs.json"
@@ -26,6 +24,7 @@ def extract_once(cache_dir: Path, key: str, write: Callable[[Path], Iterable[Raw
 
     Raises:
         ArtifactError: the finished folder's index is damaged.
+        StorageError: the folder cannot be made.
     """
     folder = (cache_dir.expanduser() / "images" / key).resolve()
     if not (folder / _DONE).is_file():
@@ -34,28 +33,25 @@ def extract_once(cache_dir: Path, key: str, write: Callable[[Path], Iterable[Raw
 
 
 def _fill(folder: Path, write: Callable[[Path], Iterable[RawPair | str]]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        temporary.chmod(0o755)
-        raw = collect(temporary, write(temporary))
+    with temporary_folder(folder) as temporary:
+        images = temporary / folder.name
+        images.mkdir()
+        raw = collect(images, write(images))
         index = {
             "pairs": [[pair.image, list(pair.captions), pair.split, pair.where] for pair in raw.pairs],
             "unreadable": list(raw.unreadable),
         }
-        write_json(temporary / _DONE, index)
+        write_sealed(images / _DONE, index)
         try:
-            temporary.rename(folder)
-        except OSError:
+            images.rename(folder)
+        except OSError as error:
             # Another run finished the same folder first; its content is the same. Anything else is an error.
             if not (folder / _DONE).is_file():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+                raise StorageError.cannot_write(folder, error) from error
 
 
 def _load_index(folder: Path) -> RawPairs:
-    index = read_json(folder / _DONE)
+    index = read_sealed(folder / _DONE)
     try:
         pairs = tuple(RawPair(image, tuple(captions), split, where) for image, captions, split, where in index["pairs"])
         return RawPairs(folder, pairs, tuple(index["unreadable"]))

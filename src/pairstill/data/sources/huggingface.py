@@ -9,9 +9,9 @@ from pairstill.config import DataConfig
 from pairstill.data.images import decode_rgb
 from pairstill.data.sources.extraction import extract_once
 from pairstill.data.sources.raw import RawPair, RawPairs, parse_listing
-from pairstill.errors import DataError, MissingDependencyError
+from pairstill.errors import DataError, MissingDependencyError, StorageError
 from pairstill.schema import SPLITS, Split
-from pairstill.storage import digest
+from pairstill.storage import digest, writing
 
 # Raise it when extracted folders change, so that old ones are not taken for new ones.
 _VERSION = 1
@@ -128,6 +128,8 @@ def extract_pairs(
         where = f"{split} row {number}"
         try:
             image = _write_png(folder, cell, max_pixels)
+        except StorageError:
+            raise  # the disk's fault, not the image's
         except (DataError, OSError) as error:
             yield f"{where}: the image {error}"
         else:
@@ -141,5 +143,7 @@ def _write_png(folder: Path, cell: Mapping[str, Any] | None, max_pixels: int) ->
     content = cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
     name = f"{hashlib.sha256(content).hexdigest()}.png"
     if not (folder / name).exists():
-        decode_rgb(content, max_pixels=max_pixels).save(folder / name)
+        image = decode_rgb(content, max_pixels=max_pixels)
+        with writing(folder / name):
+            image.save(folder / name)
     return name

@@ -11,7 +11,7 @@ from pairstill.data.sources.extraction import extract_once
 from pairstill.data.sources.raw import RawPair, RawPairs, parse_listing, root_of
 from pairstill.errors import DataError, MissingDependencyError
 from pairstill.schema import SPLITS, Split
-from pairstill.storage import digest
+from pairstill.storage import digest, writing
 
 # Raise it when extracted folders change, so that old ones are not taken for new ones.
 _VERSION = 1
@@ -94,7 +94,8 @@ def _write_image(folder: Path, content: bytes, extension: str) -> str:
     safe = re.sub(r"[^a-z0-9]", "", extension) or "image"
     name = f"{hashlib.sha256(content).hexdigest()}.{safe}"
     if not (folder / name).exists():
-        (folder / name).write_bytes(content)
+        with writing(folder / name):
+            (folder / name).write_bytes(content)
     return name
 
 

@@ -10,7 +10,7 @@ from pairstill.data.sources.scenes.rendering import render
 from pairstill.data.sources.scenes.scene import SceneListing, generate_scenes
 from pairstill.data.sources.scenes.wording import describe
 from pairstill.schema import Split
-from pairstill.storage import digest
+from pairstill.storage import digest, writing
 
 # Raise it with any change of pixels, scenes or captions, so that no cache mixes two kinds.
 VERSION = 1
@@ -35,5 +35,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
 def _write(folder: Path, listings: tuple[SceneListing, ...], size: int) -> Iterator[RawPair]:
     for listing in listings:
         name = f"{listing.split}-{listing.index:06d}.png"
-        render(listing.scene, size).save(folder / name)
+        image = render(listing.scene, size)
+        with writing(folder / name):
+            image.save(folder / name)
         yield RawPair(name, describe(listing.scene, listing.seed), listing.split, name)
