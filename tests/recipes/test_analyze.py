@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pairstill.cli import main
-from pairstill.storage import load_tensors, save_tensors
+from pairstill.storage import load_tensors, read_json, save_tensors
 
 ALL = ("--teacher.keep", "all")
 OWN: dict[str, tuple[str, ...]] = {
@@ -68,6 +68,17 @@ def test_what_was_killed_goes_on_to_the_same_files(tiny: Callable[..., list[str]
     save_tensors(state, first)  # as it is after the first expert
     assert main(command) == 0
     assert _files(folder) == whole
+
+
+def test_more_last_starts_leave_what_is_distilled(tiny: Callable[..., list[str]], run_dir: Path) -> None:
+    command = ["analyze", *tiny("teachers", run_dir, *FROZEN, *ALL, "--steps", "2")]
+    work = run_dir / "analysis" / "teachers" / "work"
+    assert main([*command, "--students", "1", "--last_starts", "[1]"]) == 0
+    pairs, recalls = work / "until_001.safetensors", work / "until_001.students.json"
+    made, measured = pairs.stat().st_mtime_ns, read_json(recalls)
+    assert main([*command, "--students", "2", "--last_starts", "[0,1]"]) == 0
+    assert pairs.stat().st_mtime_ns == made and (work / "until_000.safetensors").is_file()
+    assert read_json(recalls)[:1] == measured and len(read_json(recalls)) == 2
 
 
 def test_snapshots_that_are_not_there_are_told_of_before_any_work(

@@ -28,6 +28,8 @@ from pairstill.runfolder import commit, plain
 from pairstill.storage import write_json
 
 SUMMARY = "summary.json"
+# each of these is measured by itself: more of them leave what is there
+_PARTS = ("last_starts", "students")
 
 
 def analyse(parts: Parts, settings: Analysis) -> Path | None:
@@ -43,7 +45,8 @@ def analyse(parts: Parts, settings: Analysis) -> Path | None:
         return None
     folder = parts.folder.path / "analysis" / name
     own = json.loads(json.dumps(asdict(settings)))
-    work = work_folder(folder, plain(parts.config), {"analysis": own, "data": parts.manifest.fingerprint})
+    decisive = {key: value for key, value in own.items() if key not in _PARTS}
+    work = work_folder(folder, plain(parts.config), {"analysis": decisive, "data": parts.manifest.fingerprint})
     with parts.timed(f"analyze {name}"):
         found = _measure_and_draw(parts, settings, experts, folder, work)
     write_json(folder / SUMMARY, {"analysis": name, "settings": own, "commit": commit(), **found})

@@ -121,7 +121,7 @@ def _distilled(parts: Parts, problem: PhaseProblem, stem: Path) -> Learned:
 
 def _students(parts: Parts, problem: PhaseProblem, learned: Learned, count: int, known: Path) -> list[StudentRecall]:
     """Return the recalls of students on learned pairs; goes on from the file `known`."""
-    found = [StudentRecall(**recall) for recall in read_json(known)] if known.is_file() else []
+    found = [StudentRecall(**recall) for recall in read_json(known)][:count] if known.is_file() else []
     images = learned["images"]
     similarity = compose_similarity(similarity_factors(learned, problem.constant_factors), len(images))
     rates = float(learned["inner_lr_image"]), float(learned["inner_lr_text"])
