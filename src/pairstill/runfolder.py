@@ -85,7 +85,7 @@ class RunFolder:
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ArtifactError(f"{path} is not YAML of settings ({error}); {_OF_THIS_RUN}") from error
         # a setting that the older run did not know had its default
-        old, new = _flat(filled(before, RunConfig())), _flat(plain(config))
+        old, new = flat(filled(before, RunConfig())), flat(plain(config))
         differing = [
             f"{key}: {old.get(key)!r} before, {new.get(key)!r} now"
             for key in sorted({*old, *new})
@@ -160,7 +160,7 @@ class RunFolder:
         write_json_lines(self.path / "results.jsonl", results.values())
 
     def record_data(self, data: Mapping[str, Any]) -> None:
-        """Write down which pairs the run has.
+        """Write down which pairs the run has, or, where nothing is written, check that they are those.
 
         Args:
             data: JSON values with a `fingerprint`.
@@ -176,7 +176,8 @@ class RunFolder:
                     f"the images, captions or splits are not those that {self.path} was begun with (fingerprint "
                     f"{before} before, {data['fingerprint']} now); put them back, or choose another run_dir"
                 )
-        write_sealed(path, data)
+        if self._writes:
+            write_sealed(path, data)
 
     def add_seconds(self, stage: str, seconds: float) -> None:
         """Add to the seconds that a stage has taken over all sittings."""
@@ -247,7 +248,8 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted names."""
     if isinstance(values, dict) and values:
-        return {k: v for key, inner in values.items() for k, v in _flat(inner, f"{prefix}{key}.").items()}
+        return {k: v for key, inner in values.items() for k, v in flat(inner, f"{prefix}{key}.").items()}
     return {prefix.removesuffix("."): values}

@@ -17,6 +17,7 @@ from pairstill.cli import (
     methods,
     plan,
     quickstart,
+    report,
     reproduce,
     stages,
 )
@@ -31,6 +32,7 @@ COMMANDS: tuple[Command, ...] = (
     methods.COMMAND,
     reproduce.COMMAND,
     downstream.COMMAND,
+    report.COMMAND,
     export.COMMAND,
     analyze.COMMAND,
     bench.COMMAND,

@@ -164,14 +164,32 @@ class Bench:
 
     def at_best_rates(self, distilled: DistilledSet, student: int) -> tuple[Outcome, ...]:
         """Measure a student trained with InfoNCE on pairs without learned rates, which validation chooses then."""
-        return self._at_best_rates(
-            student_phases(distilled.phases, "infonce", self.tower, self.factory.device), student
-        )
+        return self._measured(self._candidates(distilled, student, choose_rates=True))
 
     def distilled(self, distilled: DistilledSet, student: int) -> tuple[Outcome, ...]:
         """Measure a student trained on the distilled set."""
-        phases = student_phases(distilled.phases, _loss(distilled.loss), self.tower, self.factory.device)
-        return self._measured([self._student(phases, distilled.loss, student, self.batch_size)])
+        return self._measured(self._candidates(distilled, student, choose_rates=False))
+
+    def trained(self, distilled: DistilledSet, student: int, *, choose_rates: bool) -> Candidate:
+        """Return a student as the first protocol chooses it, trained as the one that is measured.
+
+        Args:
+            distilled: the pairs.
+            student: its number.
+            choose_rates: whether the pairs come without learned rates, as for `at_best_rates`.
+        """
+        protocol = self.evaluate.protocols[0]
+        candidates = self._candidates(distilled, student, choose_rates=choose_rates)
+        return max((by_protocol[protocol] for by_protocol in candidates), key=lambda candidate: candidate.recall)
+
+    def _candidates(
+        self, distilled: DistilledSet, student: int, *, choose_rates: bool
+    ) -> list[dict[Protocol, Candidate]]:
+        loss = "infonce" if choose_rates else _loss(distilled.loss)
+        phases = student_phases(distilled.phases, loss, self.tower, self.factory.device)
+        if choose_rates:
+            return self._at_rates(phases, student)
+        return [self._student(phases, loss, student, self.batch_size)]
 
     def closed_form(self, distilled: DistilledSet, ridge: float) -> tuple[Outcome, ...]:
         """Measure the student whose linear heads are solved from all pairs together; nothing is chosen."""
@@ -209,17 +227,17 @@ class Bench:
         captions = train.epoch_order("sample", draw)[:num_pairs]
         images, texts = train.image_inputs(train.caption_owner[captions]), train.texts(captions)
         phase = StudentPhase(images, texts, None, self.teacher.lr_image, self.teacher.lr_text)
-        return self._at_best_rates([phase], student)
+        return self._measured(self._at_rates([phase], student))
 
-    def _at_best_rates(self, phases: list[StudentPhase], student: int) -> tuple[Outcome, ...]:
-        """Measure a student on real pairs, at the multiple of the teachers' rates that validation chooses."""
+    def _at_rates(self, phases: list[StudentPhase], student: int) -> list[dict[Protocol, Candidate]]:
+        """Train a student on real pairs, at each multiple of the teachers' rates."""
         candidates = []
         for scale in self.evaluate.references.rate_scales:
             lr_image, lr_text = self.teacher.lr_image * scale, self.teacher.lr_text * scale
             scaled = [replace(phase, lr_image=lr_image, lr_text=lr_text) for phase in phases]
             settings = {"lr_image": lr_image, "lr_text": lr_text}
             candidates.append(self._student(scaled, "infonce", student, self.teacher.batch_size, settings))
-        return self._measured(candidates)
+        return candidates
 
     def full(self, student: int) -> tuple[Outcome, ...]:
         """Measure a model trained with InfoNCE on all real pairs."""

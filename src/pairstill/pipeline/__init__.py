@@ -5,7 +5,7 @@ from pathlib import Path
 from pairstill.data.manifest import Manifest
 from pairstill.data.tasks.settings import CocoQa, ZeroShot
 from pairstill.distilled import DistilledSet
-from pairstill.pipeline import crossing, downstream, exporting, making, measuring, teaching
+from pairstill.pipeline import crossing, downstream, exporting, making, measuring, reporting, teaching
 from pairstill.pipeline.crossing import Crossing
 from pairstill.pipeline.exporting import Export
 from pairstill.pipeline.parts import Parts
@@ -63,6 +63,10 @@ class Pipeline(Parts):
             MissingDependencyError: the format needs an optional package.
         """
         exporting.export(self, asked)
+
+    def report(self, out: Path, *, retrieval: bool = True) -> None:
+        """Write the run as one HTML page; `retrieval` trains a student for examples of what it finds."""
+        reporting.report(self, out, retrieval=retrieval)
 
     def adopt(self, path: Path) -> DistilledSet:
         """Take a distilled set from elsewhere (a run's, or an export) as the run's own, so that it can be measured.

@@ -38,12 +38,13 @@ class Parts:
     Under torchrun every process builds the same parts and calls the same stages; the main rank alone writes.
     """
 
-    def __init__(self, config: RunConfig, console: Console | None = None) -> None:
+    def __init__(self, config: RunConfig, console: Console | None = None, *, writes: bool = True) -> None:
         """Fix device and threads, meet the other ranks if there are any, and open the run's folder.
 
         Args:
             config: the run's settings.
             console: where progress is shown, by the main rank; None shows none.
+            writes: whether anything is to be done in the run's folder; if not, it is only read.
         """
         config = with_method(config)
         self.config = config
@@ -55,7 +56,7 @@ class Parts:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.ranks.join(self.device, config.ranks_timeout_minutes)
-        self.folder = RunFolder(config, writes=self.ranks.is_main, warn=self._warn)
+        self.folder = RunFolder(config, writes=writes and self.ranks.is_main, warn=self._warn)
         self.cache_dir = Path(config.cache_dir).expanduser()
 
     def _warn(self, message: str) -> None:

@@ -1,0 +1,223 @@
+"""The page of a run, from what its folder holds and, where they are at hand, its real pairs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pairstill.config import RunConfig
+from pairstill.distilled import TENSORS, DistilledSet
+from pairstill.errors import PairstillError
+from pairstill.evaluate.measurement import made_name
+from pairstill.pipeline.measuring import current_results
+from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.showing import check_data, real_of, retrieval_examples, training_captions
+from pairstill.report.charts import draw
+from pairstill.report.curves import run_charts
+from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
+from pairstill.report.page import Fact, Page, Retrieval, render
+from pairstill.report.tables import TITLES, Row, human_bytes, summarise
+from pairstill.runfolder import commit, flat, installed_version, plain, to_yaml
+from pairstill.runlog import read_events
+from pairstill.storage import file_digest, read_json, read_sealed, write_text_atomic
+
+STAGES = ("prepare", "teach", "distill", "select", "evaluate")
+PROTOCOLS = {
+    "strict": "epochs and rates chosen on the validation split (protocol strict)",
+    "paper": "best epoch on the test split, which is optimistic (protocol paper)",
+}
+Had = TypeVar("Had")
+NO_PAIRS = "There are no pairs yet; they appear when the distillation has ended."
+
+
+def report(parts: Parts, out: Path, *, retrieval: bool = True) -> None:
+    """Write the page of a run as one HTML file; of a run that is not finished it shows what is there.
+
+    Args:
+        parts: the run's, which only reads its folder.
+        out: the file.
+        retrieval: whether a student is trained for the retrieval examples.
+    """
+    events = read_events(parts.folder.path / "metrics.jsonl")
+    rows = summarise(current_results(parts))
+    distilled = DistilledSet.load(parts.folder.distilled) if parts.folder.is_distilled() else None
+    phases, note = _phases(parts, distilled)
+    page = Page(
+        title=f"{parts.method.title}, {parts.folder.path.resolve().name}",
+        state=f"{_state(parts, events)} Folder: {parts.folder.path.resolve()}",
+        facts=_in_short(parts, distilled, rows),
+        rows=rows,
+        rows_note=_unmeasured(parts),
+        protocol="; ".join(PROTOCOLS[protocol] for protocol in parts.config.evaluate.protocols),
+        charts=[draw(chart) for chart in run_charts(events)],
+        phases=phases,
+        phases_note=note,
+        retrieval=_retrieval(parts, distilled, asked=retrieval, at_hand=not note),
+        times=_times(parts, rows, events),
+        provenance=_provenance(parts, distilled),
+        changed_settings=_changed(parts.config),
+        settings=to_yaml(parts.config),
+        made=f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with pairstill {installed_version('pairstill')}"
+        + (f", commit {made_by[:12]}." if (made_by := commit()) else "."),
+    )
+    write_text_atomic(out, render(page))
+
+
+def _if_at_hand(parts: Parts, what: str, get: Callable[[], Had]) -> Had | str:
+    """Return what needs the real pairs or the encoders, or why it cannot be had."""
+    try:
+        return get()
+    except (PairstillError, OSError) as error:
+        reason = f"{what} needs the real pairs and the encoders, which are not at hand: {error}"
+        parts.console.print(reason, style="yellow", markup=False)
+        return reason
+
+
+def _phases(parts: Parts, distilled: DistilledSet | None) -> tuple[list[PhaseView], str]:
+    """Return the phases, and why they lack their starts, or an empty word."""
+    if distilled is None:
+        return [], NO_PAIRS
+
+    def starts() -> list[Real]:
+        check_data(parts, distilled)
+        captions = training_captions(parts)
+        return [real_of(phase, captions) for phase in distilled.phases]
+
+    real = _if_at_hand(parts, "Where the pairs started and what they are near to", starts)
+    side = picture_side(distilled.num_pairs)
+    views = [
+        phase_view(number, phase, distilled.image_encoder, None if isinstance(real, str) else real[number - 1], side)
+        for number, phase in enumerate(distilled.phases, start=1)
+    ]
+    return views, real if isinstance(real, str) else ""
+
+
+def _retrieval(parts: Parts, distilled: DistilledSet | None, *, asked: bool, at_hand: bool) -> Retrieval | str:
+    if distilled is None:
+        return "There are no pairs yet that a student could be trained on."
+    if not asked:
+        return "The page was made with --retrieval false, which trains no student for examples."
+    if not at_hand:
+        return "The real pairs are not at hand; see Pairs for the reason."
+    return _if_at_hand(parts, "Retrieval", lambda: retrieval_examples(parts, distilled))
+
+
+def _state(parts: Parts, events: Sequence[Mapping[str, Any]]) -> str:
+    """Return in a sentence how far the run is."""
+    config, left = parts.config, _unmeasured(parts)
+    if parts.folder.is_distilled():
+        return f"The pairs are made. {left}" if left else "Finished."
+    steps = [event for event in events if event["event"] == "distill_step"]
+    if steps:
+        last = steps[-1]
+        where = f"phase {last['phase']} of {len(config.distill.phases)}, on {last['stage']}"
+        return f"Not finished: the distillation is at step {last['step']:,} of {last['steps']:,} ({where})."
+    epochs = sum(event["event"] == "teacher_epoch" for event in events)
+    if epochs:
+        return (
+            f"Not finished: {epochs:,} of {config.teacher.num_experts * config.teacher.epochs:,} teacher epochs done."
+        )
+    return "Not finished: no teacher has ended an epoch."
+
+
+def _unmeasured(parts: Parts) -> str:
+    """Return how many students are not measured yet, or an empty word."""
+    evaluate = parts.config.evaluate
+    wanted = len(evaluate.methods) * evaluate.num_students * len(evaluate.protocols)
+    found = len(current_results(parts))
+    return f"{found} of {wanted} students are measured." if found < wanted else ""
+
+
+def _in_short(parts: Parts, distilled: DistilledSet | None, rows: Sequence[Row]) -> list[Fact]:
+    first = parts.config.evaluate.protocols[0]
+    by_title = {row.title: row for row in rows if row.protocol == first}
+    own, random, full = (by_title.get(title) for title in _titles(parts))
+    facts = []
+    if distilled is not None:
+        many = len(distilled.phases) > 1
+        facts.append(Fact("Pairs", f"{distilled.num_pairs:,}", f"in {len(distilled.phases)} phases" if many else ""))
+    if own is not None:
+        spread = "" if own.spread is None else f" ± {own.spread:.1f}"
+        facts.append(Fact("Mean recall", f"{own.mean:.1f}{spread}", f"%, {own.students} students"))
+        if own.share is not None:
+            facts.append(Fact("Of full data", f"{own.share:.0f} %", f"which has {full.mean:.1f}" if full else ""))
+        if random is not None:
+            note = f"Random has {random.mean:.1f} with {random.num_pairs:,} pairs"
+            facts.append(Fact("Above Random", f"{own.mean - random.mean:+.1f}", note))
+    if distilled is not None:
+        ratio = "" if full is None else f"1/{full.bytes / distilled.storage_bytes:,.0f} of full data"
+        facts.append(Fact("Storage", human_bytes(distilled.storage_bytes), ratio))
+    making = sum(parts.folder.all_seconds("teach", "distill", "select").values())
+    if making:
+        facts.append(Fact("Time", duration(making), "teachers and distillation"))
+    return facts
+
+
+def _titles(parts: Parts) -> tuple[str, ...]:
+    return tuple(TITLES[name] for name in (made_name(parts.config), "random", "full"))
+
+
+def _times(parts: Parts, rows: Sequence[Row], events: Sequence[Mapping[str, Any]]) -> list[Fact]:
+    facts = [Fact(stage, duration(seconds)) for stage, seconds in parts.folder.all_seconds(*STAGES).items()]
+    facts += [Fact(f"one student, {row.title}", duration(row.seconds), f"mean of {row.students}") for row in rows]
+    peaks = [event["peak_memory_bytes"] for event in events if event["event"] == "stage"]
+    if peaks:
+        facts.append(Fact("peak memory", human_bytes(max(peaks))))
+    steps = [event["time"] for event in events if event["event"] == "distill_step"]
+    gaps = sorted(later - earlier for earlier, later in zip(steps, steps[1:], strict=False))
+    if gaps:
+        facts.append(Fact("an outer step", f"{gaps[len(gaps) // 2]:.2f} s", f"median of {len(gaps):,}"))
+    return facts
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for people.
+
+    Example:
+        >>> duration(4.21), duration(75), duration(7384)
+        ('4.2 s', '1 min 15 s', '2 h 3 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds) // 60
+    return f"{minutes} min {round(seconds) % 60} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _provenance(parts: Parts, distilled: DistilledSet | None) -> list[Fact]:
+    folder = parts.folder.path
+    facts = [Fact("method", parts.method.title, parts.method.source), Fact("seed", str(parts.config.seed))]
+    if (folder / "data.json").is_file():
+        data = read_sealed(folder / "data.json")
+        counts = ", ".join(f"{split} {data['images'][split]:,} images" for split in ("train", "val", "test"))
+        dropped = f"{len(data['dropped'])} bad pairs left out" if data["dropped"] else ""
+        facts += [Fact("real pairs", f"{data['source']}: {counts}", dropped), Fact("data", data["fingerprint"])]
+    if distilled is not None:
+        for name, encoder in (("image tower", distilled.image_encoder), ("text tower", distilled.text_encoder)):
+            facts.append(Fact(name, f"{encoder['name']}, {encoder['width']} wide", f"digest {encoder['digest'][:16]}"))
+        made = distilled.provenance.get("commit")
+        facts += [
+            Fact("pairs made by", f"commit {made}" if made else "code outside of version control"),
+            Fact(TENSORS, f"sha256 {file_digest(parts.folder.distilled / TENSORS)}"),
+        ]
+    if (folder / "environment.json").is_file():
+        environment = read_json(folder / "environment.json")
+        packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items() if version)
+        facts.append(Fact("last used with", f"Python {environment['python']}, {packages}", environment["machine"]))
+    return facts
+
+
+def _changed(config: RunConfig) -> list[Fact]:
+    defaults = flat(plain(RunConfig()))
+    changed = {name: value for name, value in flat(plain(config)).items() if defaults.get(name) != value}
+    return [
+        Fact(name, _value(value), f"default {_value(defaults[name])}" if name in defaults else "")
+        for name, value in changed.items()
+    ]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return "; ".join(_value(entry) for entry in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_value(entry)}" for name, entry in value.items())
+    return "none" if value is None else str(value)

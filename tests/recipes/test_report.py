@@ -1,0 +1,82 @@
+"""The page of tiny runs: finished, half done, and without their real pairs."""
+
+import shutil
+from html import unescape
+
+import pytest
+
+from pairstill.cli import main
+from pairstill.distilled import DistilledSet
+
+
+def content(folder):
+    """Every file of a folder, by its name."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def page(tmp_path):
+    """Make the page of a run and return what it says."""
+
+    def make(run, *options):
+        assert main(["report", str(run), "--out", str(tmp_path / "report.html"), *options]) == 0
+        return unescape((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+    return make
+
+
+@pytest.mark.parametrize("mode", ["trainable", "frozen"])
+def test_a_finished_run(undisturbed, results, page, mode):
+    run = undisturbed[mode]
+    before = content(run)
+    shown = page(run)
+    assert content(run) == before, "a run is only read"
+    assert "Finished." in shown
+    distilled = DistilledSet.load(run / "distilled")
+    for caption in (*distilled.phases[0].captions, *distilled.phases[1].captions):
+        assert caption in shown
+    assert shown.count('alt="Start of pair') == shown.count('alt="Change of pair') == 10
+    (recall,) = [r["mean_recall"] for r in results(run) if r["method"] == "ptm_st" and r["seeds"]["student"] == 0]
+    assert f"its mean recall is {recall:.1f}." in shown, "the student of the examples is the one that was measured"
+    assert shown.count("first right one at rank") == 12
+
+
+def test_a_run_that_has_teachers_only(do, page, tmp_path):
+    run = do("teach", tmp_path / "run")
+    shown = page(run)
+    assert "6 of 6 teacher epochs done" in shown and "Teachers: loss" in shown
+    assert "There are no pairs yet" in shown and "No student is measured yet" in shown
+
+
+def test_a_run_whose_real_pairs_have_changed(undisturbed, page, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed["frozen"], run)
+    settings = run / "config.yaml"
+    settings.write_text(settings.read_text().replace("size: 16\n    seed: 0", "size: 16\n    seed: 1"))
+    shown = page(run)
+    assert "are not those that" in shown
+    assert 'alt="Start of pair' not in shown and 'alt="Distilled image of pair' in shown
+    assert "The real pairs are not at hand" in shown
+
+
+def test_a_run_whose_real_pairs_are_gone(undisturbed, page, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed["frozen"], run)
+    settings = run / "config.yaml"
+    gone = "source: table\n  root: /nowhere\n  annotations: pairs.csv\n"
+    text = settings.read_text().replace("source: scenes\n  root: null\n  annotations: null\n", gone)
+    settings.write_text(text)
+    shown = page(run)
+    assert "which are not at hand" in shown and "/nowhere" in shown
+    assert 'alt="Distilled image of pair' in shown
+
+
+def test_examples_can_be_left_out(undisturbed, page):
+    shown = page(undisturbed["frozen"], "--retrieval", "false")
+    assert "trains no student for examples" in shown and 'alt="Start of pair' in shown
+
+
+def test_a_folder_that_holds_no_run(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 1
+    assert "is no run" in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
