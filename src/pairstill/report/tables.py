@@ -164,6 +164,12 @@ def markdown(rows: Sequence[Row]) -> str:
 SPREAD_HEADER = ["method", "pairs", "protocol", "over students", "over distillations", "over teachers"]
 
 
+SPREAD_NOTE = (
+    "Standard deviations of the mean recall: over the students of a set, over the means of sets by the same teachers, "
+    "and over the means of teachers; each also holds what is left of the spread to its left."
+)
+
+
 def spread_cells(row: Row) -> list[str]:
     """Return where the spread of a row's mean recall comes from, in the order of `SPREAD_HEADER`."""
     levels = (row.spreads.students, row.spreads.distillations, row.spreads.teachers)

@@ -1,0 +1,66 @@
+"""`pairstill compare`: several runs side by side."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from pairstill.cli.command import Command, plain_parser, settings_of_run
+from pairstill.cli.running import recall_title, show_table
+from pairstill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pairstill.compare.comparison import Comparison
+
+NAME = "compare"
+TEXT = "put measured runs side by side: one table, which methods differ (paired bootstrap), and their curves"
+RESAMPLES = 10_000
+
+
+def _parser() -> ArgumentParser:
+    parser = plain_parser(NAME, TEXT)
+    parser.add_argument("runs", nargs="+", type=str, help="folders of measured runs; those alike but for seeds are one")
+    parser.add_argument("--out", type=str, default=None, help="folder for the tables and the curves (PNG, SVG, CSV)")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of the test images, for the intervals")
+    parser.add_argument("--json", action="store_true", help="print the comparison as one JSON object")
+    return parser
+
+
+def _run(parser: ArgumentParser, options: Namespace) -> int:
+    from pairstill.compare.comparison import compare
+    from pairstill.compare.files import write_comparison
+    from pairstill.compare.runs import open_run
+    from pairstill.rng import generator
+
+    if options.resamples < 1:
+        raise ConfigError(f"resamples is {options.resamples}; it must be above 0")
+    runs = [open_run(Path(run), settings_of_run(Path(run))) for run in options.runs]
+    comparison = compare(runs, options.resamples, generator("compare"))
+    if options.out is not None:
+        write_comparison(comparison, Path(options.out))
+    if options.json:
+        print(json.dumps(comparison.to_json()))
+    else:
+        _show(comparison, options)
+    return 0
+
+
+def _show(comparison: "Comparison", options: Namespace) -> None:
+    from pairstill.compare.files import EXPLANATION
+    from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, cells, header, spread_cells
+
+    rows = comparison.rows
+    columns = header(rows)
+    protocols = dict.fromkeys(row.protocol for row in rows)
+    show_table(recall_title(tuple(protocols)), columns, (cells(row, columns) for row in rows))
+    show_table("Where the spread comes from", SPREAD_HEADER, map(spread_cells, rows))
+    print(SPREAD_NOTE + "\n")
+    for contest in comparison.contests:
+        print(f"{contest.protocol}: {contest.sentence}")
+    print("\n" + EXPLANATION.format(resamples=options.resamples))
+    if options.out is not None:
+        print(f"The tables and curves are in {options.out}")
+
+
+COMMAND = Command(NAME, TEXT, _parser, _run)

@@ -1,0 +1,1 @@
+"""Several runs side by side: their rows, whether they differ, and their curves."""

@@ -1,0 +1,42 @@
+"""A comparison as files: tables as Markdown and JSON, curves as pictures with their data."""
+
+from pathlib import Path
+
+from pairstill.compare.comparison import Comparison
+from pairstill.compare.curves import curve_points, curve_rows, draw_curves
+from pairstill.report.figures import save_figure
+from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, markdown, markdown_table, spread_cells
+from pairstill.storage import write_json, write_text_atomic
+
+EXPLANATION = (
+    "Differences of the mean recall in percentage points with 95 % intervals and two-sided p, by a paired bootstrap "
+    "over the test images ({resamples:,} resamples), students averaged. They tell of other test images; what other "
+    "students, distillations and teachers would change is the spread above."
+)
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write `comparison.md` and `comparison.json`, and the runs' curves as `curves` in PNG, SVG and CSV.
+
+    Runs without a distillation have no curves; where none has any, no figure is written.
+    """
+    write_json(folder / "comparison.json", comparison.to_json())
+    write_text_atomic(folder / "comparison.md", page(comparison))
+    curves = {
+        group.title if len(group.runs) == 1 else f"{group.title}, {run.path}": points
+        for group in comparison.groups
+        for run in group.runs
+        if (points := curve_points(run.events))
+    }
+    if curves:
+        save_figure(draw_curves(curves), folder / "curves", curve_rows(curves))
+
+
+def page(comparison: Comparison) -> str:
+    """Return the tables and sentences of a comparison as Markdown."""
+    spreads = markdown_table(SPREAD_HEADER, map(spread_cells, comparison.rows))
+    sentences = "".join(f"- {contest.protocol}: {contest.sentence}\n" for contest in comparison.contests)
+    if comparison.contests:
+        explanation = EXPLANATION.format(resamples=comparison.contests[0].difference.resamples)
+        sentences += f"\n{explanation}\n"
+    return f"{markdown(comparison.rows)}\n## Spread\n\n{spreads}\n{SPREAD_NOTE}\n\n## Differences\n\n{sentences}"
