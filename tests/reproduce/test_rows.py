@@ -10,7 +10,7 @@ from pairstill.cli.command import run_config, settings_parser
 from pairstill.config import RunConfig
 from pairstill.errors import ConfigError
 from pairstill.reproduce.paper import find_table, read_tables
-from pairstill.reproduce.rows import chosen, methods_rows, placed, table_rows
+from pairstill.reproduce.rows import base_of, chosen, methods_rows, placed, table_rows
 from pairstill.reproduce.settings import Reproduction
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -27,7 +27,8 @@ def load():
 @pytest.fixture(scope="module")
 def rows_of(load):
     def rows(table, scale):
-        return {row.name: row for row in table_rows(TABLES, find_table(TABLES, table), scale, CONFIGS, load)}
+        base = base_of(scale, CONFIGS, load)
+        return {row.name: row for row in table_rows(TABLES, find_table(TABLES, table), base, CONFIGS, load)}
 
     return rows
 

@@ -85,21 +85,32 @@ def _methods_row(settings: Path, method: str) -> Row:
     return Row(name, name, settings, change, teachers, makes_pairs=method != REFERENCES)
 
 
-def table_rows(tables: list[PaperTable], table: PaperTable, scale: Scale, configs: Path, load: Load) -> list[Row]:
-    """Return the rows of a table at a scale; rows whose settings are the same share a folder, over all tables.
+def base_of(scale: Scale, configs: Path, load: Load) -> RunConfig | None:
+    """Return what rows at a scale are made from, or None where they are taken as they are."""
+    return None if scale == "paper" else load_file(configs / scale / "tables.yaml", load)
+
+
+def table_rows(
+    tables: list[PaperTable], table: PaperTable, base: RunConfig | None, configs: Path, load: Load
+) -> list[Row]:
+    """Return the rows of a table; scaled down, those whose settings are the same share a folder, over all tables.
+
+    Args:
+        tables: all tables.
+        table: the one that is asked for.
+        base: what to scale its rows down to; None takes them as they are.
+        configs: the folder of the shipped settings.
+        load: makes a run's settings from command-line options.
 
     Raises:
         ConfigError: the table has no small version, or other commands measure it.
     """
     if table.command is not None:
         raise ConfigError(f"{table.name} is measured by another command: {table.command}")
-    if scale == "paper":
-        wanted = [row for row in table.rows if row.settings is not None]
-        return [_paper_row(row, configs, load) for row in wanted]
+    if base is None:
+        return [_paper_row(row, configs, load) for row in table.rows if row.settings is not None]
     if not table.scaled:
         raise ConfigError(f"{table.name} cannot be scaled down: {table.unscaled}")
-    base = load_file(configs / scale / "tables.yaml", load)
-    teachers = Path(base.trajectories_dir or scale).name
     known: dict[RunConfig, str] = {}
     rows = []
     for each in tables:
@@ -108,17 +119,22 @@ def table_rows(tables: list[PaperTable], table: PaperTable, scale: Scale, config
             config = scaled(load_file(settings, load), base)
             folder = known.setdefault(config, f"tables/{row.table}/{row.name}")
             if each.name == table.name:
-                rows.append(Row(row.name, folder, settings, partial(scaled, base=base), teachers))
+                rows.append(Row(row.name, folder, settings, partial(scaled, base=base), _teachers(base)))
     return rows
 
 
 def _paper_row(row: PaperRow, configs: Path, load: Load) -> Row:
     settings = configs / "paper" / str(row.settings)
     config = load_file(settings, load)
-    folder = str(Path(config.run_dir).relative_to("runs/paper"))
-    return Row(
-        row.name, f"tables/{folder}", settings, lambda config: config, Path(config.trajectories_dir or "own").name
-    )
+    folder = f"tables/{Path(config.run_dir).relative_to('runs/paper')}"
+    return Row(row.name, folder, settings, lambda config: config, _teachers(config))
+
+
+def _teachers(config: RunConfig) -> str:
+    """Return the name of the teachers that the shipped settings share."""
+    if config.trajectories_dir is None:
+        raise ConfigError("the settings of tables must name trajectories_dir, so that rows share their teachers")
+    return Path(config.trajectories_dir).name
 
 
 def chosen(rows: list[Row], only: tuple[str, ...] | None) -> list[Row]:
