@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pairstill.data.augment import TeacherAugmentation
+from pairstill.data.augment import CropAndFlip, TeacherAugmentation
 
 
 def seeded(seed):
@@ -67,3 +67,14 @@ def test_plain_colour_survives_without_frame_effects(augmentation):
 def test_refuses_other_shapes_and_types(augmentation, wrong):
     with pytest.raises(ValueError, match="augmentation needs floats"):
         augmentation(wrong, seeded(0))
+
+
+def test_crops_and_flips_depend_on_the_generator_alone_and_keep_the_range_of_pixels():
+    images = 5 * torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    state = torch.random.get_rng_state()
+    first, again, other = (CropAndFlip()(images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other) and first.shape == images.shape
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert first.abs().max() > 2, "pixels outside [0, 1] stay there"
+    flat = CropAndFlip()(torch.full((2, 3, 16, 16), -3.0), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(flat, torch.full((2, 3, 16, 16), -3.0))

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.evaluate.bootstrap import image_hits
 from pairstill.evaluate.retrieval import QueryRanks
-from pairstill.evaluate.shares import Variant, share_of_gain, shares_of
+from pairstill.evaluate.shares import Variant, share_of_gain, shares_of, with_identity
 
 OWNER = torch.arange(100)
 
@@ -65,3 +66,14 @@ def test_parts_that_were_not_measured_have_no_share():
 def test_without_a_clear_gain_there_is_nothing_to_share(distilled):
     found = shares(distilled=variant(distilled, seed=1), random=variant(20, seed=2), identity_wbce=variant(10, seed=3))
     assert found.similarities_wbce is None and found.gain.recall.low <= 0
+
+
+def test_the_identity_takes_the_place_of_the_similarities_alone():
+    learned = torch.tensor([[0.9, 0.3], [0.1, 0.8]])
+    pairs = (torch.ones(2, 3, 4, 4), torch.ones(2, 5))
+    phase = DistilledPhase(*pairs, {"matrix": learned}, 0.3, 0.2, ("", ""), ("", ""))
+    distilled = DistilledSet((phase,), {}, {}, {}, "wbce")
+    (found,) = with_identity(distilled).phases
+    assert torch.equal(found.similarity, torch.eye(2)) and found.inner_lr_image == 0.3
+    assert found.images is phase.images and with_identity(distilled).loss == "wbce"
+    assert torch.equal(distilled.phases[0].similarity, learned)

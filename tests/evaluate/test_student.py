@@ -268,3 +268,14 @@ def test_training_leaves_the_phases_and_the_tower_as_they_were(train, make_facto
     for _ in train_student(factory, factory.build(), [part], "wbce", CONFIG, 0, batch_size=3):
         pass
     assert equal(dict(factory.encoder.tower.state_dict()), before)
+
+
+def test_augmentation_changes_the_images_of_every_mini_batch(train, monkeypatch):
+    seen, original = [], module.pair_loss
+    monkeypatch.setattr(
+        module, "pair_loss", lambda m, p, batch, *rest: seen.append(batch[0]) or original(m, p, batch, *rest)
+    )
+    plain = phase()
+    train([replace(plain, augment=lambda images, draw: images + torch.rand((), generator=draw))])
+    assert len({float((batch - plain.images.mean()).mean()) for batch in seen}) == len(seen) == 8
+    assert all(not any(torch.equal(image, known) for known in plain.images) for batch in seen for image in batch)

@@ -20,6 +20,7 @@ from pairstill.cli import (
     quickstart,
     report,
     reproduce,
+    shares,
     stages,
 )
 from pairstill.cli.command import Command
@@ -35,6 +36,7 @@ COMMANDS: tuple[Command, ...] = (
     downstream.COMMAND,
     report.COMMAND,
     compare.COMMAND,
+    shares.COMMAND,
     export.COMMAND,
     analyze.COMMAND,
     bench.COMMAND,

@@ -28,6 +28,38 @@ _POLICY = (
 )
 
 
+class CropAndFlip:
+    """Random resized crop (scale 0.5 to 1) and horizontal flip, on batches of normalised pixels of any range.
+
+    What distilled images allow of `TeacherAugmentation`: their pixels leave [0, 1], where its other operations end.
+
+    Example:
+        `CropAndFlip()(images, generator("student", 3))` returns images of the same shape.
+    """
+
+    def __init__(self) -> None:
+        """Build the operations."""
+        from kornia.augmentation import RandomHorizontalFlip, RandomResizedCrop
+
+        self._flip = RandomHorizontalFlip(p=0.5)
+        self._crop_class = RandomResizedCrop
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return augmented images.
+
+        Args:
+            images: floats of shape (batch, 3, height, width), on any device.
+            generator: a CPU generator, which moves on by one draw.
+        """
+        seed = int(torch.randint(2**62, (), generator=generator))
+        devices = [images.device] if images.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            torch.manual_seed(seed)
+            height, width = images.shape[-2:]
+            crop = self._crop_class((height, width), scale=_CROP_SCALE, resample="bicubic")
+            return self._flip(crop(images))
+
+
 class TeacherAugmentation:
     """Random resized crop (scale 0.5 to 1), horizontal flip and RandAugment(2, 5), on batches.
 

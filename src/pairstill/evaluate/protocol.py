@@ -19,7 +19,7 @@ from pairstill.encoders.split import EncodedSplit
 from pairstill.errors import DataError
 from pairstill.evaluate.closed_form import closed_form_parameters
 from pairstill.evaluate.retrieval import QueryRanks, Recalls, retrieval_ranks
-from pairstill.evaluate.student import StudentPhase, student_phases, train_student
+from pairstill.evaluate.student import Augmentation, StudentPhase, student_phases, train_student
 from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters
 from pairstill.model.functional import embed_split
 from pairstill.rng import generator
@@ -151,6 +151,7 @@ class Bench:
         teacher: the teachers' settings, whose rates the references start from.
         evaluate: the protocol and the references' settings.
         seed: seed of the run.
+        augment: what students on pairs see instead of the pixels themselves, or None.
     """
 
     factory: ModelFactory
@@ -161,6 +162,7 @@ class Bench:
     teacher: TeacherConfig
     evaluate: EvaluateConfig
     seed: int
+    augment: Augmentation | None = None
 
     def at_best_rates(self, distilled: DistilledSet, student: int) -> tuple[Outcome, ...]:
         """Measure a student trained with InfoNCE on pairs without learned rates, which validation chooses then."""
@@ -291,6 +293,8 @@ class Bench:
     ) -> dict[Protocol, Candidate]:
         model = self.factory.build()
         seed = (self.seed, "student", student)
+        if self.augment is not None:
+            phases = [replace(phase, augment=self.augment) for phase in phases]
         epochs = train_student(self.factory, model, phases, _loss(loss), self.student, *seed, batch_size=batch_size)
         return best_epochs(model, epochs, self._choosers, settings)
 

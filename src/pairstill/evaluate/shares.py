@@ -6,17 +6,23 @@ equal bytes that is lost then is the part's.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 import torch
 from torch import Tensor
 
+from pairstill.distilled import DistilledSet
 from pairstill.evaluate.bootstrap import Difference, Estimate, ImageHits, difference, estimate, resampled_recalls
 
 DISTILLED, RANDOM = "distilled", "random"
 IDENTITY_WBCE, IDENTITY_INFONCE = "identity_wbce", "identity_infonce"
 AUGMENTED, RANDOM_AUGMENTED = "augmented", "random_augmented"
+
+
+def with_identity(distilled: DistilledSet) -> DistilledSet:
+    """Return the same pairs with the identity in place of the learned similarities, and the loss as it was."""
+    return replace(distilled, phases=tuple(replace(phase, similarity_factors={}) for phase in distilled.phases))
 
 
 @dataclass(frozen=True)

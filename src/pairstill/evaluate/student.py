@@ -1,6 +1,6 @@
 """Training a student on distilled phases, one after the other (progressive)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from pairstill.rng import generator
 from pairstill.trajectories.teacher import sgd
 
 TOWER_CHUNK = 50
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class StudentPhase:
         similarity: (pairs, pairs), or None for the identity under InfoNCE.
         lr_image: rate of the image side.
         lr_text: rate of the text side.
+        augment: changes the pixels of a mini-batch at random, or None.
     """
 
     images: Tensor
@@ -35,6 +37,7 @@ class StudentPhase:
     similarity: Tensor | None
     lr_image: float
     lr_text: float
+    augment: Augmentation | None = None
 
 
 def student_phases(
@@ -118,7 +121,8 @@ def _epoch(
         index = index.to(phase.images.device)
         similarity = None if phase.similarity is None else phase.similarity[index][:, index]
         masks = factory.draw_masks(len(index), draw)
-        value = pair_loss(model, parameters, (phase.images[index], phase.texts[index], similarity), loss, masks)
+        images = phase.images[index] if phase.augment is None else phase.augment(phase.images[index], draw)
+        value = pair_loss(model, parameters, (images, phase.texts[index], similarity), loss, masks)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         optimizer.step()

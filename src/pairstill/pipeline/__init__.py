@@ -5,10 +5,11 @@ from pathlib import Path
 from pairstill.data.manifest import Manifest
 from pairstill.data.tasks.settings import CocoQa, ZeroShot
 from pairstill.distilled import DistilledSet
-from pairstill.pipeline import crossing, downstream, exporting, making, measuring, reporting, teaching
+from pairstill.pipeline import crossing, downstream, exporting, making, measuring, reporting, sharing, teaching
 from pairstill.pipeline.crossing import Crossing
 from pairstill.pipeline.exporting import Export
 from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.sharing import ShareReport
 from pairstill.report.downstream import DownstreamRow
 from pairstill.report.matrix import Cell
 from pairstill.report.tables import Row
@@ -97,6 +98,16 @@ class Pipeline(Parts):
             DataError: the task's images, classes or questions cannot be had.
         """
         return downstream.measure(self, task)
+
+    def shares(self) -> ShareReport | None:
+        """Measure what the run's gain over Random at equal bytes is made of, by the protocol `strict`.
+
+        The main rank does this alone: the others leave, and return None.
+
+        Raises:
+            ArtifactError: the run has no distilled set.
+        """
+        return sharing.shares(self)
 
     def run(self) -> list[Row]:
         """Run every stage."""

@@ -1,0 +1,38 @@
+import json
+import shutil
+
+import pytest
+
+from pairstill.cli import main
+
+VARIANTS = ["distilled", "random", "identity_wbce", "identity_infonce"]
+AUGMENTED = ["augmented", "random_augmented"]
+
+
+def refuse(*_, **__):
+    raise AssertionError("nothing may be trained here")
+
+
+@pytest.mark.parametrize(("mode", "variants"), [("trainable", [*VARIANTS, *AUGMENTED]), ("frozen", VARIANTS)])
+def test_students_without_each_part_are_measured_once(
+    undisturbed, results, capsys, monkeypatch, tmp_path, mode, variants
+):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed[mode], folder)
+    before = results(folder)
+    assert main(["shares", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["variants"]) == variants and found["protocol"] == "strict"
+    for name, method in (("distilled", "ptm_st"), ("random", "random")):
+        means = [r["mean_recall"] for r in results(folder) if r["method"] == method]
+        assert found["variants"][name]["mean"] == pytest.approx(sum(means) / 2), "as the evaluation measures them"
+    assert len({variant["mean"] for variant in found["variants"].values()}) > 2
+    gain = found["variants"]["distilled"]["mean"] - found["variants"]["random"]["mean"]
+    assert found["shares"]["gain"]["recall"]["value"] == pytest.approx(gain)
+    assert results(folder) == before, "the run's own results stay as they are"
+
+    monkeypatch.setattr("pairstill.evaluate.protocol.train_student", refuse)
+    assert main(["shares", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "Gain over Random at equal bytes" in shown
+    assert ("tower is frozen" in shown) is (mode == "frozen")
