@@ -139,6 +139,16 @@ def test_progress_shows_stage_count_and_status():
     assert "Teachers" in shown and "3/4" in shown and "loss 0.5" in shown
 
 
+def test_a_narrow_terminal_cuts_the_status_and_never_counts_or_times():
+    console = Console(file=io.StringIO(), width=60, force_terminal=True)
+    with progress_bar(console, lambda: "Stage 2 of 4: teach") as progress:
+        progress.add_task("Phase 1 of 2", total=900, completed=187, status="loss 1.8, " + 9 * "very long ")
+    shown = console.file.getvalue()
+    bars = [line for line in shown.splitlines() if "Phase 1 of 2" in line]
+    assert bars and all("187/900" in line and "…" in line for line in bars)
+    assert "Stage 2 of 4: teach" in shown
+
+
 def test_the_peak_of_memory_holds_what_was_allocated():
     before = peak_memory_bytes("cpu")
     block = bytearray(64 * 2**20)

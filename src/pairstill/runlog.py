@@ -5,12 +5,14 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
+from rich.text import Text
 
 from pairstill.errors import StorageError
 
@@ -37,7 +39,7 @@ class MetricsLog:
             StorageError: the folder cannot be made, or the log not be completed.
         """
         self.path = path
-        self._listener = listener
+        self._listeners = [] if listener is None else [listener]
         if path is None:
             return
         try:
@@ -65,8 +67,12 @@ class MetricsLog:
             _append(self.path, line.encode())
         except OSError as error:
             raise StorageError.cannot_write(self.path, error) from error
-        if self._listener is not None:
-            self._listener(event, values)
+        for listener in self._listeners:
+            listener(event, values)
+
+    def listen(self, listener: Callable[[str, dict[str, Any]], None]) -> None:
+        """Let one more hear of every event."""
+        self._listeners.append(listener)
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
@@ -115,15 +121,41 @@ def peak_memory_bytes(device_type: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def progress_bar(console: Console) -> Progress:
-    """Return a progress display with stage, count, elapsed and remaining time, and a `status` text per task."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[status]}"),
+class HeadedProgress(Progress):
+    """Bars below a line that says where the whole stands."""
+
+    def __init__(self, *columns: ProgressColumn, console: Console, heading: Callable[[], str]) -> None:
+        """Show `heading`, asked anew whenever the bars are drawn, above the bars; an empty one takes no line."""
+        self._heading = heading
+        super().__init__(*columns, console=console, expand=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield the heading and the bars."""
+        heading = self._heading()
+        if heading:
+            yield Text(heading, style="bold", no_wrap=True, overflow="ellipsis")
+        yield self.make_tasks_table(self.tasks)
+
+
+def progress_bar(console: Console, heading: Callable[[], str] = lambda: "") -> Progress:
+    """Return a progress display with stage, count, remaining time, and a `status` text per task.
+
+    On a narrow terminal the status is cut; counts and times never are.
+
+    Args:
+        console: where it is shown.
+        heading: gives the line above the bars.
+    """
+
+    def whole() -> Column:
+        return Column(no_wrap=True)
+
+    return HeadedProgress(
+        TextColumn("{task.description}", table_column=whole()),
+        BarColumn(bar_width=16, table_column=whole()),
+        MofNCompleteColumn(table_column=whole()),
+        TimeRemainingColumn(elapsed_when_finished=True, table_column=whole()),
+        TextColumn("[dim]{task.fields[status]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
         console=console,
+        heading=heading,
     )

@@ -112,6 +112,8 @@ class Pipeline(Parts):
     def run(self) -> list[Row]:
         """Run every stage."""
         making.check_shares(self)
+        taught = () if self.teachers_seed is None else ("teach",)
+        self.outlook.plan(("prepare", *taught, "distill" if self.method.rule is None else "select", "evaluate"))
         self.prepare()
         if self.method.rule is None:
             self.distill()

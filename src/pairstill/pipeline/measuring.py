@@ -19,7 +19,7 @@ from pairstill.evaluate.stored import StoredRanks
 from pairstill.pipeline.parts import Parts
 from pairstill.report.tables import Row, markdown, summarise
 from pairstill.runfolder import commit
-from pairstill.runlog import peak_memory_bytes, progress_bar
+from pairstill.runlog import peak_memory_bytes
 from pairstill.storage import write_text_atomic
 
 
@@ -48,7 +48,7 @@ def measure_missing(parts: Parts, methods: Sequence[str]) -> None:
         for student in range(1 if method == CLOSED_FORM else parts.config.evaluate.num_students)
         if any((row_name(parts, method), p, student) not in known for p in parts.config.evaluate.protocols)
     ]
-    with parts.timed("evaluate"), progress_bar(parts.console) as progress:
+    with parts.timed("evaluate"), parts.progress() as progress:
         task = progress.add_task("Students", total=len(jobs), status="")
         for method, student in jobs:
             progress.update(task, status=f"{method}, student {student + 1}")

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.progress import Progress
 from torch import nn
 
 from pairstill.config import ImageConfig, RunConfig, TextConfig
@@ -23,6 +24,7 @@ from pairstill.encoders.text import TextEncoder, build_text_encoder
 from pairstill.evaluate.protocol import Bench, Splits
 from pairstill.methods import find_method, with_method
 from pairstill.model.dual_encoder import ModelFactory
+from pairstill.outlook import Outlook
 from pairstill.ranks import Ranks
 from pairstill.runfolder import RunFolder, commit
 from pairstill.runlog import peak_memory_bytes, progress_bar
@@ -57,7 +59,13 @@ class Parts:
             torch.set_num_threads(config.threads)
         self.ranks.join(self.device, config.ranks_timeout_minutes)
         self.folder = RunFolder(config, writes=writes and self.ranks.is_main, warn=self._warn)
+        self.outlook = Outlook(config)
+        self.folder.metrics.listen(self.outlook.hear)
         self.cache_dir = Path(config.cache_dir).expanduser()
+
+    def progress(self) -> Progress:
+        """Return a progress display, below a line that says where the run stands."""
+        return progress_bar(self.console, self.outlook.heading)
 
     def _warn(self, message: str) -> None:
         self.console.print(message, style="yellow", markup=False)
@@ -106,7 +114,7 @@ class Parts:
     @contextmanager
     def encoding(self, what: str) -> Iterator[Encoding]:
         """Give what encodes images and captions, and show its progress."""
-        with progress_bar(self.console) as progress:
+        with self.progress() as progress:
             tasks: dict[str, Any] = {}
 
             def on_rows(kind: str, done: int, total: int) -> None:
@@ -198,6 +206,7 @@ class Parts:
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add what the block takes to the stage's seconds, and log them with the peak memory."""
+        self.outlook.enter(stage)
         began = time.perf_counter()
         try:
             yield

@@ -12,7 +12,6 @@ from pairstill.distilled import DistilledSet
 from pairstill.evaluate.closed_form import has_closed_form
 from pairstill.pipeline.parts import Parts
 from pairstill.report.tables import human_bytes
-from pairstill.runlog import progress_bar
 
 
 @dataclass
@@ -51,7 +50,7 @@ def distill_progress(
         validate = partial(
             bench.validate_closed_form, ridge=parts.config.distill.projector.ridge
         )  # the student that it is made for
-    with progress_bar(parts.console) as progress:
+    with parts.progress() as progress:
         tasks: dict[tuple[int, str], Any] = {}
 
         def on_step(report: StepReport) -> None:
@@ -62,8 +61,8 @@ def distill_progress(
                 name = f"Phase {report.phase} of {len(parts.config.distill.phases)}{on}"
                 tasks[task] = progress.add_task(name, total=report.steps, status="")
             rates = f"rates {report.inner_lr_image:.3f} {report.inner_lr_text:.3f}"
-            shown = "" if recall.value is None else f", validation recall {recall.value:.1f}"
-            status = f"loss {sum(report.losses.values()):.3f}, {rates}{shown}"
+            shown = "" if recall.value is None else f"recall {recall.value:.1f}, "
+            status = f"{shown}loss {sum(report.losses.values()):.3f}, {rates}"
             progress.update(tasks[task], completed=report.step, status=status)
 
         def on_checkpoint(distilled: DistilledSet, step: int) -> float:

@@ -10,7 +10,6 @@ from pairstill.evaluate.protocol import recalls_on
 from pairstill.locks import exclusive
 from pairstill.model.dual_encoder import Parameters
 from pairstill.pipeline.parts import Parts
-from pairstill.runlog import progress_bar
 from pairstill.trajectories.shared import claim_folder, describe_teachers, find_folder, holds
 from pairstill.trajectories.teacher import RealTraining, epochs_to_keep, record_expert
 from pairstill.trajectories.trajectory import write_shared
@@ -82,9 +81,10 @@ def _alone(parts: Parts, shelf: Shelf) -> Iterator[None]:
 
 def _train(parts: Parts, shelf: Shelf, paths: Sequence[Path], missing: Sequence[int]) -> None:
     teacher = parts.config.teacher
-    with parts.timed("teach"), progress_bar(parts.console) as progress:
+    with parts.timed("teach"), parts.progress() as progress:
         task = progress.add_task("Teachers", total=len(paths) * teacher.epochs, status="")
         progress.advance(task, (len(paths) - len(missing)) * teacher.epochs)
+        parts.outlook.left["teach"] = {"epoch": len(missing) * teacher.epochs}
 
         def tell(epoch: dict[str, Any] | None) -> None:
             """Log and show this rank's epoch, and those that the others tell at the same time."""

@@ -16,7 +16,7 @@ from pairstill.report.tables import human_bytes
 NEAREST = 3
 STRONGEST = 10
 FEW_PAIRS = 250
-LARGE_SIDE, SMALL_SIDE = 160, 96
+LARGE_SIDE, SMALL_SIDE = 160, 80
 
 
 @dataclass(frozen=True)

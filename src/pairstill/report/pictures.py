@@ -13,7 +13,7 @@ from torch import Tensor
 
 EXACT_SIDE = 64
 """Pictures up to this many pixels wide are kept exactly; of larger ones nobody sees what compression takes."""
-QUALITY = 80
+QUALITY = 75
 BEYOND = 0.005
 """Share of the off-diagonal similarities that may lie beyond the colours."""
 LEAST_CHANGE = 1e-3

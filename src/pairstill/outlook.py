@@ -1,0 +1,118 @@
+"""Where a run stands: which stage of how many, and about how long it will still take."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from pairstill.config import RunConfig
+
+
+class Outlook:
+    """Counts what a run has to do, hears what it has done, and estimates from both what is left.
+
+    The time of a unit is the mean over those of this sitting: a teacher's epoch, an outer step with its share of the
+    validations, one training of a student. A model on all real pairs is taken to need as long as a teacher.
+    """
+
+    def __init__(self, config: RunConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        """Count the units of each stage from the settings.
+
+        Args:
+            config: the settings.
+            clock: gives seconds.
+        """
+        self._clock, self._before = clock, clock()
+        self._stages: tuple[str, ...] = ()
+        self._stage, self._recall = "", None
+        self._took: dict[str, list[float]] = {"epoch": [], "step": [], "student": []}
+        evaluate, references = config.evaluate, config.evaluate.references
+        rates = len(references.rate_scales)
+        self._steps = [
+            (number, stage, steps)
+            for number, phase in enumerate(config.distill.phases, start=1)
+            for stage, steps in (("features", config.distill.features_first.steps), ("pixels", phase.outer_steps))
+        ]
+        self._full = rates * (references.full_epochs or config.teacher.epochs)
+        self._trainings = {"distilled": 1, "random": rates}
+        trainings = sum(self._trainings.get(method, 0) for method in evaluate.methods)
+        self.left = {
+            "teach": {"epoch": config.teacher.num_experts * config.teacher.epochs},
+            "distill": {"step": sum(steps for _, _, steps in self._steps)},
+            "evaluate": {
+                "student": trainings * evaluate.num_students,
+                "epoch": self._full * evaluate.num_students * ("full" in evaluate.methods),
+            },
+        }
+        """Units that are left, by stage and unit."""
+
+    def plan(self, stages: Sequence[str]) -> None:
+        """Say which stages will be done, in order; without a plan each stage is all there is."""
+        self._stages = tuple(stages)
+
+    def enter(self, stage: str) -> None:
+        """Say that a stage begins; those before it are over."""
+        self._stage, self._before = stage, self._clock()
+        if stage not in self._stages:
+            self._stages = (stage,)
+        for earlier in self._stages[: self._stages.index(stage)]:
+            self.left.pop(earlier, None)
+
+    def hear(self, event: str, values: dict[str, Any]) -> None:
+        """Count an event of the run's log."""
+        now = self._clock()
+        since, unit = now - self._before, ""
+        match event:
+            case "teacher_epoch":
+                unit = "epoch"
+                self._done("teach", unit, 1)
+            case "distill_step":
+                unit = "step"
+                at = next(n for n, step in enumerate(self._steps) if step[:2] == (values["phase"], values["stage"]))
+                later = sum(steps for _, _, steps in self._steps[at + 1 :])
+                self.left["distill"] = {unit: later + values["steps"] - values["step"]}
+            case "validation":
+                self._recall = values["validation_mean_recall"]
+                self._took["student"].append(since)  # a whole student; the steps share it, too
+                return
+            case "student":
+                method = values["method"]
+                kind = method if method in ("random", "full") else "distilled"
+                unit = "epoch" if kind == "full" else "student"
+                units = self._full if kind == "full" else self._trainings[kind]
+                self._done("evaluate", unit, units)
+                since /= units
+            case _:
+                return
+        self._took[unit].append(since)
+        self._before = now
+
+    def _done(self, stage: str, unit: str, count: int) -> None:
+        if stage in self.left:
+            self.left[stage][unit] = max(0, self.left[stage][unit] - count)
+
+    def seconds_left(self) -> tuple[float, list[str]]:
+        """Return the seconds that are left as far as they are known, and the stages of which they are not."""
+        known, unknown = 0.0, []
+        for stage in self._stages[self._stages.index(self._stage) :] if self._stage else ():
+            for unit, count in self.left.get(stage, {}).items():
+                if count and self._took[unit]:
+                    known += count * sum(self._took[unit]) / len(self._took[unit])
+                elif count and stage not in unknown:
+                    unknown.append(stage)
+        return known, unknown
+
+    def heading(self) -> str:
+        """Return where the run stands, in a line."""
+        if not self._stage:
+            return ""
+        known, unknown = self.seconds_left()
+        number = f" {self._stages.index(self._stage) + 1} of {len(self._stages)}" if len(self._stages) > 1 else ""
+        parts = [f"Stage{number}: {self._stage}"]
+        if self._recall is not None:
+            parts.append(f"validation recall {self._recall:.1f}")
+        if known:
+            parts.append(f"about {timedelta(seconds=round(known))} left" + (" in all" if number else ""))
+        if unknown and known:
+            parts[-1] += f", without {' and '.join(unknown)}"
+        return ", ".join(parts)

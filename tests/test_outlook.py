@@ -1,0 +1,100 @@
+from dataclasses import replace
+
+import pytest
+
+from pairstill.config import DistillConfig, EvaluateConfig, PhaseConfig, ReferencesConfig, RunConfig, TeacherConfig
+from pairstill.outlook import Outlook
+
+CONFIG = RunConfig(
+    teacher=TeacherConfig(num_experts=2, epochs=8),
+    distill=DistillConfig(phases=(PhaseConfig(outer_steps=10), PhaseConfig(outer_steps=5))),
+    evaluate=EvaluateConfig(num_students=3, references=ReferencesConfig(rate_scales=(0.1, 1.0), full_epochs=4)),
+)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def outlook():
+    clock = Clock()
+    made = Outlook(CONFIG, clock)
+    made.plan(("prepare", "teach", "distill", "evaluate"))
+
+    def hear(seconds, event, **values):
+        clock.now += seconds
+        made.hear(event, values)
+
+    return made, hear
+
+
+def step(phase, number, steps):
+    return {"phase": phase, "stage": "pixels", "step": number, "steps": steps}
+
+
+def test_a_stage_whose_units_are_not_timed_yet_is_named(outlook):
+    made, hear = outlook
+    made.enter("teach")
+    assert made.heading() == "Stage 2 of 4: teach"
+    hear(2.0, "teacher_epoch")
+    # 15 epochs of teachers, 3 students on all pairs by 2 rates by 4 epochs
+    assert made.seconds_left() == (2.0 * (15 + 24), ["distill", "evaluate"])
+    assert made.heading() == "Stage 2 of 4: teach, about 0:01:18 left in all, without distill and evaluate"
+
+
+def test_steps_share_the_time_of_validations_which_tell_how_long_a_student_takes(outlook):
+    made, hear = outlook
+    made.enter("distill")
+    hear(1.0, "distill_step", **step(1, 1, 10))
+    hear(6.0, "validation", validation_mean_recall=31.26)
+    hear(1.0, "distill_step", **step(1, 2, 10))
+    known, unknown = made.seconds_left()
+    # 13 steps at (1 + 7) / 2 s; 3 students of the pairs and 3 by 2 rates on random ones, at 6 s
+    assert known == 13 * 4.0 + (3 + 6) * 6.0 and unknown == ["evaluate"]
+    assert made.heading().startswith("Stage 3 of 4: distill, validation recall 31.3, about 0:01:46 left")
+
+
+def test_later_phases_and_features_count(outlook):
+    made, hear = outlook
+    made.enter("distill")
+    hear(1.0, "distill_step", **step(2, 4, 5))
+    assert made.left["distill"] == {"step": 1}
+    warm = replace(CONFIG.distill, features_first=replace(CONFIG.distill.features_first, steps=7))
+    frozen = replace(
+        CONFIG,
+        distill=warm,
+        image=replace(CONFIG.image, trainable=False),
+        heads=replace(CONFIG.heads, image=True, width=8),
+    )
+    assert Outlook(frozen).left["distill"] == {"step": 7 + 10 + 7 + 5}
+
+
+def test_at_the_end_nothing_is_left(outlook):
+    made, hear = outlook
+    made.enter("evaluate")
+    for method in ("random", "ptm_st", "full"):
+        for _ in range(3):
+            hear(8.0, "student", method=method)
+    assert made.seconds_left() == (0.0, [])
+    assert made.heading() == "Stage 4 of 4: evaluate"
+
+
+def test_a_stage_alone_has_no_others(outlook):
+    clock = Clock()
+    alone = Outlook(CONFIG, clock)
+    assert alone.heading() == ""
+    alone.enter("teach")
+    clock.now = 1.0
+    alone.hear("teacher_epoch", {})
+    assert alone.heading() == "Stage: teach, about 0:00:15 left"
+
+
+def test_events_that_are_no_work_change_nothing(outlook):
+    made, hear = outlook
+    made.enter("teach")
+    hear(5.0, "dropped_pair", problem="no image")
+    assert made.seconds_left() == (0.0, ["teach", "distill", "evaluate"])
