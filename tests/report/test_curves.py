@@ -36,9 +36,10 @@ def test_teachers_are_shown_by_mean_and_range():
 def test_every_phase_and_stage_has_its_own_curves():
     events = [step(1, 1, "features"), step(1, 1), step(1, 2), step(2, 1)]
     events.append({"event": "validation", "phase": 2, "step": 1, "validation_mean_recall": 30.0})
-    loss, rates, recall = run_charts(events)
+    warm, loss, _, rates, recall = run_charts(events)
+    assert (warm.title, loss.title, rates.title) == ("Loss, features", "Loss, pixels", "Learned rates, pixels")
+    assert {line.name: line.points for line in warm.lines} == {"phase 1": ((1, 0.75),)}
     assert {line.name: line.points for line in loss.lines} == {
-        "phase 1 on features": ((1, 0.75),),
         "phase 1": ((1, 0.75), (2, 1.0)),
         "phase 2": ((1, 0.75),),
     }

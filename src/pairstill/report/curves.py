@@ -1,12 +1,14 @@
 """The curves of a run, from its events."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
 from pairstill.report.charts import Chart, Line
 
 Event = Mapping[str, Any]
+Values = Callable[[Event], dict[str, float]]
+STAGES = ("features", "pixels")
 
 
 def run_charts(events: Sequence[Event]) -> list[Chart]:
@@ -14,8 +16,8 @@ def run_charts(events: Sequence[Event]) -> list[Chart]:
     charts = [
         _teachers(events, "loss", "Teachers: loss", "InfoNCE"),
         _teachers(events, "validation_mean_recall", "Teachers: validation recall", "mean recall, %"),
-        _steps(events, "Matching loss", "sum over the towers", lambda step: {"": sum(step["losses"].values())}),
-        _steps(events, "Learned rates", "inner rate", _rates),
+        *(_steps(events, "Loss", "sum over its parts", stage, _losses) for stage in STAGES),
+        *(_steps(events, "Learned rates", "inner rate", stage, _rates) for stage in STAGES),
         _validations(events),
     ]
     return [chart for chart in charts if chart.lines]
@@ -36,19 +38,22 @@ def _teachers(events: Iterable[Event], value: str, title: str, y_name: str) -> C
     return Chart(title, "epoch", y_name, tuple(lines))
 
 
+def _losses(step: Event) -> dict[str, float]:
+    return {"": sum(step["losses"].values())}
+
+
 def _rates(step: Event) -> dict[str, float]:
     return {"images": step["inner_lr_image"], "texts": step["inner_lr_text"]}
 
 
-def _steps(events: Iterable[Event], title: str, y_name: str, values: Any) -> Chart:
-    """Return curves over outer steps: one for each phase, stage and name that `values` gives."""
+def _steps(events: Iterable[Event], title: str, y_name: str, stage: str, values: Values) -> Chart:
+    """Return curves over the outer steps of a stage: one for each phase and name that `values` gives."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for event in events:
-        if event["event"] == "distill_step":
-            on = "" if event["stage"] == "pixels" else f" on {event['stage']}"
+        if event["event"] == "distill_step" and event["stage"] == stage:
             for name, value in values(event).items():
-                curves.setdefault(_named(event["phase"], on, name), []).append((event["step"], value))
-    return Chart(title, "outer step", y_name, _lines(curves))
+                curves.setdefault(_named(event["phase"], name), []).append((event["step"], value))
+    return Chart(f"{title}, {stage}", "outer step", y_name, _lines(curves))
 
 
 def _validations(events: Iterable[Event]) -> Chart:
@@ -56,12 +61,12 @@ def _validations(events: Iterable[Event]) -> Chart:
     for event in events:
         if event["event"] == "validation":
             point = (event["step"], event["validation_mean_recall"])
-            curves.setdefault(_named(event["phase"], "", ""), []).append(point)
+            curves.setdefault(_named(event["phase"]), []).append(point)
     return Chart("Validation recall of a student", "outer step", "mean recall, %", _lines(curves))
 
 
-def _named(phase: int, on: str, name: str) -> str:
-    return f"phase {phase}{on}" + (f", {name}" if name else "")
+def _named(phase: int, name: str = "") -> str:
+    return f"phase {phase}" + (f", {name}" if name else "")
 
 
 def _lines(curves: Mapping[str, list[tuple[float, float]]]) -> tuple[Line, ...]:
