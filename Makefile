@@ -24,7 +24,7 @@ export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test lint types imports docs unit env format lock clean check-python install-lock install-project
+.PHONY: help quickstart test lint types imports docs unit audit env format lock clean check-python install-lock install-project
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ docs: env ## gate: the documentation builds without a warning, into build/site
 
 unit: env ## gate: the tests
 	"$(BIN)/python" -m pytest
+
+audit: env ## licences of the locked packages, and their known vulnerabilities where there is a network
+	@"$(BIN)/python" .ci/audit.py
 
 format: env ## format the code and apply ruff's safe fixes
 	"$(BIN)/ruff" check --fix .

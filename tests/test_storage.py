@@ -261,6 +261,7 @@ def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
     subprocess.run([sys.executable, "-c", LEAVER, str(path)], timeout=60)
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / ".a.txt.empty.tmp").mkdir()
     with temporary_folder(path) as folder:
         assert set(tmp_path.iterdir()) == {path, folder}, "what was left is gone"
         write_text_atomic(path, "new")

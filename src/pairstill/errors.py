@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SHOWN_PROBLEMS = 20
+SHOWN_CHARACTERS = 200
 
 
 class PairstillError(Exception):
@@ -64,3 +65,14 @@ def list_problems(problems: Sequence[str], *, shown: int = SHOWN_PROBLEMS) -> st
     if len(problems) > shown:
         lines.append(f"  ... and {len(problems) - shown} more")
     return "\n".join(lines)
+
+
+def shown(value: object) -> str:
+    """Return `value` as Python writes it, cut where a message would no longer be one: a caption may have megabytes.
+
+    Example:
+        >>> shown("a caption")
+        "'a caption'"
+    """
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"

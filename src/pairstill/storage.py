@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from types import TracebackType
@@ -59,6 +59,8 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     try:
         with exclusive(folder):
             for other in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+                with suppress(OSError):
+                    other.rmdir()  # when it is empty; a process that is about to lock it makes it again
                 if is_abandoned(other):
                     shutil.rmtree(other, ignore_errors=True)
             yield folder

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from pairstill import __version__
 from pairstill.cli import (
@@ -73,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 an error in the run, 2 wrong usage."""
     parsers = _parsers()
     parser = build_parser(parsers)
-    parsed = parser.parse_args(_expanded(_underscored(sys.argv[1:] if arguments is None else arguments)))
     try:
+        parsed = _parsed(parser, sys.argv[1:] if arguments is None else arguments)
         for command in COMMANDS:
             if command.name == parsed.command:
                 return command.run(parsers[command.name], parsed[command.name])
@@ -86,6 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("pairstill: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _parsed(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    try:
+        return parser.parse_args(_expanded(_underscored(arguments)))
+    except PairstillError:
+        raise
+    except (ValueError, RecursionError) as error:  # what the parser does not expect: numbers of thousands of digits
+        raise ConfigError(f"the settings cannot be read ({error}); correct the options or the file") from error
 
 
 def _underscored(arguments: Sequence[str]) -> list[str]:

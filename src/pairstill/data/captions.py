@@ -4,6 +4,9 @@ import unicodedata
 
 from pairstill.config import MAX_CAPTION_WORDS
 
+MAX_CAPTION_CHARACTERS = 100_000
+"""A longer text is no caption; encoders would read all of it before they cut it."""
+
 # Joining, not parting: "man's" becomes "mans", not the two words "man" and "s".
 _APOSTROPHES = "'’`"
 

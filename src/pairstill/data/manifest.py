@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
-from pairstill.data.captions import normalise_caption
+from pairstill.data.captions import MAX_CAPTION_CHARACTERS, normalise_caption
 from pairstill.data.checks import ImageCheck, check_images, clean_path
 from pairstill.data.sources import read_source
 from pairstill.data.sources.raw import RawPair, RawPairs
-from pairstill.errors import ArtifactError, DataError, list_problems
+from pairstill.errors import ArtifactError, DataError, list_problems, shown
 from pairstill.schema import SPLITS, ImageRecord, Split
 from pairstill.storage import digest, read_json, write_json
 
@@ -189,34 +189,36 @@ class _Assembly:
         try:
             return clean_path(pair.image)
         except DataError as error:
-            self.problems.append(f"{pair.where}: image {pair.image!r} {error}")
+            self.problems.append(f"{pair.where}: image {shown(pair.image)} {error}")
             return None
 
     def _add(self, pair: RawPair, path: str, check: ImageCheck) -> None:
-        split = _as_split(pair.split)
+        split, image = _as_split(pair.split), f"{pair.where}: image {shown(pair.image)}"
         if check.problem is not None:
-            self.problems.append(f"{pair.where}: image {pair.image!r} {check.problem}")
+            self.problems.append(f"{image} {check.problem}")
         elif split is None:
-            self.problems.append(
-                f"{pair.where}: image {pair.image!r} has split {pair.split!r}; it must be one of {', '.join(SPLITS)}"
-            )
+            self.problems.append(f"{image} has split {shown(pair.split)}; it must be one of {', '.join(SPLITS)}")
         elif self._splits.setdefault(path, split) != split:
-            self.problems.append(
-                f"{pair.where}: image {pair.image!r} is in split '{split}' but also in '{self._splits[path]}'"
-            )
+            self.problems.append(f"{image} is in split '{split}' but also in '{self._splits[path]}'")
         else:
             self._digests[path] = check.digest
             known = self._captions.setdefault(path, [])
             known += self._good_captions(pair, frozenset(known))
 
     def _good_captions(self, pair: RawPair, known: frozenset[str]) -> Iterable[str]:
-        good = []
+        good, image = [], f"{pair.where}: image {shown(pair.image)}"
         for text in pair.captions:
+            if len(text) > MAX_CAPTION_CHARACTERS:
+                self.problems.append(
+                    f"{image} has a caption of {len(text)} characters, more than "
+                    f"{MAX_CAPTION_CHARACTERS}: {shown(text)}"
+                )
+                continue
             caption = normalise_caption(text) if self.config.normalise_captions else text.strip()
             if not caption:
-                self.problems.append(f"{pair.where}: image {pair.image!r} has the empty caption {text!r}")
+                self.problems.append(f"{image} has the empty caption {shown(text)}")
             elif caption in known:
-                self.problems.append(f"{pair.where}: image {pair.image!r} is listed twice with caption {caption!r}")
+                self.problems.append(f"{image} is listed twice with caption {shown(caption)}")
             else:
                 good.append(caption)
         return good

@@ -13,7 +13,7 @@ from pairstill.data.sources.raw import (
     parse_listing,
     read_annotations_json,
 )
-from pairstill.errors import DataError
+from pairstill.errors import DataError, shown
 
 
 def read(config: DataConfig, cache_dir: Path) -> RawPairs:
@@ -42,7 +42,7 @@ def _parse(entries: list[Any]) -> Iterator[RawPair | str]:
     for number, entry in enumerate(entries):
         where = f"images[{number}]"
         if not isinstance(entry, dict):
-            yield f"{where}: {entry!r} is not an object"
+            yield f"{where}: {shown(entry)} is not an object"
             continue
         sentences = entry.get("sentences")
         captions = sentences or []

@@ -13,7 +13,7 @@ from pairstill.data.sources.raw import (
     parse_listing,
     read_annotations_json,
 )
-from pairstill.errors import DataError
+from pairstill.errors import DataError, shown
 from pairstill.schema import Split
 from pairstill.storage import digest
 
@@ -58,7 +58,7 @@ def _parse(entries: list[Any], splits: dict[str, Split]) -> Iterator[RawPair | s
     for number, entry in enumerate(entries):
         where = f"entry {number}"
         if not isinstance(entry, dict):
-            yield f"{where}: {entry!r} is not an object"
+            yield f"{where}: {shown(entry)} is not an object"
             continue
         image = entry.get("image")
         split = splits.get(image, "train") if isinstance(image, str) else "train"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
-from pairstill.errors import DataError
+from pairstill.errors import DataError, shown
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ def parse_listing(*, image: Any, captions: Any, split: Any, where: str) -> RawPa
         where: the place of the listing.
     """
     if not isinstance(image, str) or not image:
-        return f"{where}: the image is {image!r}; it must be a path"
+        return f"{where}: the image is {shown(image)}; it must be a path"
     if isinstance(captions, str):
         captions = [captions]
     if not isinstance(captions, list | tuple) or not all(isinstance(caption, str) for caption in captions):
-        return f"{where}: the caption is {captions!r}; it must be a string or a list of strings"
+        return f"{where}: the caption is {shown(captions)}; it must be a string or a list of strings"
     if not captions:
-        return f"{where}: image {image!r} has no caption"
+        return f"{where}: image {shown(image)} has no caption"
     if not isinstance(split, str):
-        return f"{where}: the split is {split!r}; it must be a string"
+        return f"{where}: the split is {shown(split)}; it must be a string"
     if not all(_is_unicode(text) for text in (image, split, *captions)):
-        return f"{where}: image {image!r} or a caption holds half a surrogate pair; write it as valid Unicode"
+        return f"{where}: image {shown(image)} or a caption holds half a surrogate pair; write it as valid Unicode"
     return RawPair(image, tuple(captions), split, where)
 
 
@@ -127,5 +127,5 @@ def read_annotations_json(config: DataConfig) -> Any:
     path = annotations_of(config)
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not JSON, numbers of thousands of digits, brackets without end
         raise DataError(f"{path} is not valid JSON ({error}); fetch or export it again") from error

@@ -15,7 +15,7 @@ from pairstill.data.sources.raw import (
     image_root_of,
     parse_listing,
 )
-from pairstill.errors import DataError, MissingDependencyError
+from pairstill.errors import DataError, MissingDependencyError, shown
 
 
 def read(config: DataConfig, cache_dir: Path) -> RawPairs:
@@ -98,10 +98,10 @@ def _read_jsonl(path: Path, columns: ColumnsConfig) -> list[RawPair | str]:
 def _parse_json_line(line: str, columns: ColumnsConfig, where: str) -> RawPair | str:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         return f"{where}: not valid JSON ({error})"
     if not isinstance(row, dict):
-        return f"{where}: {row!r} is not an object"
+        return f"{where}: {shown(row)} is not an object"
     return _listing(row, columns, where)
 
 

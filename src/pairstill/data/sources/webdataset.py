@@ -2,19 +2,23 @@
 
 import hashlib
 import re
+import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pairstill.config import DataConfig
 from pairstill.data.sources.extraction import extract_once
 from pairstill.data.sources.raw import RawPair, RawPairs, parse_listing, root_of
-from pairstill.errors import DataError, MissingDependencyError
+from pairstill.errors import DataError, MissingDependencyError, shown
 from pairstill.schema import SPLITS, Split
 from pairstill.storage import digest, writing
 
 # Raise it when extracted folders change, so that old ones are not taken for new ones.
 _VERSION = 1
+# Compressed shards may hold far more than their size; no image or caption is as large as this.
+MAX_MEMBER_BYTES = 256 * 2**20
+_META = re.compile(r"__[^/]*__($|/)")
 
 
 def read(config: DataConfig, cache_dir: Path) -> RawPairs:
@@ -60,7 +64,8 @@ def _write(folder: Path, shards: Mapping[Split, list[Path]], config: DataConfig)
     for split, paths in shards.items():
         for shard in paths:
             for sample in _samples(shard):
-                where = f"{shard.name}: {sample['__key__']}"
+                key = sample["__key__"]
+                where = f"{shard.name}: {key if key.isprintable() else shown(key)}"
                 extension = next((e for e in extensions if e in sample), None)
                 if extension is None or text not in sample:
                     members = ", ".join(sorted(name for name in sample if not name.startswith("__")))
@@ -76,7 +81,7 @@ def _write(folder: Path, shards: Mapping[Split, list[Path]], config: DataConfig)
 def _samples(shard: Path) -> Iterator[dict[str, Any]]:
     """Yield the samples of one shard as dicts from extension to bytes."""
     try:
-        from webdataset.tariterators import group_by_keys, tar_file_expander
+        from webdataset.tariterators import group_by_keys
     except ImportError as error:
         raise MissingDependencyError(
             "data.source webdataset needs the package webdataset, which is not installed; "
@@ -85,9 +90,27 @@ def _samples(shard: Path) -> Iterator[dict[str, Any]]:
     # The shard is opened here, not by webdataset, which would run a name such as "pipe:..." as a command.
     with shard.open("rb") as stream:
         try:
-            yield from group_by_keys(tar_file_expander([{"url": str(shard), "stream": stream}]))
+            yield from group_by_keys(_members(shard, stream))
+        except DataError:
+            raise
         except Exception as error:  # tarfile, the decompressors and webdataset each have their own
             raise DataError(f"{shard} is not a readable shard ({error.args[:1]}); fetch or write it again") from error
+
+
+def _members(shard: Path, stream: BinaryIO) -> Iterator[dict[str, Any]]:
+    """Yield the files in a shard as webdataset's own reader does, but none that would fill the memory."""
+    with tarfile.open(fileobj=stream, mode="r|*") as tar:
+        for member in tar:
+            if not member.isreg() or _META.match(member.name):
+                continue
+            if member.size > MAX_MEMBER_BYTES:
+                raise DataError(
+                    f"{shard} has a member of {member.size} bytes, {shown(member.name)}, more than {MAX_MEMBER_BYTES}; "
+                    "leave it out"
+                )
+            content = tar.extractfile(member)
+            assert content is not None  # it is a regular file
+            yield {"fname": member.name, "data": content.read(), "__url__": str(shard)}
 
 
 def _write_image(folder: Path, content: bytes, extension: str) -> str:
