@@ -7,19 +7,21 @@ from dataclasses import asdict
 import pytest
 import yaml
 
+from pairstill.checksums import SEAL
 from pairstill.cli import main, quickstart
 from pairstill.cli.command import run_config, settings_parser
 from pairstill.config import RunConfig
 from pairstill.distilled import DistilledSet
 from pairstill.evaluate.stored import StoredRanks
-from pairstill.storage import load_tensors
+from pairstill.storage import load_tensors, read_sealed
 
 MODES = ["trainable", "frozen"]
 
 
 def content(folder):
-    """Every file of a folder, by its name."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """Every file of a folder but the lock, which says who was last in it, by its name."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -27,7 +29,7 @@ def test_a_run_leaves_everything_that_it_promises(undisturbed, events, results, 
     folder = undisturbed[mode]
     assert {path.name for path in folder.iterdir()} == {
         *("config.yaml", "environment.json", "data.json", "metrics.jsonl", "seconds.json"),
-        *("trajectories", "distillation", "distilled", "results.jsonl", "results.md", "ranks"),
+        *("trajectories", "distillation", "distilled", "results.jsonl", "results.md", "ranks", ".lock"),
     }
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     assert settings["image"]["trainable"] is (mode == "trainable")
@@ -71,7 +73,7 @@ def test_the_distilled_set_names_what_it_was_made_from(undisturbed, mode):
     assert distilled.phases[0].images.shape == (6, 3, 16, 16)
     assert distilled.phases[0].text_embeddings.shape == (6, 16)
     assert distilled.image_encoder["trainable"] is (mode == "trainable")
-    assert distilled.provenance["data"] == json.loads((folder / "data.json").read_text())
+    assert distilled.provenance["data"] == read_sealed(folder / "data.json")
     sources = [source for phase in distilled.phases for source in phase.sources]
     assert len(set(sources)) == 10 and all(phase.captions[0] for phase in distilled.phases)
 
@@ -216,7 +218,7 @@ def test_a_student_without_ranks_is_measured_again_in_its_place(do, undisturbed,
     before = results(folder)
     lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     for line in lines[:4]:
-        del line["ranks"], line["test_data"]
+        del line["ranks"], line["test_data"], line[SEAL]
     (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / before[5]["ranks"]).unlink()
     do("evaluate", folder)
