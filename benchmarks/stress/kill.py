@@ -123,16 +123,19 @@ def stress(runs: Runs, kills: int, draw: random.Random) -> tuple[Counter[str], l
     whole(runs.start("undisturbed"), "undisturbed")
     seconds = time.perf_counter() - began
     expected, where, wrong = outcome(runs.out / "undisturbed"), Counter(), []
-    number = killed_here = 0
+    number = killed_here = standing = 0
     while where.total() < kills or killed_here:
         name = f"run{number}"
         process = runs.start(name)
         if where.total() < kills:
-            time.sleep(draw.uniform(0, seconds / 2))  # so that a run is killed a few times before it ends
+            # a run is to be killed a few times before it ends; one that stands still is left alone for longer
+            time.sleep(draw.uniform(0, seconds / 2 * (1 + standing)))
             if os.waitpid(process, os.WNOHANG) == (0, 0):
                 os.kill(process, signal.SIGKILL)
                 os.waitpid(process, 0)
-                where[runs.last_event(name)] += 1
+                at = runs.last_event(name)
+                standing = standing + 1 if at == "nothing yet" else 0
+                where[at] += 1
                 killed_here += 1
                 continue
             process = runs.start(name)  # it ended meanwhile: once more, which must find all done
@@ -142,7 +145,7 @@ def stress(runs: Runs, kills: int, draw: random.Random) -> tuple[Counter[str], l
         wrong += [f"{runs.case}/{name}: {key}" for key in differing]
         print(f"{runs.case} {name}: {killed_here} kills, {', '.join(differing) or 'the same bytes'}", flush=True)
         shutil.rmtree(runs.out / name)
-        number, killed_here = number + 1, 0
+        number, killed_here, standing = number + 1, 0, 0
     return where, wrong
 
 
