@@ -7,6 +7,7 @@ import pytest
 
 from pairstill import config as module
 from pairstill.config import (
+    AutoPhasesConfig,
     CharacteristicConfig,
     ColumnsConfig,
     CrossConfig,
@@ -33,6 +34,7 @@ from pairstill.config import (
 from pairstill.errors import ConfigError
 
 ALL = [
+    AutoPhasesConfig,
     ScenesConfig,
     ColumnsConfig,
     CrossConfig,
@@ -140,6 +142,33 @@ REFUSED = [
     (OuterConfig, {"lr_inner_lr": -1.0}, "distill.outer.lr_inner_lr must not be negative"),
     (SimilarityConfig, {"rank": 0}, "distill.similarity.rank is 0; it must be above 0"),
     (SimilarityConfig, {"scale": 0.0}, "distill.similarity.scale is 0.0; it must be above 0"),
+    (AutoPhasesConfig, {"max_phases": 0}, "distill.auto_phases.max_phases is 0; it must be above 0"),
+    (AutoPhasesConfig, {"repeats": 0}, "distill.auto_phases.repeats is 0; it must be above 0"),
+    (AutoPhasesConfig, {"gain_left": 1.0}, "distill.auto_phases.gain_left is 1.0; it is a share, from 0 below 1"),
+    (AutoPhasesConfig, {"min_agreement": 1.5}, "distill.auto_phases.min_agreement is 1.5; it is a cosine, from -1 to"),
+    (
+        DistillConfig,
+        {"auto_phases": AutoPhasesConfig(), "shortcut": False},
+        "distill.auto_phases chooses start epochs and endpoints of shortcuts, but distill.shortcut is off",
+    ),
+    (
+        DistillConfig,
+        {"auto_phases": AutoPhasesConfig(), "objective": "projector", "loss": "infonce"},
+        "but distill.objective is projector; leave auto_phases out",
+    ),
+    (
+        RunConfig,
+        {"distill": DistillConfig(auto_phases=AutoPhasesConfig())},
+        "but teacher.keep is endpoints: set teacher.keep to all",
+    ),
+    (
+        RunConfig,
+        {
+            "teacher": TeacherConfig(keep="all", epochs=3),
+            "distill": DistillConfig(auto_phases=AutoPhasesConfig(), matching_span=4),
+        },
+        "distill.matching_span is 4 but teachers train 3 epochs; raise teacher.epochs",
+    ),
     (DistillConfig, {"phases": ()}, "distill.phases is empty; give at least one phase"),
     (
         DistillConfig,
@@ -298,3 +327,10 @@ def test_the_seeds_of_parts_are_the_runs_unless_they_are_set():
 def test_the_protocols_that_are_reported(protocol, reported):
     assert EvaluateConfig(protocol=protocol).protocols == reported
     assert EvaluateConfig().protocol == "strict"
+
+
+def test_phases_that_set_themselves_do_not_read_the_ranges_of_their_total():
+    total = (PhaseConfig(num_pairs=499, outer_steps=100),)  # whose endpoint, 6, is beyond the teachers
+    teacher = TeacherConfig(epochs=4, keep="all")
+    config = RunConfig(teacher=teacher, distill=DistillConfig(phases=total, auto_phases=AutoPhasesConfig()))
+    assert config.distill.num_pairs == 499

@@ -98,3 +98,11 @@ def test_events_that_are_no_work_change_nothing(outlook):
     made.enter("teach")
     hear(5.0, "dropped_pair", problem="no image")
     assert made.seconds_left() == (0.0, ["teach", "distill", "evaluate"])
+
+
+def test_phases_that_set_themselves_are_counted_when_they_have(outlook):
+    made, hear = outlook
+    made.count_steps(DistillConfig(phases=(PhaseConfig(outer_steps=4),) * 3))
+    assert made.left["distill"] == {"step": 12}
+    hear(1, "distill_step", **step(3, 1, 4))
+    assert made.left["distill"] == {"step": 3}

@@ -6,6 +6,7 @@ import pytest
 from pairstill import cli
 from pairstill import plan as module
 from pairstill.config import (
+    AutoPhasesConfig,
     DataConfig,
     DistillConfig,
     EvaluateConfig,
@@ -92,6 +93,17 @@ def test_every_epoch_takes_more_than_the_endpoints(config):
     assert 1.4 < everything.expert_bytes / endpoints.expert_bytes < 2.1
 
 
+@pytest.mark.parametrize(("min_pairs", "phases"), [(99, 1), (5, 2)])
+def test_phases_that_set_themselves_are_planned_as_equal_ones(config, min_pairs, phases):
+    auto = AutoPhasesConfig(min_pairs=min_pairs)
+    distill = replace(config.distill, auto_phases=auto, validate_every=0)
+    plan = make_plan(replace(config, teacher=replace(config.teacher, keep="all"), distill=distill))
+    (stage,) = (stage for stage in plan.stages if stage.name == "distill")
+    assert len(plan.seconds_per_step) == phases
+    assert f"as if {phases} equal phases set themselves, without the choice" in stage.detail
+    assert ("13 x" if phases == 1 else "7 x") in stage.detail
+
+
 def test_a_named_mode_is_the_chosen_one_and_all_are_estimated(config):
     distill = replace(config.distill, hypergradient=HypergradientConfig(mode="exact_recompute"))
     plan = make_plan(replace(config, distill=distill))
@@ -115,6 +127,9 @@ def test_warnings_name_the_settings_that_would_make_it_fit(config):
     everything = replace(config, teacher=replace(config.teacher, keep="all"))
     (disk,) = warnings_of(everything, modes(exact_store=True), "exact_store", 2, 1)
     assert "set teacher.keep to endpoints" in disk
+    automatic = replace(everything, distill=replace(config.distill, auto_phases=AutoPhasesConfig()))
+    (disk,) = warnings_of(automatic, modes(exact_store=True), "exact_store", 2, 1)
+    assert "teacher.keep" not in disk, "phases that set themselves need every snapshot"
 
 
 def test_methods_without_trajectories_are_refused_with_those_that_have_them(config):

@@ -281,6 +281,44 @@ class PhaseConfig:
 
 
 @dataclass(frozen=True)
+class AutoPhasesConfig:
+    """Phases that set themselves, by what the teachers show on training and validation pairs (docs/auto_phases.md).
+
+    Attributes:
+        max_phases: at most so many phases.
+        min_pairs: at least so many distilled pairs in a phase, unless there are fewer in all; the paper's smallest
+            phase has 99.
+        gain_left: a start counts while more than this share of the teachers' gain in validation recall lies ahead.
+        min_agreement: least cosine between the gradients of two start epochs of a phase, from -1 to 1.
+        teachers: teachers that are measured, the first ones.
+        repeats: stretches that are averaged for the gradient of a start epoch.
+    """
+
+    max_phases: int = 3
+    min_pairs: int = 99
+    gain_left: float = 0.05
+    min_agreement: float = 0.0
+    teachers: int = 4
+    repeats: int = 8
+
+    def __post_init__(self) -> None:
+        _require_positive(
+            "distill.auto_phases",
+            max_phases=self.max_phases,
+            min_pairs=self.min_pairs,
+            teachers=self.teachers,
+            repeats=self.repeats,
+        )
+        _require(
+            0 <= self.gain_left < 1, f"distill.auto_phases.gain_left is {self.gain_left}; it is a share, from 0 below 1"
+        )
+        _require(
+            -1 <= self.min_agreement <= 1,
+            f"distill.auto_phases.min_agreement is {self.min_agreement}; it is a cosine, from -1 to 1",
+        )
+
+
+@dataclass(frozen=True)
 class OuterConfig:
     """The outer optimiser, which moves the distilled pairs.
 
@@ -459,6 +497,8 @@ class DistillConfig:
             `characteristic` compare statistics of the pairs with those of the real ones, and learn neither similarities
             nor inner rates.
         phases: the phases in order; with `phased` off there must be exactly one.
+        auto_phases: phases that set themselves: all pairs and outer steps of `phases` are shared out anew, and ranges
+            and endpoints chosen, once the teachers are there; null takes `phases` as they are.
         phased: phased teacher models (PTM).
         shortcut: match shortcut trajectories (ST) instead of the recorded ones.
         ema: keep the exponential moving average of everything learned (Eq. 7) instead of the last values.
@@ -495,6 +535,7 @@ class DistillConfig:
 
     objective: Literal["trajectory", "projector", "characteristic"] = "trajectory"
     phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)
+    auto_phases: AutoPhasesConfig | None = None
     phased: bool = True
     shortcut: bool = True
     ema: bool = True
@@ -534,6 +575,12 @@ class DistillConfig:
             "between epochs",
         )
         _require(
+            self.auto_phases is None or (self.shortcut and self.objective == "trajectory"),
+            "distill.auto_phases chooses start epochs and endpoints of shortcuts, but "
+            + ("distill.shortcut is off" if not self.shortcut else f"distill.objective is {self.objective}")
+            + "; leave auto_phases out",
+        )
+        _require(
             0 <= self.range_growth <= 1, f"distill.range_growth is {self.range_growth}; it is a share, from 0 to 1"
         )
         _require(
@@ -554,8 +601,9 @@ class DistillConfig:
             self.patience == 0 or self.validate_every > 0,
             "distill.patience is set but distill.validate_every is 0; set how often to validate",
         )
-        for number, phase in enumerate(self.phases, start=1):
-            self._check_phase(number, phase)
+        if self.auto_phases is None:
+            for number, phase in enumerate(self.phases, start=1):
+                self._check_phase(number, phase)
 
     def _check_phase(self, number: int, phase: PhaseConfig) -> None:
         last = self.last_start(phase)
@@ -786,9 +834,20 @@ class RunConfig:
             "distill.features_first.steps is set but the image tower is trained: its features change while it learns; "
             "set image.trainable to false, or leave features_first out",
         )
+        automatic = self.distill.auto_phases is not None
+        _require(
+            not automatic or self.teacher.keep == "all",
+            "distill.auto_phases chooses among all epochs of the teachers, but teacher.keep is endpoints: set "
+            "teacher.keep to all",
+        )
+        _require(
+            not automatic or self.distill.matching_span <= self.teacher.epochs,
+            f"distill.matching_span is {self.distill.matching_span} but teachers train {self.teacher.epochs} epochs; "
+            "raise teacher.epochs",
+        )
         needed = max(self.last_epoch_needed(phase) for phase in self.distill.phases)
         _require(
-            needed <= self.teacher.epochs,
+            automatic or needed <= self.teacher.epochs,
             f"the phases need snapshot {needed} but teachers train {self.teacher.epochs} epochs; "
             "raise teacher.epochs or lower the endpoints and ranges",
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from pairstill.config import RunConfig
+from pairstill.config import DistillConfig, RunConfig
 
 
 class Outlook:
@@ -28,23 +28,28 @@ class Outlook:
         self._took: dict[str, list[float]] = {"epoch": [], "step": [], "student": []}
         evaluate, references = config.evaluate, config.evaluate.references
         rates = len(references.rate_scales)
-        self._steps = [
-            (number, stage, steps)
-            for number, phase in enumerate(config.distill.phases, start=1)
-            for stage, steps in (("features", config.distill.features_first.steps), ("pixels", phase.outer_steps))
-        ]
         self._full = rates * (references.full_epochs or config.teacher.epochs)
         self._trainings = {"distilled": 1, "random": rates}
         trainings = sum(self._trainings.get(method, 0) for method in evaluate.methods)
         self.left = {
             "teach": {"epoch": config.teacher.num_experts * config.teacher.epochs},
-            "distill": {"step": sum(steps for _, _, steps in self._steps)},
+            "distill": {},
             "evaluate": {
                 "student": trainings * evaluate.num_students,
                 "epoch": self._full * evaluate.num_students * ("full" in evaluate.methods),
             },
         }
         """Units that are left, by stage and unit."""
+        self.count_steps(config.distill)
+
+    def count_steps(self, distill: DistillConfig) -> None:
+        """Count the outer steps of the phases; again, once phases have set themselves."""
+        self._steps = [
+            (number, stage, steps)
+            for number, phase in enumerate(distill.phases, start=1)
+            for stage, steps in (("features", distill.features_first.steps), ("pixels", phase.outer_steps))
+        ]
+        self.left["distill"] = {"step": sum(steps for _, _, steps in self._steps)}
 
     def plan(self, stages: Sequence[str]) -> None:
         """Say which stages will be done, in order; without a plan each stage is all there is."""

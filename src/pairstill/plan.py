@@ -20,6 +20,7 @@ import torch
 
 from pairstill.config import DistillConfig, HypergradientConfig, RunConfig, StudentConfig
 from pairstill.data.loader import read_images
+from pairstill.distill.auto_phases import Segment, most_phases, sized_phases
 from pairstill.distill.hypergradient import Mode
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.memory import ModeChoice, device_bytes
@@ -102,9 +103,25 @@ def make_plan(config: RunConfig, tell: Callable[[str], None] = lambda stage: Non
             f"method {config.method} matches no trajectories; plan knows the methods that do: "
             + ", ".join(method.name for method in METHODS if _matches_trajectories(method))
         )
+    config = replace(config, distill=_stand_in(config))
     with TemporaryDirectory(prefix="pairstill-plan-") as folder:
         probe = _Probe(replace(config, run_dir=str(Path(folder) / "run")))
         return _plan(config, probe, Path(folder), tell)
+
+
+def _stand_in(config: RunConfig) -> DistillConfig:
+    """Return the distillation's settings; in place of phases that set themselves, as many equal ones as there may be.
+
+    What a phase takes depends on its pairs and steps, not on where it starts and ends.
+    """
+    distill, auto = config.distill, config.distill.auto_phases
+    if auto is None:
+        return distill
+    steps = sum(phase.outer_steps for phase in distill.phases)
+    count = most_phases(auto, distill.num_pairs, steps) if distill.phased else 1
+    last = Segment(0, config.teacher.epochs - distill.matching_span, config.teacher.epochs, 1.0)
+    equal = sized_phases([last] * count, torch.ones(config.teacher.epochs), distill.num_pairs, steps, auto.min_pairs)
+    return replace(distill, phases=equal)
 
 
 def _matches_trajectories(method: Method) -> bool:
@@ -252,6 +269,8 @@ def _stages(
     steps = ", ".join(f"{phase.outer_steps} x {seconds:.2g} s" for phase, seconds in pairs)
     at_most = "at most " if distill.patience else ""
     warm = "a warm start, " if any(found.warm_seconds) else ""
+    if distill.auto_phases is not None:
+        warm += f"as if {len(phases)} equal phases set themselves, without the choice, "
     return (
         PlannedStage(
             "teach",
@@ -476,7 +495,7 @@ def warnings_of(
         )
     if disk > free:
         knobs = ["lower teacher.num_experts", "choose a run_dir on a larger disk"]
-        if config.teacher.keep == "all":
+        if config.teacher.keep == "all" and config.distill.auto_phases is None:
             knobs.insert(0, "set teacher.keep to endpoints")
         warnings.append(f"the run's files will not fit on the disk: {', or '.join(knobs)}")
     return tuple(warnings)

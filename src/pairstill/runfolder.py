@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pairstill.config import RunConfig
+from pairstill.config import PhaseConfig, RunConfig
 from pairstill.defaults import filled
 from pairstill.errors import ArtifactError, ConfigError, DataError, list_problems
 from pairstill.locks import hold
@@ -106,7 +106,7 @@ class RunFolder:
 
     def _holds_work(self) -> bool:
         """Return whether anything is there that depends on the settings."""
-        made = (self.own_trajectories, self.distillation, self.distilled, self.path / "results.jsonl")
+        made = (self.own_trajectories, self.phases, self.distillation, self.distilled, self.path / "results.jsonl")
         return any(path.exists() for path in made)
 
     @property
@@ -129,6 +129,17 @@ class RunFolder:
             pointer.unlink()
         else:
             write_sealed(pointer, {"trajectories": str(folder.absolute())})
+
+    @property
+    def phases(self) -> Path:
+        """The file of the phases that set themselves, and why they are so."""
+        return self.path / "phases.json"
+
+    def chosen_phases(self) -> tuple[PhaseConfig, ...] | None:
+        """Return the phases that set themselves, or None if they have not yet."""
+        if not self.phases.is_file():
+            return None
+        return tuple(PhaseConfig(**phase) for phase in read_sealed(self.phases)["phases"])
 
     @property
     def distillation(self) -> Path:

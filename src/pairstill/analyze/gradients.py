@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pairstill.analyze.geometry import PrincipalCoordinates, cosines, gram, principal_coordinates
-from pairstill.analyze.subject import PATHS, first_captions, matching_problem, whole_range
+from pairstill.analyze.subject import PATHS, analysis_seed, first_captions, whole_range
 from pairstill.distill.agreement import start_gradients
 from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.probing import matching_problem
 from pairstill.report.figures import Cell
 from pairstill.runlog import progress_bar
 from pairstill.storage import load_tensors, save_tensors
@@ -75,7 +76,9 @@ def measure_gradients(parts: Parts, experts: list[Path], pairs: int, work: Path)
     def rows_of(expert: int, advance: Callable[[], None]) -> Tensor:
         found = []
         for path in PATHS:
-            problem = matching_problem(parts, [experts[expert]], captions, phase, shortcut=path == "shortcut")
+            problem = matching_problem(
+                parts, [experts[expert]], captions, phase, shortcut=path == "shortcut", seed=analysis_seed(parts)
+            )
             found.append(start_gradients(problem, starts, repeats=1, on_start=advance))
         return torch.cat(found)
 

@@ -17,8 +17,9 @@ from pairstill.analyze.curvature import flat
 from pairstill.analyze.geometry import distances, gram
 from pairstill.analyze.one_step import Bound, BoundTerms, OneStepProblem, straight_line
 from pairstill.analyze.settings import PropositionAnalysis
-from pairstill.analyze.subject import first_captions, matching_problem, whole_range
+from pairstill.analyze.subject import analysis_seed, first_captions, whole_range
 from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.probing import matching_problem
 from pairstill.report.figures import Cell
 from pairstill.runlog import progress_bar
 from pairstill.storage import load_tensors, read_json, save_tensors, write_json
@@ -85,7 +86,9 @@ class Proposition:
 def measure_proposition(parts: Parts, experts: list[Path], settings: PropositionAnalysis, work: Path) -> Proposition:
     """Return the differences of gradients on all paths, and the bound's terms; goes on from what `work` holds."""
     captions, phase = first_captions(parts.splits.train, settings.pairs), whole_range(parts, settings.pairs)
-    problem = OneStepProblem.of(matching_problem(parts, experts, captions, phase, shortcut=True))
+    problem = OneStepProblem.of(
+        matching_problem(parts, experts, captions, phase, shortcut=True, seed=analysis_seed(parts))
+    )
     epochs, between = parts.config.teacher.epochs, phase.range_end * settings.fractions
     starts: dict[PathName, list[float]] = {
         name: [n / settings.fractions for n in range(0, between + 1, _stride(name, settings))] for name in NAMES

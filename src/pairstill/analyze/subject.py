@@ -1,15 +1,11 @@
 """What the analyses look at: teachers with every snapshot, and pairs as a student sees them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from pairstill.config import FeaturesFirstConfig, PhaseConfig
-from pairstill.distill.initial import InitialPairs
-from pairstill.distill.phases import Distillation
-from pairstill.distill.problem import PhaseProblem
+from pairstill.config import PhaseConfig
 from pairstill.encoders.split import EncodedSplit
 from pairstill.errors import ConfigError, DataError
 from pairstill.pipeline.parts import Parts
@@ -45,6 +41,11 @@ def whole_teachers(parts: Parts, experts: int | None = None) -> list[Path]:
     return teach(parts)[:experts]
 
 
+def analysis_seed(parts: Parts) -> int:
+    """Return the seed of all that an analysis draws."""
+    return derive_seed(parts.config.seed, "analysis")
+
+
 def first_captions(split: EncodedSplit, images: int) -> Tensor:
     """Return the number of the first caption of each of the first images, (images,).
 
@@ -58,52 +59,6 @@ def first_captions(split: EncodedSplit, images: int) -> Tensor:
     numbers = torch.arange(split.num_captions)
     first = torch.full((split.num_images,), split.num_captions)
     return first.scatter_reduce_(0, split.caption_owner, numbers, "amin")[:images]
-
-
-def matching_problem(
-    parts: Parts, experts: list[Path], captions: Tensor, phase: PhaseConfig, *, shortcut: bool
-) -> PhaseProblem:
-    """Return the problem of one phase that starts at real pairs, as a student sees them.
-
-    Behind a frozen tower the pairs are features, which are what is learned then; a trained tower has pixels. Settings
-    are the run's, but there is one phase whose range counts both ends from the first step on, no warm start and no
-    moving average.
-
-    Args:
-        parts: the run.
-        experts: the teachers' files.
-        captions: the real pairs, as caption numbers of the training split.
-        phase: the phase.
-        shortcut: match the shortcut to the phase's endpoint, or the recorded snapshots.
-    """
-    train, config, distill = parts.splits.train, parts.config, parts.config.distill
-    settings = replace(
-        distill,
-        objective="trajectory",
-        phases=(phase,),
-        phased=False,
-        shortcut=shortcut,
-        ema=False,
-        range_reading="inclusive",
-        start_sampling="epochs",
-        range_growth=0.0,
-        features_first=FeaturesFirstConfig(),
-        validate_every=0,
-        patience=0,
-    )
-    images, texts = train.image_inputs(train.caption_owner[captions]).cpu(), train.texts(captions).cpu().clone()
-    unnamed = ("",) * len(captions)
-    distillation = Distillation(
-        config=settings,
-        seed=derive_seed(config.seed, "analysis"),
-        factory=parts.factory,
-        tower=None,
-        experts=experts,
-        initial=[InitialPairs(images, texts, unnamed, unnamed)],
-        initial_rates=(distill.lr_image or config.teacher.lr_image, distill.lr_text or config.teacher.lr_text),
-        describe={},
-    )
-    return distillation.problem(1)
 
 
 def whole_range(parts: Parts, pairs: int, outer_steps: int = 1) -> PhaseConfig:

@@ -10,7 +10,7 @@ from statistics import mean, pstdev
 from typing import Any
 
 from pairstill.analyze.settings import TeachersAnalysis
-from pairstill.analyze.subject import matching_problem, whole_range
+from pairstill.analyze.subject import analysis_seed, whole_range
 from pairstill.config import PhaseConfig
 from pairstill.distill.gradients import similarity_factors
 from pairstill.distill.initial import draw_pairs
@@ -21,6 +21,7 @@ from pairstill.errors import ConfigError
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.evaluate.student import StudentPhase, train_student
 from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.probing import matching_problem
 from pairstill.report.figures import Cell
 from pairstill.rng import generator
 from pairstill.runlog import progress_bar
@@ -79,7 +80,7 @@ def measure_teachers(parts: Parts, experts: list[Path], settings: TeachersAnalys
     students = {}
     for last in last_starts:
         phase = PhaseConfig(pairs, settings.steps, range_start=0, range_end=last, endpoint=parts.config.teacher.epochs)
-        problem = matching_problem(parts, experts, captions, phase, shortcut=False)
+        problem = matching_problem(parts, experts, captions, phase, shortcut=False, seed=analysis_seed(parts))
         learned = _distilled(parts, problem, work / f"until_{last:03d}")
         students[last] = _students(parts, problem, learned, count, work / f"until_{last:03d}.students.json")
     return TeachersAndStudents(teachers, students)

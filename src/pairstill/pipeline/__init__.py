@@ -113,7 +113,10 @@ class Pipeline(Parts):
         """Run every stage."""
         making.check_shares(self)
         taught = () if self.teachers_seed is None else ("teach",)
-        self.outlook.plan(("prepare", *taught, "distill" if self.method.rule is None else "select", "evaluate"))
+        phased = () if self.config.distill.auto_phases is None else ("phases",)
+        self.outlook.plan(
+            ("prepare", *taught, *phased, "distill" if self.method.rule is None else "select", "evaluate")
+        )
         self.prepare()
         if self.method.rule is None:
             self.distill()

@@ -20,6 +20,7 @@ from pairstill.errors import ConfigError
 from pairstill.methods import METHODS
 from pairstill.model.dual_encoder import Parameters
 from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.phasing import settle_phases
 from pairstill.pipeline.progress import distill_progress, show_damage, show_mode
 from pairstill.pipeline.reusing import make_known, take_known
 from pairstill.pipeline.teaching import teach
@@ -39,6 +40,7 @@ def distill(parts: Parts) -> DistilledSet:
     check_shares(parts)
     if parts.ranks.from_main(parts.folder.is_distilled):
         return DistilledSet.load(parts.folder.distilled)
+    settle_phases(parts)
     if parts.ranks.from_main(lambda: take_known(parts)):
         return DistilledSet.load(parts.folder.distilled)
     config, distill = parts.config, parts.config.distill

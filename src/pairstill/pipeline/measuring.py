@@ -154,7 +154,7 @@ def _about(parts: Parts, method: str, student: int, distilled: DistilledSet | No
             "distillation": parts.config.distillation_seed if made else None,
             "student": student,
         },
-        "stage_seconds": parts.folder.all_seconds("teach", "distill", "select") if made else {},
+        "stage_seconds": parts.folder.all_seconds("teach", "phases", "distill", "select") if made else {},
     }
 
 

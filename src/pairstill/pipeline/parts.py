@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
-from pairstill.config import ImageConfig, RunConfig, TextConfig
+from pairstill.config import ImageConfig, PhaseConfig, RunConfig, TextConfig
 from pairstill.data.manifest import Manifest, build_manifest
 from pairstill.devices import choose_device, set_precision
 from pairstill.encoders.frozen import frozen_tower
@@ -61,7 +61,15 @@ class Parts:
         self.folder = RunFolder(config, writes=writes and self.ranks.is_main, warn=self._warn)
         self.outlook = Outlook(config)
         self.folder.metrics.listen(self.outlook.hear)
+        if config.distill.auto_phases is not None:
+            self.set_phases(self.ranks.from_main(self.folder.chosen_phases))
         self.cache_dir = Path(config.cache_dir).expanduser()
+
+    def set_phases(self, phases: tuple[PhaseConfig, ...] | None) -> None:
+        """From now on have the phases that set themselves, unless they have not yet."""
+        if phases is not None:
+            self.config = replace(self.config, distill=replace(self.config.distill, phases=phases))
+            self.outlook.count_steps(self.config.distill)
 
     def progress(self) -> Progress:
         """Return a progress display, below a line that says where the run stands."""

@@ -1,0 +1,60 @@
+"""Matching looked at before or beside a distillation: gradients at real pairs, teachers in small."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from pairstill.config import FeaturesFirstConfig, PhaseConfig
+from pairstill.distill.initial import InitialPairs
+from pairstill.distill.phases import Distillation
+from pairstill.distill.problem import PhaseProblem
+from pairstill.pipeline.parts import Parts
+
+
+def matching_problem(
+    parts: Parts, experts: list[Path], captions: Tensor, phase: PhaseConfig, *, shortcut: bool, seed: int
+) -> PhaseProblem:
+    """Return the problem of one phase that starts at real pairs, as a student sees them.
+
+    Behind a frozen tower the pairs are features, which are what is learned then; a trained tower has pixels. Settings
+    are the run's, but there is one phase whose range counts both ends from the first step on, no warm start and no
+    moving average.
+
+    Args:
+        parts: the run.
+        experts: the teachers' files.
+        captions: the real pairs, as caption numbers of the training split.
+        phase: the phase.
+        shortcut: match the shortcut to the phase's endpoint, or the recorded snapshots.
+        seed: of all that is drawn.
+    """
+    train, config, distill = parts.splits.train, parts.config, parts.config.distill
+    settings = replace(
+        distill,
+        objective="trajectory",
+        phases=(phase,),
+        auto_phases=None,
+        phased=False,
+        shortcut=shortcut,
+        ema=False,
+        range_reading="inclusive",
+        start_sampling="epochs",
+        range_growth=0.0,
+        features_first=FeaturesFirstConfig(),
+        validate_every=0,
+        patience=0,
+    )
+    images, texts = train.image_inputs(train.caption_owner[captions]).cpu(), train.texts(captions).cpu().clone()
+    unnamed = ("",) * len(captions)
+    distillation = Distillation(
+        config=settings,
+        seed=seed,
+        factory=parts.factory,
+        tower=None,
+        experts=experts,
+        initial=[InitialPairs(images, texts, unnamed, unnamed)],
+        initial_rates=(distill.lr_image or config.teacher.lr_image, distill.lr_text or config.teacher.lr_text),
+        describe={},
+    )
+    return distillation.problem(1)
