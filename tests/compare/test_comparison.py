@@ -161,7 +161,7 @@ def test_results_without_ranks_must_be_measured_again(make_run):
     (line,) = (path / "results.jsonl").read_text().splitlines()
     old = {key: value for key, value in json.loads(line).items() if key != "ranks"}
     (path / "results.jsonl").write_text(json.dumps(old) + "\n")
-    with pytest.raises(ArtifactError, match="earlier version; run `pairstill evaluate --config .*config.yaml` again"):
+    with pytest.raises(ArtifactError, match="earlier version; run `pairstill evaluate --config .*--run_dir .*a` again"):
         open_run(path, config)
 
 

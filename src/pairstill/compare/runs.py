@@ -75,7 +75,7 @@ def open_run(path: Path, config: RunConfig) -> MeasuredRun:
 
 
 def _evaluate(run: Path) -> str:
-    return f"run `pairstill evaluate --config {run / 'config.yaml'}`"
+    return f"run `pairstill evaluate --config {run / 'config.yaml'} --run_dir {run}`"
 
 
 def check_same_test_data(runs: Sequence[MeasuredRun]) -> None:
