@@ -109,3 +109,17 @@ def test_settings_that_the_machine_decides_leave_the_row_alone():
     moved = placed(config, row, 0, settings, Path("out"))
     kept = {"run_dir": config.run_dir, "trajectories_dir": None, "device": "auto", "threads": None}
     assert replace(moved, **kept) == config
+
+
+@pytest.mark.parametrize(
+    ("row", "rate"),
+    [
+        *((row, 1000.0) for row in ("table2/500_lors", "table8/500_datm", "table2/200_lors", "table6/coco_lors")),
+        *((f"table7/coco_{last}", 1000.0) for last in ("02", "04", "06", "08", "10")),
+        *((row, 5000.0) for row in ("table2/500_ptm_st", "table2/500_mtt_vl", "table4/coco_1_base")),
+    ],
+)
+def test_texts_of_lors_on_coco_have_the_rate_of_table_9_and_the_others_that_of_table_12(load, row, rate):
+    config = load([f"--config={CONFIGS / 'paper' / row}.yaml"])
+    assert config.distill.outer.lr_texts == rate
+    assert (config.distill.outer.lr_images, config.distill.outer.lr_similarity) == (1000.0, 50.0)
