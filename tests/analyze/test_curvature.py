@@ -27,6 +27,20 @@ def test_the_zero_operator_has_norm_zero_and_few_steps_stay_below() -> None:
     assert 0 < few < float(torch.linalg.matrix_norm(matrix, 2))
 
 
+def test_the_start_of_the_iteration_is_the_same_on_every_device() -> None:
+    seen: list[Tensor] = []
+
+    def operator(vector: Tensor) -> Tensor:
+        seen.append(vector)
+        return torch.ones(3, dtype=torch.float64)
+
+    spectral_norm(operator, operator, 3, 1)
+    spectral_norm(operator, operator, 3, 1, torch.device("meta"))
+    starts = [seen[0], seen[2]]
+    assert [start.device.type for start in starts] == ["cpu", "meta"]
+    assert starts[0].dtype == starts[1].dtype == torch.float64
+
+
 def test_second_derivatives_are_those_of_the_whole_matrices() -> None:
     images, a, b = _random(3, 2), _random(2, 3, seed=1), _random(3, seed=2)
 

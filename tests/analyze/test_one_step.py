@@ -1,9 +1,12 @@
 """The matching problem of Appendix C on losses whose derivatives are known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
+from pairstill.analyze import one_step
 from pairstill.analyze.one_step import Bound, BoundTerms, OneStepProblem
 from pairstill.analyze.proposition import Differences
 from pairstill.distill.inner_loop import InnerData, InnerRates, PairLoss
@@ -64,6 +67,23 @@ def test_terms_of_the_bound_by_hand() -> None:
     v = [ETA * (START.double() + t * step - images.sum(0)) + step for t in (1.0, 1.5)]
     expected = float((v[1] / v[1].norm() - v[0] / v[0].norm()).norm() / 0.5)
     assert terms.direction_change == pytest.approx(expected)
+
+
+def test_the_terms_are_measured_where_the_pairs_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: list[str] = []
+
+    def norm(apply: object, adjoint: object, size: int, iterations: int, device: torch.device) -> float:
+        devices.append(device.type)
+        return 0.0
+
+    monkeypatch.setattr(one_step, "spectral_norm", norm)
+    monkeypatch.setattr(Tensor, "__float__", lambda value: 0.0)  # meta tensors have no values
+    problem = _problem(_quadratic, torch.ones(2, 2, dtype=torch.float64, device="meta"))
+    rate = torch.ones((), dtype=torch.float64, device="meta")
+    meta = {"image_w": START.to("meta")}
+    line = TeacherPath(meta, torch.tensor([[0.0, 0.25, 0.5, 0.75, 1.0]], dtype=torch.float64), {EPOCHS: meta})
+    replace(problem, rates=InnerRates(rate, rate)).bound_terms(line, 1.0, 0.5, 50)
+    assert devices == ["meta"] * 4
 
 
 def test_constants_by_hand() -> None:

@@ -16,7 +16,9 @@ TOLERANCE = 1e-3
 """Power iterations stop when the norm changes by less than this part of it."""
 
 
-def spectral_norm(apply: Operator, adjoint: Operator, size: int, iterations: int) -> float:
+def spectral_norm(
+    apply: Operator, adjoint: Operator, size: int, iterations: int, device: torch.device | None = None
+) -> float:
     """Return the largest singular value of a linear operator, from below.
 
     Power iteration on the operator and its adjoint in turn, from a random vector, until the value changes by less than
@@ -27,13 +29,15 @@ def spectral_norm(apply: Operator, adjoint: Operator, size: int, iterations: int
         adjoint: its adjoint; the operator itself if it is symmetric.
         size: number of values that the operator takes.
         iterations: most applications of both together.
+        device: where the operator computes; None is the CPU. The start is the same everywhere.
 
     Example:
         >>> matrix = torch.tensor([[3.0, 0.0], [0.0, -4.0]], dtype=torch.float64)
         >>> round(spectral_norm(lambda v: matrix @ v, lambda v: matrix.T @ v, 2, 100), 2)
         4.0
     """
-    vector = torch.randn(size, generator=generator("power iteration"), dtype=torch.float64)
+    # drawn on the CPU, whose numbers are the same on every machine
+    vector = torch.randn(size, generator=generator("power iteration"), dtype=torch.float64).to(device)
     vector, value = vector / vector.norm(), 0.0
     for _ in range(iterations):
         image = apply(vector)

@@ -7,6 +7,7 @@ Delta theta; here Delta theta is the step of one epoch, (theta_n - theta_0) / n.
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -97,7 +98,7 @@ class OneStepProblem:
         """Return a phase's matching problem in this form, in float64."""
         model, device = copy.deepcopy(problem.model).double(), problem.factory.device
         initial = {name: value.to(device).double() for name, value in problem.initial.items()}
-        constant = {name: value.double() for name, value in problem.constant_factors.items()}
+        constant = {name: value.to(device).double() for name, value in problem.constant_factors.items()}
         similarity = compose_similarity(similarity_factors(initial, constant), len(initial["images"]))
 
         def loss(parameters: Parameters, x: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
@@ -139,16 +140,16 @@ class OneStepProblem:
             return there.hessian(v) - here.hessian(v)
 
         values, images = len(rates), self.data.images.numel()
+        norm = partial(spectral_norm, iterations=iterations, device=self.data.images.device)
         return BoundTerms(
             start,
-            hessian=spectral_norm(here.hessian, here.hessian, values, iterations),
-            hessian_change=spectral_norm(hessian_change, hessian_change, values, iterations) / step,
-            mixed=spectral_norm(here.mixed, here.mixed_adjoint, images, iterations),
-            mixed_change=spectral_norm(
+            hessian=norm(here.hessian, here.hessian, values),
+            hessian_change=norm(hessian_change, hessian_change, values) / step,
+            mixed=norm(here.mixed, here.mixed_adjoint, images),
+            mixed_change=norm(
                 lambda u: there.mixed(u) - here.mixed(u),
                 lambda v: there.mixed_adjoint(v) - here.mixed_adjoint(v),
                 images,
-                iterations,
             )
             / step,
             direction_change=float((direction(there) - direction(here)).norm()) / step,
