@@ -11,7 +11,7 @@ from pairstill.methods import METHODS
 from pairstill.report.tables import markdown, summarise
 
 HERE = Path(__file__).parent
-TABLES = ("frozen", "trainable")
+TABLES = ("frozen", "short", "trainable")
 ORDER = [method.name for method in METHODS]
 
 
