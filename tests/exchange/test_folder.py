@@ -108,7 +108,7 @@ def test_damage_with_matching_checksums_is_found(tmp_path, make, layout):
         (lambda m: m.update(files=3), "garbles"),
         (lambda m: m.update(files={}), "pairs.parquet is not named in pairstill.json"),
         (lambda m: m["phases"][0].update(num_pairs=10**18), "of its 1000000000000000000 pairs"),
-        (lambda m: m["phases"][0].update(num_pairs=float("inf")), "garbles"),
+        (lambda m: m["phases"][0].update(num_pairs=float("inf")), "not a finite number"),
         (lambda m: m["phases"][0].update(num_pairs=-1), "lacks"),
     ],
 )
