@@ -77,23 +77,10 @@ class RunFolder:
         path = self.path / "config.yaml"
         if not path.is_file() or not self._holds_work():
             return  # a run that ended before it made anything, over a bad pair or a typing error, binds nobody
-        try:
-            text = path.read_text(encoding="utf-8")
-            before = yaml.safe_load(text) or {}
-            if not isinstance(before, dict):
-                raise ValueError("it is no mapping")
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ArtifactError(f"{path} is not YAML of settings ({error}); {_OF_THIS_RUN}") from error
-        # a setting that the older run did not know had its default
-        old, new = flat(filled(before, RunConfig())), flat(plain(config))
-        differing = [
-            f"{key}: {old.get(key)!r} before, {new.get(key)!r} now"
-            for key in sorted({*old, *new})
-            if key.split(".")[0] not in FREE_SETTINGS and old.get(key) != new.get(key)
-        ]
+        differing = other_settings(path, config)
         if not differing:
             return
-        settings, _, checksum = text.rpartition(_CHECKSUM)
+        settings, _, checksum = path.read_text(encoding="utf-8").rpartition(_CHECKSUM)
         if settings and digest(settings) != checksum.rstrip("\n"):
             raise ArtifactError(
                 f"{path} is damaged, or was edited: its checksum does not match; {_OF_THIS_RUN}:\n"
@@ -213,6 +200,35 @@ class RunFolder:
 def _measurement(result: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what tells a result from others of a run."""
     return (*(result[key] for key in ("method", "protocol")), result.get("measured_as"), result["seeds"]["student"])
+
+
+def other_settings(path: Path, config: RunConfig) -> list[str]:
+    """Return how the settings of the run whose `config.yaml` is at `path` differ from these, a setting each.
+
+    Settings that may differ between a run and its continuation do not count; one that an older run did not know had
+    its default.
+
+    Args:
+        path: the settings of a run.
+        config: the settings now, with the parts that its method sets.
+
+    Raises:
+        ArtifactError: the file is missing, or holds no settings.
+    """
+    try:
+        before = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if not isinstance(before, dict):
+            raise ValueError("it is no mapping")
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing: nobody knows the settings of that run; delete its folder") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is not YAML of settings ({error}); {_OF_THIS_RUN}") from error
+    old, new = flat(filled(before, RunConfig())), flat(plain(config))
+    return [
+        f"{key}: {old.get(key)!r} before, {new.get(key)!r} now"
+        for key in sorted({*old, *new})
+        if key.split(".")[0] not in FREE_SETTINGS and old.get(key) != new.get(key)
+    ]
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

@@ -1,45 +1,54 @@
 """A reproduced table as files: Markdown for people, LaTeX for papers, CSV and JSON lines for programs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pairstill.config import RunConfig
 from pairstill.report.grids import grid_csv, grid_latex, grid_markdown
 from pairstill.reproduce.comparison import Line, as_data, compare, rank_agreement, shown
+from pairstill.reproduce.measured import Measured
 from pairstill.reproduce.paper import PaperTable
 from pairstill.reproduce.scales import PAIRS, STEPS
 from pairstill.reproduce.settings import Scale
 from pairstill.storage import write_text_atomic
 
-Results = Mapping[str, Sequence[Mapping[str, Any]]]
 
-
-def write_table(table: PaperTable, scale: Scale, base: RunConfig | None, results: Results, folder: Path) -> str:
+def write_table(table: PaperTable, scale: Scale, base: RunConfig | None, measured: Measured, folder: Path) -> str:
     """Write a table as TABLE.md, .csv, .tex and .jsonl, and return the first.
 
     Args:
         table: the paper's table.
         scale: where its rows were measured.
         base: what rows at this scale are made from; None takes them as they are.
-        results: results by row name, one mapping for each student.
+        measured: results by row name, and what does not count.
         folder: receives the files.
     """
     rows = [row for row in table.rows if base is None or row.group in table.scaled]
     reference = None if base is None else table.reference
-    lines = compare(rows, results, reference, "paper" if base is None else "strict")
+    lines = compare(rows, measured.results, reference, "paper" if base is None else "strict")
     title = next((row.title for row in rows if row.name == reference), None)
     grid = shown(lines, title)
     caption = f"{table.number} of the paper{'' if base is None else f', scaled down to {scale}'}: {table.title}"
     about = _about(table, base)
     page = "\n".join([f"# {caption}\n", *(f"{part}\n" for part in about), grid_markdown(grid), _agreement(lines)])
+    page = "\n".join([page, *left_out_lines(measured.left_out)])
     write_text_atomic(folder / f"{table.name}.md", page)
     write_text_atomic(folder / f"{table.name}.csv", grid_csv(as_data(lines)))
     write_text_atomic(folder / f"{table.name}.tex", grid_latex(grid, f"{caption}. {about[0]}"))
-    found = [{"row": name, **result} for name, of_row in results.items() for result in of_row]
+    found = [{"row": name, **result} for name, of_row in measured.results.items() for result in of_row]
     write_text_atomic(folder / f"{table.name}.jsonl", "".join(json.dumps(result) + "\n" for result in found))
     return page
+
+
+def left_out_lines(left_out: Sequence[str]) -> list[str]:
+    """Say which runs are not in a table, and why; nothing when all are."""
+    if not left_out:
+        return []
+    reason = (
+        "Left out: these runs have other settings than their rows have now; delete them to measure their rows anew."
+    )
+    return [f"{reason}\n", *(f"- {each}" for each in left_out), ""]
 
 
 def _about(table: PaperTable, base: RunConfig | None) -> list[str]:

@@ -1,22 +1,21 @@
 """Measure rows one at a time; what is measured already is not measured again."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from pairstill.evaluate.measurement import current
-from pairstill.methods import with_method
 from pairstill.pipeline import Pipeline
 from pairstill.report.tables import markdown, summarise
-from pairstill.reproduce.pages import write_table
+from pairstill.reproduce.measured import Measured, results_of
+from pairstill.reproduce.pages import left_out_lines, write_table
 from pairstill.reproduce.paper import find_table, read_tables
 from pairstill.reproduce.rows import Load, Row, base_of, chosen, methods_rows, placed, table_rows
 from pairstill.reproduce.settings import METHODS_BENCHMARK, Reproduction
-from pairstill.storage import read_json_lines, write_text_atomic
+from pairstill.storage import write_text_atomic
 
 
 @dataclass(frozen=True)
@@ -57,23 +56,10 @@ def reproduce(settings: Reproduction, load: Load, console: Console) -> str:
     return job.write()
 
 
-def results_of(rows: Sequence[Row], out: Path, load: Load) -> dict[str, list[dict[str, Any]]]:
-    """Return the results of rows by name, over all their seeds; rows without any are left out.
-
-    Of several measurements in a folder those count that were made as the row's settings say now.
-    """
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        for path in sorted((out / row.folder).glob("seed*/results.jsonl")):
-            results = current(with_method(row.load(load)), read_json_lines(path))
-            found.setdefault(row.name, []).extend(results)
-    return found
-
-
 def _methods(settings: Reproduction, load: Load) -> Job:
     out = Path(settings.out).expanduser() / METHODS_BENCHMARK
     rows = methods_rows(settings.configs_folder)
-    return Job(rows, out, lambda: _write_methods(rows, results_of(rows, out, load), out))
+    return Job(rows, out, lambda: _write_methods(rows, results_of(rows, settings, out, load), out))
 
 
 def _table(settings: Reproduction, load: Load) -> Job:
@@ -81,18 +67,21 @@ def _table(settings: Reproduction, load: Load) -> Job:
     tables = read_tables(configs / "paper")
     table, base = find_table(tables, settings.benchmark), base_of(scale, configs, load)
     rows = table_rows(tables, table, base, configs, load)
-    return Job(rows, out, lambda: write_table(table, scale, base, results_of(rows, out, load), out / "tables"))
+    return Job(
+        rows, out, lambda: write_table(table, scale, base, results_of(rows, settings, out, load), out / "tables")
+    )
 
 
-def _write_methods(rows: Sequence[Row], found: Mapping[str, list[dict[str, Any]]], out: Path) -> str:
+def _write_methods(rows: Sequence[Row], measured: Measured, out: Path) -> str:
     """Write the results of all rows as results.jsonl and results.md, and return the latter."""
     results: list[dict[str, Any]] = []
     page: list[str] = []
     for config in dict.fromkeys(row.settings.stem for row in rows):
-        of_config = [r for row in rows if row.settings.stem == config for r in found.get(row.name, ())]
+        of_config = [r for row in rows if row.settings.stem == config for r in measured.results.get(row.name, ())]
         if of_config:
             page.append(f"## {config}\n\n{markdown(summarise(of_config))}")
             results += [{"row": config, **result} for result in of_config]
+    page += left_out_lines(measured.left_out)
     write_text_atomic(out / "results.jsonl", "".join(json.dumps(result) + "\n" for result in results))
     write_text_atomic(out / "results.md", "\n".join(page))
     return "\n".join(page)
