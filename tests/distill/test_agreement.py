@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pairstill.config import HypergradientConfig
 from pairstill.distill.agreement import cosines, start_gradients
 from pairstill.distill.gradients import set_gradients
 from pairstill.distill.stretches import Stretch, draw_inner_steps
@@ -27,6 +28,16 @@ def test_a_row_is_the_mean_over_the_experts(make_problem, trainable):
         set_gradients(problem, learned, [Stretch(repeat % 2, 2, steps)], "unrolled")
         alone.append(learned["images"].grad.flatten())
     torch.testing.assert_close(found[1], torch.stack(alone).mean(0))
+
+
+def test_gradients_are_exact_where_those_of_the_run_are_truncated(make_problem):
+    exact = start_gradients(make_problem(inner_steps=4), [1], repeats=1)
+    truncated = make_problem(inner_steps=4, hypergradient=HypergradientConfig(mode="truncated"))
+    torch.testing.assert_close(start_gradients(truncated, [1], repeats=1), exact)
+    learned = {name: value.clone().requires_grad_() for name, value in truncated.initial.items()}
+    steps = draw_inner_steps(truncated, generator(0, "start gradients", 0))
+    set_gradients(truncated, learned, [Stretch(0, 1, steps)], "truncated")
+    assert not torch.allclose(learned["images"].grad.flatten(), exact[0], rtol=1e-3)
 
 
 def test_measuring_again_or_more_starts_changes_no_row(make_problem):

@@ -1,6 +1,7 @@
 """How far start epochs agree: the gradients that distilled images receive from them, and the cosines between those."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ def start_gradients(
 
     g(T) = mean over repeats r of dL(T, r)/d images, at the pairs that `problem` begins with. Repeat r follows expert
     r, modulo their number, and sees the same mini-batches and dropout masks whatever the start, so that starts differ
-    by nothing else. It is the exact gradient through the inner loop.
+    by nothing else. It is the exact gradient through the inner loop, also where the run's is
+    truncated.
 
     Args:
         problem: the pairs, the paths (shortcuts or recorded), the inner loop; its images may be features.
@@ -38,6 +40,9 @@ def start_gradients(
     """
     device = problem.factory.device
     learned = {name: value.to(device).clone().requires_grad_() for name, value in problem.initial.items()}
+    settings = problem.config.hypergradient
+    if settings.mode == "truncated":
+        problem = replace(problem, config=replace(problem.config, hypergradient=replace(settings, mode="auto")))
     mode = mode_for(learned, problem).mode
     draws = [generator(problem.seed, "start gradients", repeat) for repeat in range(repeats)]
     steps = [draw_inner_steps(problem, draw) for draw in draws]
