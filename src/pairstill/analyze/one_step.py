@@ -50,7 +50,7 @@ class BoundTerms:
 
 @dataclass(frozen=True)
 class Bound:
-    """The constants of Eq. 6 and 14, and the terms they come from.
+    """The constants of Eq. 6 and 14, and the terms they come from; lower estimates, as the terms are.
 
     Attributes:
         rate: eta, the larger of both sides' rates.

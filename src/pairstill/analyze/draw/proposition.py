@@ -41,7 +41,9 @@ def _differences(rows: list[dict[str, Cell]], measured: Proposition) -> Figure:
             ("K of the proof's step (iii)", measured.bound.derived, ":"),
         )
         for label, slope, dashes in bounds:
-            logarithmic.plot(ends, [slope * end for end in ends], dashes, color=MUTED, label=f"bound: {label}")
+            logarithmic.plot(
+                ends, [slope * end for end in ends], dashes, color=MUTED, label=f"bound, lower estimate: {label}"
+            )
         plain.set_title(f"Mean over starts; dashed: fit through 0, up to {NEAR} epochs")
         plain.set_xlim(left=0)
         plain.set_ylim(bottom=0)
