@@ -43,7 +43,7 @@ def whole_teachers(parts: Parts, experts: int | None = None) -> list[Path]:
 
 def analysis_seed(parts: Parts) -> int:
     """Return the seed of all that an analysis draws."""
-    return derive_seed(parts.config.seed, "analysis")
+    return derive_seed(parts.config.distillation_seed, "analysis")
 
 
 def first_captions(split: EncodedSplit, images: int) -> Tensor:

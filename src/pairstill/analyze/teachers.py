@@ -75,7 +75,7 @@ def measure_teachers(parts: Parts, experts: list[Path], settings: TeachersAnalys
             f"up to {latest}; lower them or train longer"
         )
     teachers = _teacher_recalls(parts, experts, work / "teachers.json")
-    (captions,) = draw_pairs(parts.splits.train, [pairs], generator(parts.config.seed, "initial pairs"))
+    (captions,) = draw_pairs(parts.splits.train, [pairs], generator(parts.config.distillation_seed, "initial pairs"))
     count = settings.students or parts.config.evaluate.num_students
     students = {}
     for last in last_starts:

@@ -17,7 +17,8 @@ def matching_problem(
 ) -> PhaseProblem:
     """Return the problem of one phase that starts at real pairs, as a student sees them.
 
-    Behind a frozen tower the pairs are features, which are what is learned then; a trained tower has pixels. Settings
+    Behind a frozen tower the pairs are features, which are what is learned then, at the rate that a run
+    learns features at; a trained tower has pixels. Settings
     are the run's, but there is one phase whose range counts both ends from the first step on, no warm start and no
     moving average.
 
@@ -45,6 +46,8 @@ def matching_problem(
         validate_every=0,
         patience=0,
     )
+    if not config.image.trainable:
+        settings = replace(settings, outer=replace(distill.outer, lr_images=distill.features_first.lr_features))
     images, texts = train.image_inputs(train.caption_owner[captions]).cpu(), train.texts(captions).cpu().clone()
     unnamed = ("",) * len(captions)
     distillation = Distillation(

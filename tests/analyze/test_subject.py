@@ -1,0 +1,57 @@
+"""What analyses draw and learn, as a run does."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from pairstill.analyze import teachers
+from pairstill.analyze.settings import TeachersAnalysis
+from pairstill.analyze.subject import analysis_seed
+from pairstill.config import FeaturesFirstConfig, ImageConfig, OuterConfig, PhaseConfig, RunConfig, SeedsConfig
+from pairstill.pipeline import probing
+from pairstill.rng import derive_seed, generator
+
+CONFIG = RunConfig(seed=1, seeds=SeedsConfig(distillation=7))
+
+
+@pytest.mark.parametrize(("trainable", "rate"), [(True, 0.5), (False, 0.25)])
+def test_features_are_learned_at_their_own_rate(monkeypatch: pytest.MonkeyPatch, trainable: bool, rate: float) -> None:
+    given: dict[str, Any] = {}
+
+    def distillation(**values: Any) -> Any:
+        given.update(values)
+        return SimpleNamespace(problem=lambda number: None)
+
+    monkeypatch.setattr(probing, "Distillation", distillation)
+    first = FeaturesFirstConfig(lr_features=0.25)
+    distill = replace(CONFIG.distill, outer=OuterConfig(lr_images=0.5), features_first=first)
+    config = SimpleNamespace(image=ImageConfig(trainable=trainable), distill=distill, teacher=CONFIG.teacher)
+    train = SimpleNamespace(
+        caption_owner=torch.arange(3),
+        image_inputs=lambda images: torch.zeros(len(images), 2),
+        texts=lambda captions: torch.zeros(len(captions), 2),
+    )
+    parts: Any = SimpleNamespace(config=config, splits=SimpleNamespace(train=train), factory=None)
+    phase = PhaseConfig(2, 1, range_start=0, range_end=1, endpoint=2)
+    probing.matching_problem(parts, [], torch.arange(2), phase, shortcut=True, seed=0)
+    assert given["config"].outer == OuterConfig(lr_images=rate)
+
+
+def test_analyses_draw_by_the_seed_of_the_distillation(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def draw_pairs(split: object, counts: list[int], draw: torch.Generator) -> None:
+        drawn.append(draw.initial_seed())
+        raise KeyboardInterrupt
+
+    parts: Any = SimpleNamespace(config=CONFIG, splits=SimpleNamespace(train=None))
+    assert analysis_seed(parts) == derive_seed(7, "analysis")
+    monkeypatch.setattr(teachers, "draw_pairs", draw_pairs)
+    monkeypatch.setattr(teachers, "_teacher_recalls", lambda *values: [])
+    with pytest.raises(KeyboardInterrupt):
+        teachers.measure_teachers(parts, [], TeachersAnalysis(), Path())
+    assert drawn == [generator(7, "initial pairs").initial_seed()]
