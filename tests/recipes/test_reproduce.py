@@ -117,6 +117,25 @@ def test_the_list_shows_every_row(capsys):
     assert "pairstill reproduce table4 --scale scenes" in shown and "No small version" in shown
 
 
+def test_the_list_is_of_one_table_when_one_is_named(capsys):
+    assert main(["reproduce", "table4", "--list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert len(listed) == 16 and {(row["table"], row["ours_protocol"]) for row in listed} == {("table4", "strict")}
+    assert main(["reproduce", "table4", "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert "Table 4:" in shown and "Table 1:" not in shown and "strict" in shown
+    for name, message in (("table9", "'table9' cannot be reproduced"), ("flickr8k", "no table of the paper")):
+        assert main(["reproduce", name, "--list"]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_help_names_the_tables_of_results(capsys):
+    with pytest.raises(SystemExit):
+        main(["reproduce", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "table1 to table8 or table13 to table19" in shown
+
+
 def test_what_to_reproduce_must_be_named(capsys):
     assert main(["reproduce"]) == 2
     assert "--list shows the tables" in capsys.readouterr().err

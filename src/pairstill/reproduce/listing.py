@@ -7,8 +7,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from pairstill.errors import ConfigError
 from pairstill.layers import read_layers
-from pairstill.reproduce.paper import PaperRow, PaperTable, read_tables
+from pairstill.reproduce.paper import PaperRow, PaperTable, find_table, read_tables
+from pairstill.reproduce.settings import METHODS_BENCHMARK
 
 SCALES = ("paper", "flickr8k", "scenes")
 
@@ -52,18 +54,25 @@ class Listed:
             "paper_spread": None if row.spread is None else list(row.spread),
             "paper_mean": round(row.mean, 2) if table.has_recalls else None,
             "ours": dict(self.ours),
+            "ours_protocol": "strict",
         }
 
 
-def list_rows(configs: Path, results: Sequence[Path]) -> list[Listed]:
-    """Return every row of every table.
+def list_rows(configs: Path, results: Sequence[Path], table_name: str | None = None) -> list[Listed]:
+    """Return every row of every table, or of one.
 
     Args:
         configs: the folder of the shipped settings.
         results: folders that may hold reproduced tables, as SCALE/tables/TABLE.jsonl.
+        table_name: the table; None lists all.
+
+    Raises:
+        ConfigError: the paper has no such table of results.
     """
-    listed = []
-    for table in read_tables(configs / "paper"):
+    tables, listed = read_tables(configs / "paper"), []
+    if table_name == METHODS_BENCHMARK:
+        raise ConfigError(f"{table_name} is no table of the paper; --list takes {tables[0].name} and so on, or no name")
+    for table in tables if table_name is None else [find_table(tables, table_name)]:
         ours = {scale: _means(results, scale, table.name) for scale in SCALES}
         for row in table.rows:
             found = {scale: means[row.name] for scale, means in ours.items() if row.name in means}
