@@ -207,6 +207,21 @@ class DistilledSet:
             raise ArtifactError(f"{folder / MANIFEST} lacks or garbles {error}; distil again") from error
 
 
+def stored_pairs(folder: Path) -> str | None:
+    """Return which pairs a folder holds, as the sha256 of their tensors that its manifest names; None if it holds none.
+
+    Raises:
+        ArtifactError: the manifest is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        return str(read_json(path)["tensors"]["sha256"])
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} lacks or garbles {error}; distil again") from error
+
+
 def _to_tensors(phases: tuple[DistilledPhase, ...]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for number, phase in enumerate(phases, start=1):

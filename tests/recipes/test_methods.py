@@ -122,3 +122,20 @@ def test_apm_is_watched_and_measured_by_the_student_that_it_is_made_for(do, tmp_
     # the last validation saw the pairs that were kept
     assert round(watched[-1], 4) == lines[2]["validation_mean_recall"]
     assert "APM, closed form" in (folder / "results.md").read_text()
+
+
+def test_the_student_in_closed_form_is_reported_and_goes_downstream_by_itself(do, tiny, tmp_path, options_of, capsys):
+    options = [*options_of["frozen"], "--heads.kind=linear", "--heads.width=16", "--evaluate.methods=[closed_form]"]
+    folder = do("run", tmp_path / "run", *options)
+    assert main(["report", str(folder), "--out", str(tmp_path / "report.html"), "--retrieval", "false"]) == 0
+    assert "Finished." in (tmp_path / "report.html").read_text()
+    task = ["--zeroshot.source=captions", "--zeroshot.classes=[circle|disc, square|box, triangle]"]
+    command = ["downstream", "zeroshot", *tiny("", folder, *options, *task)[1:]]
+    assert main(command) == 0
+    lines = [json.loads(line) for line in (folder / "downstream.jsonl").read_text().splitlines()]
+    assert [(line["method"], line["seeds"]["student"]) for line in lines] == [("ptm_st_closed_form", 0)]
+    other = DistilledSet.load(folder / "distilled")
+    other.phases[0].text_embeddings.neg_()
+    other.save(folder / "distilled")
+    assert main(command) == 0
+    assert len((folder / "downstream.jsonl").read_text().splitlines()) == 2, "other pairs, another student"

@@ -7,6 +7,7 @@ import pytest
 
 from pairstill.cli import main
 from pairstill.distilled import DistilledSet
+from pairstill.storage import read_json_lines, write_json_lines
 
 
 def content(folder):
@@ -80,3 +81,12 @@ def test_a_folder_that_holds_no_run(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 1
     assert "is no run" in capsys.readouterr().err
     assert not (tmp_path / "report.html").exists()
+
+
+def test_what_is_not_asked_for_does_not_make_a_run_finished(undisturbed, page, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed["frozen"], run)
+    results = [r for r in read_json_lines(run / "results.jsonl") if r["method"] != "full"]
+    more = [{**r, "seeds": {**r["seeds"], "student": r["seeds"]["student"] + 2}} for r in results]
+    write_json_lines(run / "results.jsonl", [*results, *more])
+    assert "4 of 6 students are measured." in page(run, "--retrieval", "false")

@@ -11,7 +11,7 @@ from pairstill.checksums import SEAL
 from pairstill.cli import main, quickstart
 from pairstill.cli.command import run_config, settings_parser
 from pairstill.config import RunConfig
-from pairstill.distilled import DistilledSet
+from pairstill.distilled import DistilledSet, stored_pairs
 from pairstill.evaluate.stored import StoredRanks
 from pairstill.storage import load_tensors, read_sealed
 
@@ -351,3 +351,18 @@ def test_distilled_pairs_have_moved_from_where_they_started(do, undisturbed, tmp
     assert start.keys() == end.keys()
     for name in start:
         assert (start[name] != end[name]).any(), name
+
+
+def test_results_of_other_pairs_do_not_count(do, undisturbed, results, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed["trainable"], folder)
+    before = results(folder)
+    assert {r["method"]: r["pairs"] for r in before if r["pairs"]} == {"ptm_st": stored_pairs(folder / "distilled")}
+    other = DistilledSet.load(folder / "distilled")
+    for phase in other.phases:
+        phase.images.neg_()
+    other.save(folder / "distilled")
+    do("evaluate", folder)
+    after, now = results(folder), stored_pairs(folder / "distilled")
+    assert [r["pairs"] for r in after if r["method"] == "ptm_st"] == [now, now]
+    assert [r for r in after if not r["pairs"]] == [r for r in before if not r["pairs"]], "references stay"

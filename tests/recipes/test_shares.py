@@ -4,6 +4,8 @@ import shutil
 import pytest
 
 from pairstill.cli import main
+from pairstill.distilled import DistilledSet
+from pairstill.storage import read_json_lines
 
 VARIANTS = ["distilled", "random", "identity_wbce", "identity_infonce"]
 AUGMENTED = ["augmented", "random_augmented"]
@@ -36,3 +38,15 @@ def test_students_without_each_part_are_measured_once(
     shown = capsys.readouterr().out
     assert "Gain over Random at equal bytes" in shown
     assert ("tower is frozen" in shown) is (mode == "frozen")
+
+    if mode == "frozen":
+        monkeypatch.undo()
+        other = DistilledSet.load(folder / "distilled")
+        for phase in other.phases:
+            phase.images.neg_()
+        other.save(folder / "distilled")
+        assert main(["shares", str(folder), "--json"]) == 0
+        lines = read_json_lines(folder / "shares.jsonl")
+        again = [line["variant"] for line in lines[2 * len(variants) :]]
+        assert set(again) == set(variants) - {"random"}, "what other pairs gave does not count"
+        assert len({line["ranks"] for line in lines}) == len(lines)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import Protocol, RunConfig
+from pairstill.distilled import stored_pairs
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.evaluate.bootstrap import ImageHits, image_hits
 from pairstill.evaluate.measurement import current, made_name
@@ -64,7 +65,7 @@ def open_run(path: Path, config: RunConfig) -> MeasuredRun:
         ArtifactError: nothing was measured, or by a version that did not keep the ranks of test queries.
     """
     folder = RunFolder(config, writes=False)
-    results = current(config, folder.results())
+    results = current(config, folder.results(), stored_pairs(folder.distilled))
     if not results:
         raise ArtifactError(f"{path} holds no results that were measured as its settings say; {_evaluate(path)}")
     if any("ranks" not in result or "test_data" not in result for result in results):

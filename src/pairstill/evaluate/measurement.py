@@ -51,16 +51,20 @@ def measured_as(config: RunConfig, row: str, protocol: Protocol) -> str:
     return digest(json.dumps(parts))[:16]
 
 
-def current(config: RunConfig, results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return those results of a run that were measured as its settings say now.
+def current(config: RunConfig, results: Iterable[dict[str, Any]], pairs: str | None) -> list[dict[str, Any]]:
+    """Return those results of a run that were measured as its settings say now, on the pairs that it has now.
 
     Args:
         config: the run's settings, with the parts that its method sets.
-        results: one mapping per student and protocol.
+        results: one mapping per student and protocol. Those of made pairs say which ones with `pairs`; references have
+            none, and neither have results of old runs, which count.
+        pairs: which pairs the run's folder holds, as `stored_pairs` gives it; None where it holds none, which then
+            contradict no result.
     """
     return [
         result
         for result in results
         if result["protocol"] in config.evaluate.protocols
         and result.get("measured_as") == measured_as(config, result["method"], result["protocol"])
+        and (pairs is None or result.get("pairs") in (None, pairs))
     ]

@@ -18,7 +18,7 @@ from pairstill.encoders.cache import CachedRows, cached_rows
 from pairstill.encoders.split import EncodedSplit
 from pairstill.evaluate.accuracy import accuracies
 from pairstill.evaluate.downstream import Answering, zero_shot_ranks
-from pairstill.pipeline.measuring import distilled_set, row_name
+from pairstill.pipeline.measuring import MADE, distilled_set, row_name, students_of
 from pairstill.pipeline.parts import Parts
 from pairstill.pipeline.students import ChosenStudent, chosen_student, student_key
 from pairstill.report.downstream import DownstreamRow, downstream_page, downstream_rows
@@ -52,14 +52,14 @@ class _Desk:
         """Look up which students are still to be measured on the task that `facts` describe."""
         self.parts, self.facts = parts, facts
         evaluate = parts.config.evaluate
-        self.distilled: DistilledSet | None = distilled_set(parts) if "distilled" in evaluate.methods else None
+        self.distilled: DistilledSet | None = distilled_set(parts) if MADE & set(evaluate.methods) else None
         self.path = parts.folder.path / RESULTS
         self.keys = {method: self._key(method) for method in evaluate.methods}
         known = {(line["measured_as"], line["seeds"]["student"]) for line in read_json_lines(self.path)}
         self.jobs = [
             _Job(method, student, key)
             for method, key in self.keys.items()
-            for student in range(evaluate.num_students)
+            for student in students_of(parts, method)
             if (key, student) not in known
         ]
 

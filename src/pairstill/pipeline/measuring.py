@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pairstill.distilled import DistilledSet
+from pairstill.distilled import DistilledSet, stored_pairs
 from pairstill.errors import ArtifactError
 from pairstill.evaluate.measurement import (
     CLOSED_FORM,
@@ -22,6 +22,9 @@ from pairstill.runfolder import commit
 from pairstill.runlog import peak_memory_bytes
 from pairstill.storage import write_text_atomic
 
+MADE = frozenset({"distilled", CLOSED_FORM})
+"""The entries of evaluate.methods whose students see the run's own pairs."""
+
 
 def evaluate(parts: Parts) -> list[Row]:
     """Measure every asked-for row that is not measured yet, write the table, and return its rows.
@@ -38,14 +41,13 @@ def evaluate(parts: Parts) -> list[Row]:
 
 def measure_missing(parts: Parts, methods: Sequence[str]) -> None:
     """Measure every student of these methods that is not measured yet, or whose ranks are not there."""
-    distilled = distilled_set(parts) if {"distilled", CLOSED_FORM} & set(methods) else None
+    distilled = distilled_set(parts) if MADE & set(methods) else None
     measured = (result for result in current_results(parts) if _has_ranks(parts, result))
     known = {(result["method"], result["protocol"], result["seeds"]["student"]) for result in measured}
     jobs = [
         (method, student)
         for method in methods
-        # nothing is drawn for a student in closed form: one is as good as many
-        for student in range(1 if method == CLOSED_FORM else parts.config.evaluate.num_students)
+        for student in students_of(parts, method)
         if any((row_name(parts, method), p, student) not in known for p in parts.config.evaluate.protocols)
     ]
     with parts.timed("evaluate"), parts.progress() as progress:
@@ -59,9 +61,27 @@ def measure_missing(parts: Parts, methods: Sequence[str]) -> None:
             progress.advance(task)
 
 
+def students_of(parts: Parts, method: str) -> range:
+    """Return the numbers of a row's students; nothing is drawn for one in closed form, and it is as good as many."""
+    return range(1 if method == CLOSED_FORM else parts.config.evaluate.num_students)
+
+
+def unmeasured(parts: Parts) -> tuple[int, int]:
+    """Return how many measurements are missing, and how many are asked for: one per row, protocol and student."""
+    evaluate = parts.config.evaluate
+    wanted = {
+        (row_name(parts, method), protocol, student)
+        for method in evaluate.methods
+        for protocol in evaluate.protocols
+        for student in students_of(parts, method)
+    }
+    known = {(result["method"], result["protocol"], result["seeds"]["student"]) for result in current_results(parts)}
+    return len(wanted - known), len(wanted)
+
+
 def current_results(parts: Parts) -> list[dict[str, Any]]:
-    """Return the results that were measured as the settings say now; others stay in the file."""
-    return current(parts.config, parts.folder.results())
+    """Return the results that were measured as the settings say now, of the run's pairs; others stay in the file."""
+    return current(parts.config, parts.folder.results(), stored_pairs(parts.folder.distilled))
 
 
 def _has_ranks(parts: Parts, result: dict[str, Any]) -> bool:
@@ -133,7 +153,7 @@ def _keep(parts: Parts, about: dict[str, Any], outcome: Outcome) -> None:
 def _about(parts: Parts, method: str, student: int, distilled: DistilledSet | None) -> dict[str, Any]:
     """Return what a result says of the pairs that a student was trained on: how many, how large, from what seeds."""
     train, pixels = parts.splits.train, 3 * parts.image.spec.size**2
-    made = method in ("distilled", CLOSED_FORM)
+    made = method in MADE
     match method:
         case "distilled" | "closed_form":
             assert distilled is not None
@@ -148,6 +168,7 @@ def _about(parts: Parts, method: str, student: int, distilled: DistilledSet | No
         "method": row_name(parts, method),
         "num_pairs": pairs,
         "bytes": size,
+        "pairs": stored_pairs(parts.folder.distilled) if made else None,
         "seeds": {
             "run": parts.config.seed,
             "teachers": parts.teachers_seed if made else None,

@@ -9,7 +9,7 @@ from pairstill.config import RunConfig
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.errors import PairstillError
 from pairstill.evaluate.measurement import made_name
-from pairstill.pipeline.measuring import current_results
+from pairstill.pipeline.measuring import current_results, unmeasured
 from pairstill.pipeline.parts import Parts
 from pairstill.pipeline.showing import check_data, real_of, retrieval_examples, training_captions
 from pairstill.report.charts import draw
@@ -122,10 +122,8 @@ def _state(parts: Parts, events: Sequence[Mapping[str, Any]]) -> str:
 
 def _unmeasured(parts: Parts) -> str:
     """Return how many students are not measured yet, or an empty word."""
-    evaluate = parts.config.evaluate
-    wanted = len(evaluate.methods) * evaluate.num_students * len(evaluate.protocols)
-    found = len(current_results(parts))
-    return f"{found} of {wanted} students are measured." if found < wanted else ""
+    missing, wanted = unmeasured(parts)
+    return f"{wanted - missing} of {wanted} students are measured." if missing else ""
 
 
 def _in_short(parts: Parts, distilled: DistilledSet | None, rows: Sequence[Row]) -> list[Fact]:

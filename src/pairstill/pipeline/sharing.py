@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pairstill.data.augment import CropAndFlip
-from pairstill.distilled import DistilledSet
+from pairstill.distilled import DistilledSet, stored_pairs
 from pairstill.evaluate.bootstrap import image_hits
 from pairstill.evaluate.measurement import made_name, measured_as
 from pairstill.evaluate.protocol import Outcome
@@ -32,6 +32,8 @@ from pairstill.storage import append_json_line, digest, read_json_lines
 
 RESULTS = "shares.jsonl"
 RESAMPLES = 10_000
+REFERENCES = (RANDOM, RANDOM_AUGMENTED)
+"""The variants that do not see the run's own pairs."""
 Measure = Callable[[int], tuple[Outcome, ...]]
 
 
@@ -58,7 +60,12 @@ def shares(parts: Parts) -> ShareReport | None:
     parts = _strict(parts)
     distilled = distilled_set(parts)
     path, students = parts.folder.path / RESULTS, range(parts.config.evaluate.num_students)
-    known = {(line["measured_as"], line["student"]): line for line in read_json_lines(path)}
+    pairs = stored_pairs(parts.folder.distilled)
+    known = {
+        (line["measured_as"], line["student"]): line
+        for line in read_json_lines(path)
+        if line.get("pairs") in (None, pairs)
+    }
     variants: dict[str, Variant] = {}
     measures = _measures(parts, distilled)
     with parts.timed("shares"), progress_bar(parts.console) as progress:
@@ -113,12 +120,15 @@ def _key(parts: Parts, name: str) -> str:
 def _keep(parts: Parts, name: str, student: int, measure: Measure) -> dict[str, Any]:
     """Measure a student, store its ranks, and return the line that names their file."""
     (outcome,) = measure(student)
-    ranks = f"{parts.folder.ranks.name}/shares-{name}-{student}-{_key(parts, name)}.safetensors"
+    pairs = None if name in REFERENCES else stored_pairs(parts.folder.distilled)
+    key = digest(_key(parts, name), *([pairs] if pairs else []))[:16]
+    ranks = f"{parts.folder.ranks.name}/shares-{name}-{student}-{key}.safetensors"
     StoredRanks(outcome.ranks, parts.splits.test.caption_owner).save(parts.folder.path / ranks)
     return {
         "variant": name,
         "student": student,
         "measured_as": _key(parts, name),
+        "pairs": pairs,
         "mean_recall": round(outcome.recalls.mean, 4),
         "validation_mean_recall": outcome.validation,
         "epoch": outcome.epoch,

@@ -7,7 +7,7 @@ from typing import Any
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.evaluate.measurement import measured_as
 from pairstill.model.dual_encoder import Parameters
-from pairstill.pipeline.measuring import measure_student, row_name
+from pairstill.pipeline.measuring import MADE, measure_student, row_name
 from pairstill.pipeline.parts import Parts
 from pairstill.storage import digest, file_digest, load_tensors, open_tensors, save_tensors
 
@@ -34,7 +34,7 @@ def student_key(parts: Parts, method: str) -> str:
         "seed": parts.config.seed,
         "teacher": asdict(parts.config.teacher),
     }
-    if method == "distilled":
+    if method in MADE:
         decisive["pairs"] = file_digest(parts.folder.distilled / TENSORS)
     return digest(json.dumps(decisive, sort_keys=True))[:16]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
+from pairstill.distilled import stored_pairs
 from pairstill.errors import ConfigError
 from pairstill.evaluate.measurement import current
 from pairstill.methods import with_method
@@ -59,7 +60,7 @@ def results_of(rows: Sequence[Row], settings: Reproduction, out: Path, load: Loa
             if differing:
                 left_out.append(f"{row.name}, seed {seed}: {path.parent} has other settings, {'; '.join(differing)}")
                 continue
-            results = current(config, read_json_lines(path))
+            results = current(config, read_json_lines(path), stored_pairs(path.with_name("distilled")))
             _check_test_data(results, tested, config.data, path.parent)
             found.setdefault(row.name, []).extend(results)
     return Measured(found, tuple(left_out))
