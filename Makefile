@@ -32,7 +32,7 @@ help: ## list the targets
 quickstart: env ## distil the embedded benchmark and print the table of recalls
 	@"$(BIN)/pairstill" quickstart $(ARGS)
 
-test: lint types imports docs unit ## run every gate (make -k test goes on after one that fails)
+test: lint types imports docs audit unit ## run every gate (make -k test goes on after one that fails)
 
 lint: env ## gate: ruff's rules and format
 	"$(BIN)/ruff" check .
@@ -50,7 +50,7 @@ docs: env ## gate: the documentation builds without a warning, into build/site
 unit: env ## gate: the tests
 	"$(BIN)/python" -m pytest
 
-audit: env ## licences of the locked packages, and their known vulnerabilities where there is a network
+audit: env ## gate: licences of the locked packages, and their known vulnerabilities where there is a network
 	@"$(BIN)/python" .ci/audit.py
 
 format: env ## format the code and apply ruff's safe fixes
