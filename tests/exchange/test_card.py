@@ -32,7 +32,18 @@ def test_what_is_not_known_is_said(make):
 
 
 def test_a_stated_licence_stands_in_the_card(make):
-    assert "Their licence: CC BY 4.0." in card(make(), "parquet", replace(FACTS, licence="CC BY 4.0"))
+    text = card(make(), "parquet", replace(FACTS, licence="CC BY 4.0"))
+    assert "Their licence: CC BY 4.0." in text
+    assert yaml.safe_load(text.split("---")[1])["license"] == "cc-by-4.0"
+    header = yaml.safe_load(card(make(), "parquet", replace(FACTS, licence="ours: ask")).split("---")[1])
+    assert (header["license"], header["license_name"]) == ("other", "ours: ask")
+
+
+def test_a_local_encoder_is_named_without_its_folder(make):
+    distilled = make()
+    encoder = {**distilled.text_encoder, "name": "/home/someone/encoders/bert"}
+    text = card(replace(distilled, text_encoder=encoder), "parquet", FACTS)
+    assert "Text tower: bert," in text and "someone" not in text
 
 
 def test_the_optimistic_protocol_is_called_so(make):

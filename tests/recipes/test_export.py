@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pairstill.cli import main
-from pairstill.config import RunConfig
+from pairstill.config import DataConfig, ImageConfig, RunConfig, TextConfig
 from pairstill.distilled import DistilledSet
 from pairstill.exchange.settings import LAYOUTS
 from pairstill.pipeline.exporting import public_settings
@@ -73,6 +73,18 @@ def test_an_export_tells_nothing_of_this_machine(run):
     assert str(run.parent) not in told and "cache_dir" not in told and "CC BY 4.0" in told
     config = RunConfig()
     assert yaml.safe_load(public_settings(config))["distill"]["inner_steps"] == config.distill.inner_steps
+
+
+def test_public_settings_name_no_folder_of_this_machine(tmp_path):
+    (tmp_path / "encoder").mkdir()
+    away = str(tmp_path / "away")
+    data = DataConfig(source="karpathy", root=away, annotations=f"{away}/pairs.json", images="~/someone/photos")
+    config = RunConfig(data=data, text=TextConfig(name=str(tmp_path / "encoder")), image=ImageConfig(name=away))
+    told = public_settings(config)
+    assert str(tmp_path) not in told and "someone" not in told
+    settings = yaml.safe_load(told)
+    assert (settings["data"]["annotations"], settings["data"]["images"]) == ("pairs.json", "photos")
+    assert (settings["text"]["name"], settings["image"]["name"]) == ("encoder", "away")
 
 
 def test_pairs_that_do_not_fit_are_refused(run, undisturbed, tiny, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pairstill.distilled import DistilledSet
@@ -11,6 +12,11 @@ from pairstill.exchange.settings import WITH_PNG, Layout
 
 UNKNOWN_LICENCE = "unknown: you must check"
 SCENES_LICENCE = "Apache-2.0 (procedural scenes, made by pairstill)"
+HUB_LICENCES = (
+    *("unknown", "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "odbl", "odc-by", "pddl", "gpl-3.0"),
+    *(f"cc-{kind}-{version}" for kind in ("by", "by-sa", "by-nc", "by-nc-sa", "by-nd") for version in ("3.0", "4.0")),
+    *("cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0"),
+)
 FILES: Mapping[Layout, str] = {
     "parquet": (
         "`pairs.parquet`, one row for each pair; `pixels`, `text_embedding` and `similarity_*` are exact float32 lists."
@@ -54,7 +60,7 @@ class CardFacts:
 def card(distilled: DistilledSet, layout: Layout, facts: CardFacts) -> str:
     """Return the card of an export as Markdown with the hub's YAML header."""
     parts = [
-        _header(layout),
+        _header(layout, facts.licence),
         f"# {distilled.num_pairs} distilled image-text pairs ({facts.method})\n",
         _contents(distilled, layout),
         _making(distilled, facts),
@@ -66,9 +72,13 @@ def card(distilled: DistilledSet, layout: Layout, facts: CardFacts) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _header(layout: Layout) -> str:
+def _header(layout: Layout, licence: str | None) -> str:
+    """Return the YAML header; the hub has ids for licences, and takes any other one by its name."""
+    known = (licence or "unknown").strip().lower().replace(" ", "-")
+    is_id = known in HUB_LICENCES
+    named = f"license: {known}" if is_id else f"license: other\nlicense_name: {json.dumps(licence)}"
     data = "configs:\n- config_name: default\n  data_files: data/*.parquet\n" if layout == "huggingface" else ""
-    return f"---\nlicense: unknown\ntags:\n- dataset-distillation\n- image-text-retrieval\n- pairstill\n{data}---\n"
+    return f"---\n{named}\ntags:\n- dataset-distillation\n- image-text-retrieval\n- pairstill\n{data}---\n"
 
 
 def _contents(distilled: DistilledSet, layout: Layout) -> str:
@@ -105,10 +115,16 @@ def _making(distilled: DistilledSet, facts: CardFacts) -> str:
         "## How it was made\n\n"
         f"- Method: {facts.method} ({facts.source}); seed {provenance.get('seed', 'unknown')}; pairstill at commit "
         f"{provenance.get('commit') or 'unknown'}.\n"
-        f"- Image tower: {image.get('name')}, {image.get('size')} px, {trained}; digest `{image.get('digest')}`.\n"
-        f"- Text tower: {text.get('name')}, frozen; digest `{text.get('digest')}`.\n"
+        f"- Image tower: {_name(image)}, {image.get('size')} px, {trained}; digest `{image.get('digest')}`.\n"
+        f"- Text tower: {_name(text)}, frozen; digest `{text.get('digest')}`.\n"
         f"- Heads: `{json.dumps(dict(distilled.heads))}`.\n"
     )
+
+
+def _name(encoder: Mapping[str, Any]) -> str:
+    """Return an encoder's name; of a local folder, where it lies is nobody else's business."""
+    name = str(encoder.get("name"))
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def _sources(distilled: DistilledSet, facts: CardFacts) -> str:

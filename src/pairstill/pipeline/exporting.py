@@ -72,15 +72,35 @@ def export(parts: Parts, asked: Export) -> None:
 
 
 def public_settings(config: RunConfig) -> str:
-    """Return the settings as YAML without the paths of this machine, for those who evaluate the pairs elsewhere."""
-    settings = plain(config)
+    """Return the settings as YAML without the paths of this machine, for those who evaluate the pairs elsewhere.
+
+    Of a file or folder that does not belong to the data's root, and of an encoder in a local folder, the last part of
+    the path stays.
+    """
+    settings = _without_folders(plain(config))
     for name in PRIVATE_SETTINGS:
         del settings[name]
     settings["image"]["weights"] = None
     if config.data.source != "huggingface" or Path(config.data.root or "").exists():
         settings["data"]["root"] = None
+    for tower in ("image", "text"):
+        if Path(name := settings[tower]["name"]).exists():
+            settings[tower]["name"] = Path(name).name
     about = "# Give what is missing as options: --data.root, --image.weights, --run_dir\n"
     return about + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def _without_folders(value: Any) -> Any:
+    """Return settings in which every absolute path is cut down to its last part."""
+    match value:
+        case dict():
+            return {key: _without_folders(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [_without_folders(entry) for entry in value]
+        case str() if Path(value).is_absolute() or value.startswith("~"):
+            return Path(value).name
+        case _:
+            return value
 
 
 def _png_cost(parts: Parts, distilled: DistilledSet, measure: Measure) -> PngCost | str:
