@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pairstill import runlog
 from pairstill.errors import StorageError
-from pairstill.runlog import MetricsLog, peak_memory_bytes, progress_bar, read_events
+from pairstill.runlog import MetricsLog, peak_memory_bytes, progress_bar, read_events, whole_events
 
 
 def test_one_json_object_per_line(tmp_path):
@@ -154,3 +154,14 @@ def test_the_peak_of_memory_holds_what_was_allocated():
     block = bytearray(64 * 2**20)
     block[::4096] = b"x" * len(block[::4096])
     assert peak_memory_bytes("cpu") >= max(before, len(block))
+
+
+def test_events_that_lack_what_is_read_of_them_are_counted():
+    step = {"event": "distill_step", "phase": 1, "stage": "pixels", "step": 1, "steps": 2, "time": 1.5}
+    step |= {"losses": {"image": 0.5}, "inner_lr_image": 0.1, "inner_lr_text": 1}
+    damaged = [{**step, "losses": {"image": "0.5"}}, {**step, "phase": None}, {"event": "stage"}]
+    assert whole_events([step, *damaged, {"event": "other"}]) == (
+        [step, {"event": "other"}],
+        "3 damaged events of metrics.jsonl are left out.",
+    )
+    assert whole_events([step]) == ([step], "")

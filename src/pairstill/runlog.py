@@ -24,6 +24,18 @@ REPEATED = {
     "student": ("method", "protocol", "student", "measured_as"),
 }
 
+_NUMBER = (int, float)
+# what is read of an event; one that lacks a part of it is of no use
+NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "teacher_epoch": {"epoch": int, "loss": _NUMBER, "validation_mean_recall": _NUMBER},
+    "distill_step": {
+        **{"phase": int, "stage": str, "step": int, "steps": int, "time": _NUMBER},
+        **{"losses": dict, "inner_lr_image": _NUMBER, "inner_lr_text": _NUMBER},
+    },
+    "validation": {"phase": int, "step": int, "validation_mean_recall": _NUMBER},
+    "stage": {"peak_memory_bytes": int},
+}
+
 
 class MetricsLog:
     """Appends events to `metrics.jsonl`; a line cut short by a kill is completed before the next one."""
@@ -95,6 +107,21 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         known = [json.dumps(event[field]) for field in fields if field in event]
         events[(name, *known) if fields and len(known) == len(fields) else (number,)] = event
     return list(events.values())
+
+
+def whole_events(events: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """Return the events that have all that is read of them, and in a sentence how many have not, or an empty word."""
+    events = list(events)
+    whole = [event for event in events if _is_whole(event)]
+    left_out = len(events) - len(whole)
+    return whole, f"{left_out} damaged events of metrics.jsonl are left out." if left_out else ""
+
+
+def _is_whole(event: dict[str, Any]) -> bool:
+    needed = NEEDED.get(event["event"], {})
+    if not all(isinstance(event.get(field), kind) for field, kind in needed.items()):
+        return False
+    return "losses" not in needed or all(isinstance(loss, _NUMBER) for loss in event["losses"].values())
 
 
 def _append(path: Path, line: bytes) -> None:

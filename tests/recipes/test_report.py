@@ -90,3 +90,13 @@ def test_what_is_not_asked_for_does_not_make_a_run_finished(undisturbed, page, t
     more = [{**r, "seeds": {**r["seeds"], "student": r["seeds"]["student"] + 2}} for r in results]
     write_json_lines(run / "results.jsonl", [*results, *more])
     assert "4 of 6 students are measured." in page(run, "--retrieval", "false")
+
+
+def test_damaged_events_are_left_out_and_counted(undisturbed, page, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed["frozen"], run)
+    with (run / "metrics.jsonl").open("a") as metrics:
+        for event in ("teacher_epoch", "distill_step", "validation", "stage"):
+            metrics.write(f'{{"event": "{event}", "stage": "pixels"}}\n')
+    shown = page(run, "--retrieval", "false")
+    assert "Finished. 4 damaged events of metrics.jsonl are left out." in shown and "Loss, pixels" in shown

@@ -18,7 +18,7 @@ from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
 from pairstill.report.page import Fact, Page, Retrieval, render
 from pairstill.report.tables import TITLES, Row, human_bytes, summarise
 from pairstill.runfolder import commit, flat, installed_version, plain, to_yaml
-from pairstill.runlog import read_events
+from pairstill.runlog import read_events, whole_events
 from pairstill.storage import file_digest, read_json, read_sealed, write_text_atomic
 
 STAGES = ("prepare", "teach", "distill", "select", "evaluate")
@@ -38,13 +38,13 @@ def report(parts: Parts, out: Path, *, retrieval: bool = True) -> None:
         out: the file.
         retrieval: whether a student is trained for the retrieval examples.
     """
-    events = read_events(parts.folder.path / "metrics.jsonl")
+    events, damaged = whole_events(read_events(parts.folder.path / "metrics.jsonl"))
     rows = summarise(current_results(parts))
     distilled = DistilledSet.load(parts.folder.distilled) if parts.folder.is_distilled() else None
     phases, note = _phases(parts, distilled)
     page = Page(
         title=f"{parts.method.title}, {parts.folder.path.resolve().name}",
-        state=f"{_state(parts, events)} Folder: {parts.folder.path.resolve()}",
+        state=" ".join(filter(None, (_state(parts, events), damaged, f"Folder: {parts.folder.path.resolve()}"))),
         facts=_in_short(parts, distilled, rows),
         rows=rows,
         rows_note=_unmeasured(parts),
