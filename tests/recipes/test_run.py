@@ -3,6 +3,7 @@ import math
 import shutil
 from collections import Counter
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -10,9 +11,10 @@ import yaml
 from pairstill.checksums import SEAL
 from pairstill.cli import main, quickstart
 from pairstill.cli.command import run_config, settings_parser
-from pairstill.config import RunConfig
+from pairstill.config import DistillConfig, PhaseConfig, RunConfig
 from pairstill.distilled import DistilledSet, stored_pairs
 from pairstill.evaluate.stored import StoredRanks
+from pairstill.pipeline.measuring import budget
 from pairstill.storage import load_tensors, read_sealed
 
 MODES = ["trainable", "frozen"]
@@ -124,6 +126,22 @@ def test_random_pairs_get_the_storage_of_the_distilled_set(undisturbed, results)
     assert found["random"] == (math.ceil(distilled.pairs_equivalent), 11 * pair) == (11, 11 * pair)
     assert found["ptm_st"] == (10, distilled.storage_bytes) == (10, 10 * pair + 4 * (36 + 16 + 4))
     assert found["full"] == (120, 4 * (3 * 16 * 16 * 24 + 16 * 120))
+
+
+@pytest.mark.parametrize(
+    ("distill", "pairs"),
+    [
+        (DistillConfig(phases=(PhaseConfig(100),), loss="infonce"), 100),
+        (DistillConfig(phases=(PhaseConfig(99),)), 103),  # 99 * 99 / (3 * 32 * 32 + 128) is above 3
+    ],
+)
+def test_rates_are_worth_no_pair(distill, pairs):
+    parts = SimpleNamespace(
+        config=RunConfig(distill=distill),
+        image=SimpleNamespace(spec=SimpleNamespace(size=32)),
+        text=SimpleNamespace(spec=SimpleNamespace(width=128)),
+    )
+    assert budget(parts) == pairs
 
 
 # the same folder again

@@ -195,7 +195,10 @@ def _random_pairs(parts: Parts) -> int:
 
 
 def budget(parts: Parts) -> int:
-    """Return the whole pairs that the distilled set's storage is worth."""
+    """Return the whole pairs that the images, texts and similarities of the distilled set are worth.
+
+    The two rates of a phase do not count: students on real pairs have rates as well, and two numbers are no pair.
+    """
     pairs = parts.config.distill.num_pairs
     pair = 3 * parts.image.spec.size**2 + parts.text.spec.width
     extra = sum(_similarity_scalars(parts, phase.num_pairs) for phase in parts.config.distill.phases)
@@ -204,6 +207,6 @@ def budget(parts: Parts) -> int:
 
 def _similarity_scalars(parts: Parts, pairs: int) -> int:
     if parts.config.distill.loss == "infonce":
-        return 2
+        return 0
     similarity = parts.config.distill.similarity
-    return 2 + (pairs**2 if similarity.kind == "full" else pairs * (1 + 2 * similarity.rank) + 1)
+    return pairs**2 if similarity.kind == "full" else pairs * (1 + 2 * similarity.rank) + 1
