@@ -20,7 +20,6 @@ SHARED = ("--teacher.num_experts=3", "--distill.trajectories_per_step=4", "--eva
 
 KILLER = """
 import os, signal, sys
-from pairstill.cli import main
 from pairstill.distill import outer_loop
 
 advance = outer_loop._advance
@@ -114,6 +113,13 @@ def test_a_killed_process_ends_the_run_which_goes_on_to_the_same_bits(
     assert found.returncode == 0, found.stderr
     assert events(tmp_path / "run", "distill_step")[before]["step"] == 3, "the last checkpoint was after step 2"
     assert same_set(tmp_path / "run", shared["trainable"][0])
+
+
+def test_two_processes_ask_for_pairs_that_nobody_made(tiny, events, tmp_path):
+    again = ("--reuse=true", f"--cache_dir={tmp_path / 'cache'}", *SHARED)
+    found = torchrun("-m", "pairstill", *tiny("distill", tmp_path / "run", *again))
+    assert found.returncode == 0, found.stderr
+    assert events(tmp_path / "run", "distill_step")
 
 
 @pytest.mark.parametrize(

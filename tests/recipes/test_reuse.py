@@ -107,18 +107,47 @@ def test_a_run_that_has_teachers_of_its_own_goes_on_with_them(start, events):
 
 
 def test_the_same_distillation_is_found_again(start, events, monkeypatch):
-    monkeypatch.setattr(reusing, "commit", lambda: "abc")
-    made = start("distill", "made")
-    copy = start("distill", "copy")
+    made = start("distill", "made", "--seed=11")
+    copy = start("distill", "copy", "--seed=11")
     assert events(made, "distill_step") and not events(copy, "distill_step") and events(copy, "distilled_found")
     assert (made / "distilled" / "distilled.json").read_bytes() == (copy / "distilled" / "distilled.json").read_bytes()
-    # pairs that were changed since, or code that is being changed, are not taken
+    # pairs that were changed since, or of other code, are not taken
     changed = DistilledSet.load(made / "distilled")
     changed.phases[0].images[0] += 1
     changed.save(made / "distilled")
-    assert events(start("distill", "anew"), "distill_step")
-    monkeypatch.setattr(reusing, "commit", lambda: "abc+changes")
-    assert events(start("distill", "unknown"), "distill_step")
+    assert events(start("distill", "anew", "--seed=11"), "distill_step")
+    monkeypatch.setattr(reusing, "code_digest", lambda package: "other code")
+    assert events(start("distill", "unknown", "--seed=11"), "distill_step")
+
+
+def test_code_is_known_by_its_files_and_not_by_git(tmp_path):
+    def digest_of(name, files):
+        for path, content in files.items():
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_text(content)
+        return reusing.code_digest(tmp_path / name)
+
+    one = digest_of("one", {"a.py": "1", "below/b.py": "2"})
+    assert one == digest_of("two", {"a.py": "1", "below/b.py": "2", "notes.txt": "3"})
+    others = ({"a.py": "2", "below/b.py": "2"}, {"a.py": "1", "b.py": "2"}, {"a.py": "1"})
+    assert len({one, *(digest_of(f"other{number}", files) for number, files in enumerate(others))}) == 4
+
+
+@pytest.mark.parametrize("other", ["nothing", "settings", "code"])
+def test_pairs_that_two_settings_or_codes_made_are_nobody_elses(start, first, events, interrupt, monkeypatch, other):
+    seed = f"--seed={20 + len(other)}"  # that no other test distils with
+    interrupt(event="distill_step", phase=1, step=2)
+    with pytest.raises(AssertionError):
+        start("distill", f"begun {other}", seed)
+    interrupt(event="distill_step", phase=1, step=4)
+    if other == "code":
+        monkeypatch.setattr(reusing, "code_digest", lambda package: "other code")
+    with pytest.raises(AssertionError):
+        start("distill", f"begun {other}", seed, *(["--student.epochs=1"] if other == "settings" else []))
+    interrupt()  # the other code goes as well
+    start("distill", f"begun {other}", seed)
+    found = events(start("distill", f"asked {other}", seed), "distilled_found")
+    assert bool(found) == (other == "nothing")
 
 
 def test_settings_that_an_older_run_did_not_know_are_at_their_default(start, capsys):

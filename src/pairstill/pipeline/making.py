@@ -22,7 +22,7 @@ from pairstill.model.dual_encoder import Parameters
 from pairstill.pipeline.parts import Parts
 from pairstill.pipeline.phasing import settle_phases
 from pairstill.pipeline.progress import distill_progress, show_damage, show_mode
-from pairstill.pipeline.reusing import make_known, take_known
+from pairstill.pipeline.reusing import begin, content_key, make_known, take_known
 from pairstill.pipeline.teaching import teach
 from pairstill.rng import derive_seed, generator
 from pairstill.trajectories.teacher import epochs_to_keep
@@ -41,7 +41,8 @@ def distill(parts: Parts) -> DistilledSet:
     if parts.ranks.from_main(parts.folder.is_distilled):
         return DistilledSet.load(parts.folder.distilled)
     settle_phases(parts)
-    if parts.ranks.from_main(lambda: take_known(parts)):
+    key = content_key(parts)
+    if parts.ranks.from_main(lambda: take_known(parts, key)):
         return DistilledSet.load(parts.folder.distilled)
     config, distill = parts.config, parts.config.distill
     experts = teach(parts) if "trajectories" in parts.method.needs else []
@@ -58,13 +59,15 @@ def distill(parts: Parts) -> DistilledSet:
         ranks=parts.ranks,
         objective=objective,
     )
+    if parts.ranks.is_main:
+        begin(parts, key)
     with parts.timed("distill"), distill_progress(parts) as (on_step, on_checkpoint):
         distilled = distillation.run(
             parts.folder.distillation, on_step, on_checkpoint, partial(show_mode, parts), partial(show_damage, parts)
         )
     if parts.ranks.is_main:
         distilled.save(parts.folder.distilled)
-        make_known(parts)
+        make_known(parts, key)
     return distilled
 
 

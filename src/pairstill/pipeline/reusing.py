@@ -1,25 +1,35 @@
 """Distilled pairs that another run has made of the same content already."""
 
 import json
+from functools import cache
 from pathlib import Path
 
-from pairstill import __version__
+import pairstill
+from pairstill.data.manifest import Manifest
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.errors import ArtifactError
 from pairstill.pipeline.parts import Parts
-from pairstill.runfolder import commit, plain
-from pairstill.storage import digest, file_digest, read_json, write_json
+from pairstill.runfolder import plain
+from pairstill.storage import digest, file_digest, read_json, read_sealed, write_json, write_sealed
 
 DECISIVE = ("method", "seed", "seeds", "heads", "teacher", "distill", "student")
+CONTENT = "content.json"
+"""The file in the folder of checkpoints that says of which content they are."""
 
 
-def take_known(parts: Parts) -> bool:
-    """Copy the pairs that a run with the same data, encoders, settings and code has made; return whether there are any.
+def content_key(parts: Parts) -> str:
+    """Return the digest of all that decides a run's pairs: data, encoders, settings and code; every rank calls it."""
+    manifest = parts.manifest  # all ranks together, before the main one goes on alone
+    return parts.ranks.from_main(lambda: _key(parts, manifest))
+
+
+def take_known(parts: Parts, key: str) -> bool:
+    """Copy the pairs that a run with the same content has made; return whether there are any.
 
     What another run makes is known by where it is, so nothing is stored twice until it is asked for again.
     """
-    entry = _entry(parts)
-    if entry is None or not entry.is_file():
+    entry = _entry(parts, key)
+    if not parts.config.reuse or not entry.is_file():
         return False
     try:
         known = read_json(entry)
@@ -34,24 +44,39 @@ def take_known(parts: Parts) -> bool:
     return True
 
 
-def make_known(parts: Parts) -> None:
-    """Let other runs find this run's pairs."""
-    entry = _entry(parts)
-    if entry is not None:
+def begin(parts: Parts, key: str) -> None:
+    """Write down of which content the distillation is; one that goes on under another is of none from then on."""
+    folder, path = parts.folder.distillation, parts.folder.distillation / CONTENT
+    known = read_sealed(path).get("key") if path.is_file() else None
+    begun = path.is_file() or any(folder.glob("phase*"))
+    write_sealed(path, {"key": key if known == key or not begun else None})
+
+
+def make_known(parts: Parts, key: str) -> None:
+    """Let other runs find this run's pairs, if one content made them from beginning to end."""
+    if parts.config.reuse and read_sealed(parts.folder.distillation / CONTENT).get("key") == key:
         folder = parts.folder.distilled.absolute()
-        write_json(entry, {"folder": str(folder), "sha256": file_digest(folder / TENSORS)})
+        write_json(_entry(parts, key), {"folder": str(folder), "sha256": file_digest(folder / TENSORS)})
 
 
-def _entry(parts: Parts) -> Path | None:
-    """Return the file that says where the pairs of this content are, or None if they are nobody else's business."""
-    code = commit()
-    if not parts.config.reuse or (code or "").endswith("+changes"):
-        return None  # code that is being changed is not known by its commit
+def _entry(parts: Parts, key: str) -> Path:
+    """Return the file that says where the pairs of a content are."""
+    return parts.cache_dir / "distilled" / f"{key[:24]}.json"
+
+
+def _key(parts: Parts, manifest: Manifest) -> str:
     settings = {name: value for name, value in plain(parts.config).items() if name in DECISIVE}
     content = {
-        "code": [__version__, code],
-        "data": parts.manifest.fingerprint,
+        "code": code_digest(Path(pairstill.__file__).parent),
+        "data": manifest.fingerprint,
         "encoders": parts.encoders(),
         "settings": settings,
     }
-    return parts.cache_dir / "distilled" / f"{digest(json.dumps(content, sort_keys=True))[:24]}.json"
+    return digest(json.dumps(content, sort_keys=True))
+
+
+@cache
+def code_digest(package: Path) -> str:
+    """Return the digest of a package's Python files and their names, which is its code with or without git."""
+    files = sorted((path.relative_to(package).as_posix(), path) for path in package.rglob("*.py"))
+    return digest(*(part for name, path in files for part in (name, path.read_bytes())))
