@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from pairstill.cli.command import settings_of_run
 from pairstill.config import DataConfig, DistillConfig, EvaluateConfig, PhaseConfig, RunConfig, StudentConfig
 from pairstill.errors import ArtifactError, ConfigError, DataError
 from pairstill.runfolder import FREE_SETTINGS, RunFolder, commit, environment, plain, to_yaml
@@ -121,7 +122,7 @@ def test_settings_that_are_no_yaml_are_named(config, content):
     folder = RunFolder(config)
     folder.trajectories.mkdir()
     (folder.path / "config.yaml").write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"(?s)config\.yaml is not YAML of settings .*delete this file if"):
+    with pytest.raises(ArtifactError, match=r"(?s)config\.yaml is not YAML of settings .*delete this file and give"):
         RunFolder(config)
 
 
@@ -131,11 +132,19 @@ def test_settings_that_a_flipped_bit_changed_are_told_from_those_of_another_run(
     path = folder.path / "config.yaml"
     whole = path.read_text()
     path.write_text(whole.replace("seed: 0", "seed: 1", 1))
-    with pytest.raises(ArtifactError, match=r"(?s)config\.yaml is damaged, or was edited.*seed: 1 before, 0 now"):
+    with pytest.raises(ArtifactError, match=r"config\.yaml is damaged, or was edited: .*delete this file and give"):
         RunFolder(config)
-    path.write_text(whole.replace("num_students: 3", "num_students: 2"))
-    RunFolder(config)
-    assert path.read_text() == whole, "of a free setting nothing is lost: it is given anew"
+    damaged = whole.replace("num_students: 3", "num_students: 2")  # a free setting
+    path.write_text(damaged)
+    with pytest.raises(ArtifactError, match=r"config\.yaml is damaged, or was edited"):
+        RunFolder(config)
+    assert path.read_text() == damaged, "damage is not sealed"
+    with pytest.raises(ArtifactError, match=r"config\.yaml is damaged, or was edited"):
+        settings_of_run(folder.path)
+    path.write_text(yaml.safe_dump(plain(config)))
+    assert settings_of_run(folder.path) == config, "from before there were checksums"
+    path.write_text(whole)
+    assert settings_of_run(folder.path) == config
     path.unlink()
     RunFolder(config)
 

@@ -34,7 +34,7 @@ FREE_SETTINGS = (
 )
 POINTER = "teachers.json"
 _CHECKSUM = "# sha256 of the lines above: "
-_OF_THIS_RUN = "delete this file if the settings that you give now are those of its run, or choose another run_dir"
+_OF_THIS_RUN = "delete this file and give `pairstill run` the settings of its run, or choose another run_dir"
 PACKAGES = ("pairstill", "torch", "timm", "transformers", "safetensors", "kornia", "numpy")
 
 
@@ -80,12 +80,6 @@ class RunFolder:
         differing = other_settings(path, config)
         if not differing:
             return
-        settings, _, checksum = path.read_text(encoding="utf-8").rpartition(_CHECKSUM)
-        if settings and digest(settings) != checksum.rstrip("\n"):
-            raise ArtifactError(
-                f"{path} is damaged, or was edited: its checksum does not match; {_OF_THIS_RUN}:\n"
-                + list_problems(differing)
-            )
         raise ConfigError(
             f"{self.path} holds a run with other settings; choose another run_dir, or delete it:\n"
             + list_problems(differing)
@@ -213,22 +207,36 @@ def other_settings(path: Path, config: RunConfig) -> list[str]:
         config: the settings now, with the parts that its method sets.
 
     Raises:
-        ArtifactError: the file is missing, or holds no settings.
+        ArtifactError: the file is missing, damaged, or holds no settings.
     """
-    try:
-        before = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        if not isinstance(before, dict):
-            raise ValueError("it is no mapping")
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path} is missing: nobody knows the settings of that run; delete its folder") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} is not YAML of settings ({error}); {_OF_THIS_RUN}") from error
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing: nobody knows the settings of that run; delete its folder")
+    before = read_settings(path)
     old, new = flat(filled(before, RunConfig())), flat(plain(config))
     return [
         f"{key}: {old.get(key)!r} before, {new.get(key)!r} now"
         for key in sorted({*old, *new})
         if key.split(".")[0] not in FREE_SETTINGS and old.get(key) != new.get(key)
     ]
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings in a run's `config.yaml`, or in one from before there were checksums.
+
+    Raises:
+        ArtifactError: the file is no YAML of settings, or not what was written.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        settings = yaml.safe_load(text) or {}
+        if not isinstance(settings, dict):
+            raise ValueError("it is no mapping")
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is not YAML of settings ({error}); {_OF_THIS_RUN}") from error
+    whole, _, checksum = text.rpartition(_CHECKSUM)
+    if whole and digest(whole) != checksum.rstrip("\n"):
+        raise ArtifactError(f"{path} is damaged, or was edited: its checksum does not match; {_OF_THIS_RUN}")
+    return settings
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

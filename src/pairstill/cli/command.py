@@ -97,11 +97,14 @@ def settings_of_run(run: Path) -> RunConfig:
     """Return the settings that a run's folder was made with.
 
     Raises:
-        ArtifactError: the folder holds no run.
+        ArtifactError: the folder holds no run, or its settings are damaged.
     """
+    from pairstill.runfolder import read_settings  # which is too much for --help
+
     path = run / "config.yaml"
     if not path.is_file():
         raise ArtifactError(f"{run} is no run: {path} does not exist; give the run_dir of a run")
+    read_settings(path)
     parser = settings_parser("run", "a run that was made")
     return run_config(parser, parser.parse_args(["--config", str(path), "--run_dir", str(run)]))
 
