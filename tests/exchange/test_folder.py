@@ -1,15 +1,21 @@
 """Every format gives back what was put in, to the bit, or says what is wrong."""
 
+import errno
+import io
 import json
 import sys
+import tarfile
 
+import numpy
 import pytest
 import torch
 
-from pairstill.errors import ArtifactError, ConfigError, MissingDependencyError
+from pairstill.errors import ArtifactError, ConfigError, MissingDependencyError, StorageError
+from pairstill.exchange import pictures
 from pairstill.exchange.folder import open_set, read_export, write_export
 from pairstill.exchange.settings import LAYOUTS
-from pairstill.storage import file_digest
+from pairstill.exchange.shards import read_shards
+from pairstill.storage import file_digest, write_sealed
 
 
 @pytest.mark.parametrize("kind", ["full", "low_rank", "identity", "mixed"])
@@ -87,7 +93,7 @@ def test_damage_with_matching_checksums_is_found(tmp_path, make, layout):
     path = max((out / name for name in manifest["files"]), key=lambda p: p.stat().st_size)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     manifest["files"][path.relative_to(out).as_posix()] = file_digest(path)
-    (out / "pairstill.json").write_text(json.dumps(manifest))
+    write_sealed(out / "pairstill.json", manifest)
     with pytest.raises(ArtifactError):
         read_export(out)
 
@@ -108,7 +114,7 @@ def test_damage_with_matching_checksums_is_found(tmp_path, make, layout):
         (lambda m: m.update(files=3), "garbles"),
         (lambda m: m.update(files={}), "pairs.parquet is not named in pairstill.json"),
         (lambda m: m["phases"][0].update(num_pairs=10**18), "of its 1000000000000000000 pairs"),
-        (lambda m: m["phases"][0].update(num_pairs=float("inf")), "not a finite number"),
+        (lambda m: m["phases"][0].update(num_pairs=float("inf")), "Infinity is not a finite number"),
         (lambda m: m["phases"][0].update(num_pairs=-1), "lacks"),
     ],
 )
@@ -117,8 +123,87 @@ def test_a_manifest_that_does_not_fit(tmp_path, make, change, says):
     path = tmp_path / "out" / "pairstill.json"
     manifest = json.loads(path.read_text())
     change(manifest)
+    del manifest["sha256"]
     path.write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match=says):
+        read_export(tmp_path / "out")
+
+
+def test_changed_rates_and_captions_are_found(tmp_path, make, same):
+    written = make()
+    write_export(written, "parquet", tmp_path / "out", "", None)
+    path = tmp_path / "out" / "pairstill.json"
+    manifest = json.loads(path.read_text())
+    del manifest["sha256"]
+    path.write_text(json.dumps(manifest))
+    assert same(written, read_export(tmp_path / "out")), "from before there were checksums"
+    write_sealed(path, manifest)
+    text = path.read_text()
+    assert text.count('"inner_lr_image": 0.1') == 1
+    path.write_text(text.replace('"inner_lr_image": 0.1', '"inner_lr_image": 0.2'))
+    with pytest.raises(ArtifactError, match=r"pairstill\.json is damaged, or was changed"):
+        read_export(tmp_path / "out")
+
+
+def test_changed_settings_are_found(tmp_path, make):
+    write_export(make(), "parquet", tmp_path / "out", "", "seed: 1\n")
+    (tmp_path / "out" / "settings.yaml").write_text("seed: 2\n")
+    with pytest.raises(ArtifactError, match=r"settings\.yaml does not match"):
+        read_export(tmp_path / "out")
+
+
+def test_a_full_disk_leaves_nothing_and_says_what_to_do(tmp_path, make, monkeypatch):
+    def full(image, encoder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pictures, "png", full)
+    with pytest.raises(StorageError, match=r"out cannot be written \(No space left on device\).*Make room"):
+        write_export(make(), "imagefolder", tmp_path / "out", "", None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_parent_that_is_no_folder_is_named(tmp_path, make):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="out cannot be written"):
+        write_export(make(), "parquet", tmp_path / "file" / "out", "", None)
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def npy(shape):
+    stream = io.BytesIO()
+    numpy.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("ending", "content"),
+    [
+        ("pixels.npy", npy((10**15,))),
+        ("pixels.npy", npy((10**30,))),
+        ("json", b"[" * 10**5),
+        ("json", b"[1]"),
+        ("json", b"\xff"),
+    ],
+)
+def test_hostile_members_of_a_shard(tmp_path, ending, content):
+    members = {"json": b'{"phase": 1, "index": 0, "caption": "a", "source": "b"}', ending: content}
+    with tarfile.open(tmp_path / "pairs-000000.tar", "w") as tar:
+        for name, data in members.items():
+            member = tarfile.TarInfo(f"0.{name}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    with pytest.raises(ArtifactError, match=r"pairs-000000\.tar is not a whole shard"):
+        list(read_shards(tmp_path))
+
+
+def test_captions_nested_too_deeply(tmp_path, make):
+    write_export(make(), "imagefolder", tmp_path / "out", "", None)
+    path, manifest = tmp_path / "out" / "images" / "metadata.jsonl", tmp_path / "out" / "pairstill.json"
+    path.write_text("[" * 10**5 + "\n")
+    changed = json.loads(manifest.read_text())
+    changed["files"]["images/metadata.jsonl"] = file_digest(path)
+    write_sealed(manifest, changed)
+    with pytest.raises(ArtifactError, match="nested too deeply"):
         read_export(tmp_path / "out")
 
 

@@ -1,7 +1,5 @@
 """An exported folder: written whole or not at all, checked when it is read."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from pairstill.exchange.pictures import EXACT, TABLE, read_pictures, write_pictu
 from pairstill.exchange.rows import PairRow, describe, set_of
 from pairstill.exchange.settings import LAYOUTS, SETTINGS, Layout
 from pairstill.exchange.shards import SHARDS, read_shards, write_shards
-from pairstill.storage import file_digest, read_json, write_json, write_text_atomic
+from pairstill.storage import file_digest, read_sealed, temporary_folder, write_sealed, write_text_atomic, writing
 
 FORMAT = "pairstill.export"
 VERSION = 1
@@ -61,29 +59,28 @@ def write_export(distilled: DistilledSet, layout: Layout, out: Path, card: str, 
     Raises:
         ConfigError: `out` holds something already.
         MissingDependencyError: the format needs an optional package.
+        StorageError: it cannot be written; nothing of it is left.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists already; choose another folder for the export, or delete it")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        temporary.chmod(0o755)
+    with writing(out):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError(f"{out} exists already; choose another folder for the export, or delete it")
+    with temporary_folder(out) as beside, writing(out):
+        temporary = beside / out.name
+        temporary.mkdir()
         _form(layout).write(distilled, temporary)
-        data = sorted(path for path in temporary.rglob("*") if path.is_file())
+        if settings is not None:
+            write_text_atomic(temporary / SETTINGS, settings)
+        covered = sorted(path for path in temporary.rglob("*") if path.is_file())
         manifest = {
             "format": FORMAT,
             "version": VERSION,
             "layout": layout,
-            "files": {path.relative_to(temporary).as_posix(): file_digest(path) for path in data},
+            "files": {path.relative_to(temporary).as_posix(): file_digest(path) for path in covered},
             **describe(distilled),
         }
-        write_json(temporary / MANIFEST, manifest)
+        write_sealed(temporary / MANIFEST, manifest)
         write_text_atomic(temporary / CARD, card)
-        if settings is not None:
-            write_text_atomic(temporary / SETTINGS, settings)
         temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_export(folder: Path) -> DistilledSet:
@@ -94,8 +91,8 @@ def read_export(folder: Path) -> DistilledSet:
         MissingDependencyError: the format needs an optional package.
     """
     path = folder / MANIFEST
-    manifest: Any = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+    manifest: Any = read_sealed(path)
+    if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
         raise ArtifactError(f"{path} is not an export of format version {VERSION}")
     try:
         layout = manifest["layout"]

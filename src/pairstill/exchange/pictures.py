@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from pairstill.checksums import parse_json
 from pairstill.distilled import DistilledSet
 from pairstill.exchange.png import png
 from pairstill.exchange.rows import PairRow, rows_of
@@ -40,6 +41,6 @@ def read_pictures(folder: Path) -> Iterator[PairRow]:
         key, _, tensor = name.partition("/")
         exact.setdefault(key, {})[tensor] = value
     for line in (folder / TABLE).read_text(encoding="utf-8").split("\n")[:-1]:
-        about = json.loads(line)
+        about = parse_json(line)
         row = PairRow(about["phase"], about["index"], {}, about["caption"], about["source"])
         yield replace(row, tensors=exact.get(row.key, {}))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 import torch
 
+from pairstill.checksums import parse_json
 from pairstill.distilled import DistilledSet
 from pairstill.errors import ArtifactError
 from pairstill.exchange.png import png
@@ -17,6 +18,8 @@ from pairstill.exchange.rows import PairRow, rows_of
 
 PAIRS_PER_SHARD = 256
 SHARDS = "pairs-*.tar"
+_TOO_MUCH = (MemoryError, OverflowError, RecursionError)
+"""What headers that ask for too much end in."""
 
 
 def write_shards(distilled: DistilledSet, folder: Path) -> None:
@@ -59,7 +62,7 @@ def read_shards(folder: Path) -> Iterator[PairRow]:
         try:
             with tarfile.open(path, "r:") as tar:
                 yield from _rows(tar)
-        except (tarfile.TarError, EOFError, KeyError, ValueError) as error:
+        except (tarfile.TarError, EOFError, KeyError, TypeError, ValueError, *_TOO_MUCH) as error:
             raise ArtifactError(f"{path} is not a whole shard ({error}); export again") from error
 
 
@@ -71,7 +74,7 @@ def _rows(tar: tarfile.TarFile) -> Iterator[PairRow]:
         if content is not None and ending != "png":
             samples.setdefault(key, {})[ending] = content.read()
     for sample in samples.values():
-        about: dict[str, Any] = json.loads(sample.pop("json"))
+        about: dict[str, Any] = parse_json(sample.pop("json").decode())
         tensors = {
             ending.removesuffix(".npy"): torch.from_numpy(numpy.load(io.BytesIO(content), allow_pickle=False))
             for ending, content in sample.items()
