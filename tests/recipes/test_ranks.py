@@ -20,6 +20,7 @@ SHARED = ("--teacher.num_experts=3", "--distill.trajectories_per_step=4", "--eva
 
 KILLER = """
 import os, signal, sys
+from pairstill.cli import main
 from pairstill.distill import outer_loop
 
 advance = outer_loop._advance

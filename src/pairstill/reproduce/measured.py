@@ -49,8 +49,11 @@ def results_of(rows: Sequence[Row], settings: Reproduction, out: Path, load: Loa
     left_out: list[str] = []
     tested: dict[DataConfig, tuple[str, Path]] = {}
     for row in rows:
+        paths = sorted((out / row.folder).glob("seed*/results.jsonl"))
+        if not paths:
+            continue  # nor need its settings be there
         loaded = row.load(load)
-        for path in sorted((out / row.folder).glob("seed*/results.jsonl")):
+        for path in paths:
             name = path.parent.name.removeprefix("seed")
             if not name.isdecimal():  # a copy that somebody set aside
                 continue
