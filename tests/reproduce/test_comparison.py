@@ -7,7 +7,8 @@ import pytest
 
 from pairstill.report.grids import grid_csv
 from pairstill.report.tables import RECALL_TITLES
-from pairstill.reproduce.comparison import as_data, compare, places, rank_agreement, row_under, shown
+from pairstill.reproduce.columns import as_data, shown
+from pairstill.reproduce.comparison import compare, places, rank_agreement, rows_by_protocol
 from pairstill.reproduce.paper import PaperRow
 
 
@@ -73,7 +74,47 @@ def test_shown_and_data_agree():
     assert (data["both"]["mean"], data["both"]["paper mean"], data["st"]["rank"]) == ("", "36", "1")
 
 
+def cells(lines):
+    grid = shown(lines, "BASE")
+    return {row[0]: dict(zip(grid.header, row, strict=True)) for row in grid.rows}
+
+
+def test_both_protocols_stand_beside_each_other():
+    of_two = [result(10.0), result(12.0, seeds={"run": 0, "student": 1})]
+    on_test = [result(11.0, "paper"), result(14.0, "paper", seeds={"run": 0, "student": 1})]
+    lines = compare(PAPER, {"base": of_two + on_test, "st": [result(14.0)]}, "base")
+    base, st = cells(lines)["BASE"], cells(lines)["ST"]
+    assert (base["mean"], base["best on test"], base["optimism"]) == ("11.0 ± 1.4", "12.5 ± 2.1", "+1.5")
+    assert (st["mean"], st["best on test"], st["optimism"]) == ("14.0", "", "")
+    turned = cells(compare(PAPER, {"base": of_two + on_test}, "base", "paper"))["BASE"]
+    assert (turned["mean"], turned["by validation"], turned["optimism"]) == ("12.5 ± 2.1", "11.0 ± 1.4", "+1.5")
+    data = {row["row"]: row for row in csv.DictReader(io.StringIO(grid_csv(as_data(lines))))}
+    assert (data["base"]["protocol"], data["base"]["other protocol mean"]) == ("strict", "12.5")
+    assert (data["base"]["optimism"], data["st"]["optimism"]) == ("1.5", "")
+
+
+def test_without_the_other_protocol_it_has_no_columns():
+    header = cells(compare(PAPER, {"base": [result(10.0)]}, "base"))["BASE"]
+    assert "optimism" not in header and "best on test" not in header
+
+
+def test_spread_by_source_is_shown_once_more_than_students_vary():
+    def of_seeds(mean, teachers, distillation, student):
+        return result(
+            mean,
+            seeds={"run": distillation, "student": student, "teachers": teachers, "distillation": distillation},
+        )
+
+    students = [of_seeds(10.0, 0, 0, 0), of_seeds(12.0, 0, 0, 1)]
+    assert "over students" not in cells(compare(PAPER, {"base": students}, "base"))["BASE"]
+    again = [*students, of_seeds(14.0, 0, 1, 0), of_seeds(16.0, 0, 1, 1)]
+    found = cells(compare(PAPER, {"base": again, "st": [of_seeds(20.0, 0, 0, 0)]}, "base"))
+    # within sets of two: 2 and 2, halves of squares 1 + 1 each; means of sets 11 and 15, variance 8
+    assert (found["BASE"]["over students"], found["BASE"]["over distillations"]) == ("± 1.4", "± 2.8")
+    assert "over teachers" not in found["BASE"] and found["ST"]["over students"] == ""
+
+
 def test_a_row_is_of_one_method_and_size():
-    assert row_under("strict", []) is None
+    assert rows_by_protocol([]) == {}
     with pytest.raises(ValueError, match="PTM-ST \\(39\\), LoRS \\(39\\)"):
-        row_under("strict", [result(1.0), result(1.0, method="lors")])
+        rows_by_protocol([result(1.0), result(1.0, method="lors")])

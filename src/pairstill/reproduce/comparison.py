@@ -6,9 +6,10 @@ from statistics import correlation
 from typing import Any
 
 from pairstill.config import Protocol
-from pairstill.report.grids import Grid
-from pairstill.report.tables import RECALL_TITLES, Row, summarise
+from pairstill.report.tables import Row, summarise
 from pairstill.reproduce.paper import PaperRow
+
+OTHER: dict[Protocol, Protocol] = {"strict": "paper", "paper": "strict"}
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,9 @@ class Line:
     Attributes:
         row: the paper's row.
         ours: what was measured, or None.
+        other: the same students under the other protocol, or None where they were not measured so.
+        optimism: by how much the best epoch on the test split exceeds the one that validation chose, as the mean over
+            the students that have both; None without such students.
         over: by how much our mean exceeds that of the reference row, or None.
         paper_over: the same in the paper.
         rank: place of our mean among the measured rows, the best at 1; ties share the mean of their places.
@@ -26,6 +30,8 @@ class Line:
 
     row: PaperRow
     ours: Row | None
+    other: Row | None = None
+    optimism: float | None = None
     over: float | None = None
     paper_over: float | None = None
     rank: float | None = None
@@ -46,9 +52,10 @@ def compare(
         reference: name of the row that others are compared with, or None.
         protocol: how our students are reported.
     """
-    ours = {name: row_under(protocol, found) for name, found in results.items()}
-    measured = [row for row in rows if ours.get(row.name) is not None]
-    means = {row.name: _mean(ours[row.name]) for row in measured}
+    by_protocol = {name: rows_by_protocol(found) for name, found in results.items()}
+    ours = {name: found[protocol] for name, found in by_protocol.items() if protocol in found}
+    measured = [row for row in rows if row.name in ours]
+    means = {row.name: ours[row.name].mean for row in measured}
     papers = {row.name: row.mean for row in measured}
     ranks, paper_ranks = places(means), places(papers)
     lines = []
@@ -57,11 +64,13 @@ def compare(
         if name not in means:
             lines.append(Line(row, None))
             continue
-        with_reference = reference in means
+        found, with_reference = by_protocol[name], reference in means
         lines.append(
             Line(
                 row=row,
                 ours=ours[name],
+                other=found.get(OTHER[protocol]),
+                optimism=found["paper"].optimism if "paper" in found else None,
                 over=means[name] - means[reference] if with_reference and reference else None,
                 paper_over=papers[name] - papers[reference] if with_reference and reference else None,
                 rank=ranks[name],
@@ -71,16 +80,17 @@ def compare(
     return lines
 
 
-def row_under(protocol: Protocol, results: Iterable[Mapping[str, Any]]) -> Row | None:
-    """Return the summary of a row's results under a protocol, or None without any.
+def rows_by_protocol(results: Iterable[Mapping[str, Any]]) -> dict[Protocol, Row]:
+    """Return the summary of a row's results under each protocol that they were measured by.
 
     Raises:
         ValueError: the results are of several methods or sizes.
     """
-    found = summarise([result for result in results if result["protocol"] == protocol])
-    if len(found) > 1:
-        raise ValueError(f"a row has results of {', '.join(f'{row.title} ({row.num_pairs})' for row in found)}")
-    return found[0] if found else None
+    found = summarise(results)
+    kinds = dict.fromkeys(f"{row.title} ({row.num_pairs})" for row in found)
+    if len(kinds) > 1:
+        raise ValueError(f"a row has results of {', '.join(kinds)}")
+    return {row.protocol: row for row in found}
 
 
 def places(values: Mapping[str, float]) -> dict[str, float]:
@@ -103,66 +113,3 @@ def rank_agreement(lines: Sequence[Line]) -> float | None:
     if min(len(set(ours)), len(set(papers))) < 3:
         return None
     return correlation(ours, papers)
-
-
-def shown(lines: Sequence[Line], reference: str | None) -> Grid:
-    """Return the lines for people: blank where nothing was measured, and without columns that no line fills.
-
-    Args:
-        lines: the lines.
-        reference: title of the row that others are compared with, or None.
-    """
-    columns: dict[str, list[str]] = {"row": [line.row.title for line in lines]}
-    columns["pairs"] = [f"{line.ours.num_pairs:,}" if line.ours else "" for line in lines]
-    for key, title in RECALL_TITLES.items():
-        columns[title] = [f"{line.ours.recalls[key]:.1f}" if line.ours else "" for line in lines]
-    columns["mean"] = [_with_spread(line.ours) for line in lines]
-    columns["paper"] = [f"{line.row.mean:.1f}" for line in lines]
-    columns["difference"] = [_signed(line.ours.mean - line.row.mean) if line.ours else "" for line in lines]
-    if reference is not None:
-        columns[f"over {reference}"] = [_signed(line.over) for line in lines]
-        columns["in the paper"] = [_signed(line.paper_over) for line in lines]
-    columns["rank"] = ["" if line.rank is None else f"{line.rank:g}" for line in lines]
-    columns["paper's rank"] = ["" if line.paper_rank is None else f"{line.paper_rank:g}" for line in lines]
-    columns["students"] = [str(line.ours.students) if line.ours else "" for line in lines]
-    return Grid(tuple(columns), tuple(zip(*columns.values(), strict=True)))
-
-
-def as_data(lines: Sequence[Line]) -> Grid:
-    """Return the lines for programs: plain numbers, each in a column of its own, blank where there is none."""
-    recalls = list(RECALL_TITLES.items())
-    header = ["row", "title", "group", "pairs", *(title for _, title in recalls), "mean", "std", "students"]
-    header += [*(f"paper {title}" for _, title in recalls), "paper mean", "difference"]
-    header += ["over reference", "paper over reference", "rank", "paper rank"]
-    rows = []
-    for line in lines:
-        row, ours = line.row, line.ours
-        cells: list[str | float | None] = [row.name, row.title, row.group]
-        cells += [ours.num_pairs, *(ours.recalls[key] for key, _ in recalls)] if ours else [None] * (1 + len(recalls))
-        cells += [ours.mean, ours.spread, ours.students] if ours else [None] * 3
-        cells += list(row.values) if len(row.values) == len(recalls) else [None] * len(recalls)
-        cells += [row.mean, ours.mean - row.mean if ours else None]
-        cells += [line.over, line.paper_over, line.rank, line.paper_rank]
-        rows.append(tuple(_plain(cell) for cell in cells))
-    return Grid(tuple(header), tuple(rows))
-
-
-def _mean(row: Row | None) -> float:
-    assert row is not None
-    return row.mean
-
-
-def _with_spread(row: Row | None) -> str:
-    if row is None:
-        return ""
-    return f"{row.mean:.1f}" if row.spread is None else f"{row.mean:.1f} ± {row.spread:.1f}"
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.1f}"
-
-
-def _plain(cell: str | float | None) -> str:
-    if cell is None:
-        return ""
-    return f"{round(cell, 4):g}" if isinstance(cell, float) else str(cell)

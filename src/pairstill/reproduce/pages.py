@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pairstill.config import RunConfig
 from pairstill.report.grids import grid_csv, grid_latex, grid_markdown
-from pairstill.reproduce.comparison import Line, as_data, compare, rank_agreement, shown
+from pairstill.reproduce.columns import as_data, shown
+from pairstill.reproduce.comparison import Line, compare, rank_agreement
 from pairstill.reproduce.measured import Measured
 from pairstill.reproduce.paper import PaperTable
 from pairstill.reproduce.scales import PAIRS, STEPS
@@ -57,13 +58,15 @@ def _about(table: PaperTable, base: RunConfig | None) -> list[str]:
     if base is None:
         return [
             f"{numbers}. Settings and protocol are the paper's: each student's best epoch on the test split, which is "
-            "optimistic; the folder of each row has the protocol strict beside it."
+            "optimistic. Beside it, of the same students: the epoch that validation chooses (by validation, which is "
+            "the protocol strict)."
         ]
     return [
         "The absolute numbers are of another dataset than the paper's, with other towers and fewer pairs. Compare "
         "ranks and differences between rows; the column difference tells two settings apart, not two measurements of "
         "one thing.",
-        f"{numbers}, protocol strict. The paper's column is of {' and '.join(table.scaled)}.",
+        f"{numbers}, protocol strict: the epoch that validation chooses. Best on test is the paper's protocol, of the "
+        f"same students, and optimism by how much it is more. The paper's column is of {' and '.join(table.scaled)}.",
         _base(base),
     ]
 
