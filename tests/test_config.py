@@ -1,11 +1,13 @@
 import dataclasses
+import importlib
 import re
 import subprocess
 import sys
+from pkgutil import iter_modules
 
 import pytest
 
-from pairstill import config as module
+from pairstill import config as package
 from pairstill.config import (
     AutoPhasesConfig,
     CharacteristicConfig,
@@ -64,8 +66,10 @@ def _dataclasses_of(source):
     return {c for c in vars(source).values() if dataclasses.is_dataclass(c) and c.__module__ == source.__name__}
 
 
-def test_the_list_above_is_complete():
-    assert set(ALL) == _dataclasses_of(module)
+def test_the_list_above_is_complete_and_the_package_offers_all_of_it():
+    parts = [importlib.import_module(f"{package.__name__}.{part.name}") for part in iter_modules(package.__path__)]
+    offered = {getattr(package, name) for name in package.__all__}
+    assert set(ALL) == set().union(*map(_dataclasses_of, parts)) == set(filter(dataclasses.is_dataclass, offered))
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -1,0 +1,43 @@
+"""Every setting of a run, as frozen dataclasses that check themselves; imports nothing heavy.
+
+A run is described by one `RunConfig`. Each part is passed on as the smallest piece that is needed.
+Rates and sizes default to the embedded benchmark (`scenes`); `configs/` holds the others.
+"""
+
+from pairstill.config.data import MAX_CAPTION_WORDS, ColumnsConfig, DataConfig, ScenesConfig, SplitsConfig
+from pairstill.config.distill import DistillConfig
+from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig
+from pairstill.config.evaluate import CrossConfig, EvaluateConfig, Protocol, ReferencesConfig, StudentConfig
+from pairstill.config.objectives import CharacteristicConfig, ProjectorConfig
+from pairstill.config.outer import FeaturesFirstConfig, HypergradientConfig, OuterConfig, SimilarityConfig
+from pairstill.config.phases import AutoPhasesConfig, PhaseConfig
+from pairstill.config.run import RunConfig, SeedsConfig
+from pairstill.config.teacher import TeacherConfig
+
+__all__ = [  # in the order in which the documentation shows them
+    "MAX_CAPTION_WORDS",
+    "ScenesConfig",
+    "ColumnsConfig",
+    "SplitsConfig",
+    "DataConfig",
+    "ImageConfig",
+    "TextConfig",
+    "HeadsConfig",
+    "TeacherConfig",
+    "PhaseConfig",
+    "AutoPhasesConfig",
+    "OuterConfig",
+    "SimilarityConfig",
+    "HypergradientConfig",
+    "FeaturesFirstConfig",
+    "ProjectorConfig",
+    "CharacteristicConfig",
+    "DistillConfig",
+    "StudentConfig",
+    "ReferencesConfig",
+    "CrossConfig",
+    "Protocol",
+    "EvaluateConfig",
+    "SeedsConfig",
+    "RunConfig",
+]

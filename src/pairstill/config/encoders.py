@@ -1,0 +1,92 @@
+"""Settings of the two towers and the heads on them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pairstill.config.checks import require, require_positive
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """The image tower.
+
+    Attributes:
+        name: `nf_resnet_tiny` (embedded, no weights needed), `mobilenetv1_075`, or any timm model by name.
+        pretrained: fetch the weights that timm knows for this name from the hub.
+        weights: a local safetensors file with the tower's weights, instead of `pretrained`.
+        trainable: train the tower (the paper's main protocol); otherwise it is frozen and only the heads learn.
+        size: side of the square input in pixels; null takes the encoder's own.
+        mean: per-channel mean of the input normalisation; null takes the encoder's own.
+        std: per-channel standard deviation of the input normalisation; null takes the encoder's own.
+        init_seed: seed of the tower's initial weights when it has no pretrained ones; teachers and students share them.
+        precision: what a trained tower multiplies in: `float32`; or on GPUs `tf32` or `bfloat16`
+            (autocast). Parameters, heads, losses and the sums of the hypergradient stay in float32.
+    """
+
+    name: str = "nf_resnet_tiny"
+    pretrained: bool = False
+    weights: str | None = None
+    trainable: bool = True
+    size: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    init_seed: int = 0
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        require(
+            self.trainable or self.precision == "float32",
+            f"image.precision is {self.precision} but the image tower is frozen: its features are computed once, and "
+            "kept in float32; leave image.precision out",
+        )
+        require(
+            not (self.pretrained and self.weights is not None),
+            "image.pretrained and image.weights are both set; use one of them",
+        )
+        if self.size is not None:
+            require_positive("image", size=self.size)
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text tower, always frozen.
+
+    Attributes:
+        name: `hashed_ngrams` (embedded, no weights needed), `minilm` (extra `minilm`, works offline), or any
+            transformers encoder by hub name or local folder.
+        pooling: `cls` (the first token) or `mean` (over the tokens of the caption); only for transformers encoders.
+        max_tokens: captions are cut after this many tokens.
+        width: width of the `hashed_ngrams` embedding; other encoders have their own.
+    """
+
+    name: str = "hashed_ngrams"
+    pooling: Literal["cls", "mean"] = "cls"
+    max_tokens: int = 64
+    width: int = 128
+
+    def __post_init__(self) -> None:
+        require_positive("text", max_tokens=self.max_tokens, width=self.width)
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """The trainable projection heads.
+
+    Attributes:
+        kind: `residual` is the paper's LayerNorm(h + Dropout(W2 GELU(h))) with h = W1 x; `linear` is W1 x alone.
+        image: whether the image side has a head; required when the image tower is frozen.
+        width: width of the shared space; null takes the image tower's width (only without an image head).
+        dropout: probability of the dropout inside a residual head.
+    """
+
+    kind: Literal["residual", "linear"] = "residual"
+    image: bool = False
+    width: int | None = None
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(0 <= self.dropout < 1, f"heads.dropout is {self.dropout}; it must be in [0, 1)")
+        if self.image:
+            require(self.width is not None, "heads.image is on: set heads.width")
+        if self.width is not None:
+            require_positive("heads", width=self.width)

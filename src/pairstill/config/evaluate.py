@@ -1,0 +1,109 @@
+"""Settings of the students, and of what is measured on them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pairstill.config.checks import require, require_positive
+
+Protocol = Literal["strict", "paper"]
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Training of a student on the distilled pairs, phase after phase.
+
+    Attributes:
+        epochs: epochs on each phase (50 in the paper; the authors' code uses 100).
+        batch_size: pairs in a mini-batch; null takes the inner loop's, which the distilled pairs were made for
+            (the paper uses 128 whatever the inner loop has). Random pairs use `teacher.batch_size`.
+        momentum: momentum of SGD.
+        weight_decay: weight decay of SGD.
+        validate_every: epochs between validations; the last epoch of a phase is always validated.
+    """
+
+    epochs: int = 50
+    batch_size: int | None = None
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    validate_every: int = 1
+
+    def __post_init__(self) -> None:
+        require_positive("student", epochs=self.epochs, validate_every=self.validate_every)
+        if self.batch_size is not None:
+            require(self.batch_size >= 2, f"student.batch_size is {self.batch_size}; it must be at least 2")
+        require(0 <= self.momentum < 1, f"student.momentum is {self.momentum}; it must be in [0, 1)")
+
+
+@dataclass(frozen=True)
+class ReferencesConfig:
+    """The two references of every table: random real pairs, and all of them.
+
+    Attributes:
+        rate_scales: both references try the teachers' rates times each of these; validation chooses.
+        momentum: momentum of SGD on all pairs (random pairs use the students').
+        weight_decay: weight decay of SGD on all pairs.
+        random_pairs: number of random real pairs; null takes as many as the distilled set's budget.
+        full_epochs: epochs on all pairs; null takes the teachers'.
+    """
+
+    rate_scales: tuple[float, ...] = (0.1, 0.3, 1.0)
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    random_pairs: int | None = None
+    full_epochs: int | None = 12
+
+    def __post_init__(self) -> None:
+        require(len(self.rate_scales) > 0, "evaluate.references.rate_scales is empty; give at least one scale")
+        require(all(s > 0 for s in self.rate_scales), "evaluate.references.rate_scales must all be above 0")
+
+
+@dataclass(frozen=True)
+class CrossConfig:
+    """Students with other encoders than those that the pairs were distilled for.
+
+    Attributes:
+        rate_scales: a side with another encoder tries its learned rates times each of these, beside 1, and validation
+            chooses.
+        ridge: strength of the regression that maps text embeddings to another encoder's, in units of their variance.
+    """
+
+    rate_scales: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
+    ridge: float = 0.01
+
+    def __post_init__(self) -> None:
+        require(all(s > 0 for s in self.rate_scales), "evaluate.cross.rate_scales must all be above 0")
+        require_positive("evaluate.cross", ridge=self.ridge)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is measured, and how.
+
+    Attributes:
+        protocol: `strict` chooses the epoch on the validation split and reads the test split once;
+            `paper` reports the best epoch on the test split, which is optimistic, to compare with published tables;
+            `both` trains every student once and reports it both ways, so that the optimism can be seen.
+        num_students: students per method, each with its own seed.
+        methods: which rows to measure; `closed_form` is the student that APM means, whose linear heads are solved from
+            the pairs in place of being trained on them.
+        references: settings of the rows `random` and `full`.
+        cross: settings of students with other encoders.
+    """
+
+    protocol: Literal["strict", "paper", "both"] = "strict"
+    num_students: int = 3
+    methods: tuple[Literal["random", "distilled", "closed_form", "full"], ...] = ("random", "distilled", "full")
+    references: ReferencesConfig = field(default_factory=ReferencesConfig)
+    cross: CrossConfig = field(default_factory=CrossConfig)
+
+    def __post_init__(self) -> None:
+        require_positive("evaluate", num_students=self.num_students)
+        require(
+            len(self.methods) > 0,
+            "evaluate.methods is empty; name at least one of random, distilled, closed_form, full",
+        )
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """The protocols by which every student is reported."""
+        return ("strict", "paper") if self.protocol == "both" else (self.protocol,)

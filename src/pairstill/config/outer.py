@@ -1,0 +1,122 @@
+"""Settings of the outer steps: how the pairs move, what is learned of similarities, how gradients are computed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pairstill.config.checks import require, require_positive
+
+
+@dataclass(frozen=True)
+class OuterConfig:
+    """The outer optimiser, which moves the distilled pairs.
+
+    Attributes:
+        optimizer: `adam` (betas 0.5, 0.9) or `sgd` (momentum 0.5, as in the paper).
+        rate_unit: `relative` states rates in units of each variable's own scale, so that they carry over between
+            encoders: the initial standard deviation of images and of texts, and each inner rate's initial value;
+            `absolute` takes them as they are.
+        lr_images: rate of the image pixels.
+        lr_texts: rate of the text embeddings.
+        lr_similarity: rate of the similarity matrix (always absolute).
+        lr_inner_lr: rate of the two learned inner rates.
+        momentum: momentum of `sgd`.
+        betas: betas of `adam`.
+    """
+
+    optimizer: Literal["adam", "sgd"] = "adam"
+    rate_unit: Literal["relative", "absolute"] = "relative"
+    lr_images: float = 0.02
+    lr_texts: float = 0.02
+    lr_similarity: float = 0.008
+    lr_inner_lr: float = 0.02
+    momentum: float = 0.5
+    betas: tuple[float, float] = (0.5, 0.9)
+
+    def __post_init__(self) -> None:
+        for name in ("lr_images", "lr_texts", "lr_similarity", "lr_inner_lr"):
+            require(getattr(self, name) >= 0, f"distill.outer.{name} must not be negative")
+
+
+@dataclass(frozen=True)
+class SimilarityConfig:
+    """The learned similarity matrix.
+
+    Attributes:
+        kind: `full` learns every entry; `low_rank` learns diag(w) + (scale / rank) L R^T (LoRS).
+        rank: rank of L and R, for `low_rank`.
+        scale: the factor before the product, for `low_rank`.
+    """
+
+    kind: Literal["full", "low_rank"] = "full"
+    rank: int = 20
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_positive("distill.similarity", rank=self.rank, scale=self.scale)
+
+
+@dataclass(frozen=True)
+class HypergradientConfig:
+    """How the gradient through the inner loop is computed; the exact modes agree to rounding.
+
+    Attributes:
+        mode: `exact_span` follows linear heads behind a frozen tower in the span of the pairs (fastest by far, small);
+            `exact_store` keeps every inner step's graph (fastest for others), `exact_recompute` one at a time (memory
+            does not grow with the inner steps' activations), `truncated` takes earlier steps as constants, as the
+            authors' code does (not exact), `unrolled` is plain backpropagation through the loop; `auto` takes
+            `exact_span` where it is possible, else `exact_store` if its graphs are estimated to fit into `memory`,
+            else `exact_recompute`.
+        derivative: how `exact_recompute` and `truncated` differentiate an inner step: `double_backward` or
+            `forward_over_reverse`, both exact.
+        memory: share of the device's whole memory that `auto` may fill with stored graphs.
+        micro_batch: images of a mini-batch that go through a trained tower at a time, in both sweeps, for mini-batches
+            that do not fit; exact, at the price of one more pass through the tower. Needs `exact_recompute`, which
+            `auto` then takes, or `truncated`, by `double_backward`. Null takes all at once.
+    """
+
+    mode: Literal["auto", "exact_span", "exact_store", "exact_recompute", "truncated", "unrolled"] = "auto"
+    derivative: Literal["double_backward", "forward_over_reverse"] = "double_backward"
+    memory: float = 0.4
+    micro_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.micro_batch is not None:
+            require_positive("distill.hypergradient", micro_batch=self.micro_batch)
+            require(
+                self.mode in ("auto", "exact_recompute", "truncated") and self.derivative == "double_backward",
+                f"distill.hypergradient.micro_batch is set, but mode is {self.mode} and derivative is "
+                f"{self.derivative}; it needs exact_recompute or truncated, and double_backward",
+            )
+        require(0 < self.memory <= 1, f"distill.hypergradient.memory is {self.memory}; it must be in (0, 1]")
+
+
+@dataclass(frozen=True)
+class FeaturesFirstConfig:
+    """A warm start behind a frozen tower: distil features, then find pixels that have them, then go on with pixels.
+
+    Attributes:
+        steps: outer steps on features, which leave the tower out; 0 starts with pixels at once.
+        lr_features: outer rate of the features, in units of their initial standard deviation.
+        inversion_steps: steps of Adam that find the pixels, from the initial images; each image by itself.
+        lr_pixels: its rate, in units of the images' initial standard deviation.
+        smoothness: weight of the roughness of the change, the mean square of differences between neighbouring pixels,
+            against the relative square error of the features.
+    """
+
+    steps: int = 0
+    lr_features: float = 0.01
+    inversion_steps: int = 150
+    lr_pixels: float = 0.02
+    smoothness: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 0, f"distill.features_first.steps is {self.steps}; it must not be negative")
+        require(
+            self.smoothness >= 0, f"distill.features_first.smoothness is {self.smoothness}; it must not be negative"
+        )
+        require_positive(
+            "distill.features_first",
+            lr_features=self.lr_features,
+            inversion_steps=self.inversion_steps,
+            lr_pixels=self.lr_pixels,
+        )

@@ -1,0 +1,152 @@
+"""Settings of a run: all the others, and what must hold between them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pairstill.config.checks import require
+from pairstill.config.data import DataConfig
+from pairstill.config.distill import DistillConfig
+from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig
+from pairstill.config.evaluate import EvaluateConfig, StudentConfig
+from pairstill.config.phases import PhaseConfig
+from pairstill.config.teacher import TeacherConfig
+
+
+@dataclass(frozen=True)
+class SeedsConfig:
+    """Seeds of the parts of a run, to vary one of them while the others stay.
+
+    Attributes:
+        teachers: seed of the teachers; null takes the run's.
+        distillation: seed of the distillation or of the choice of real pairs; null takes the run's.
+    """
+
+    teachers: int | None = None
+    distillation: int | None = None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run, from real pairs to a table of recalls.
+
+    Attributes:
+        run_dir: folder that receives everything the run makes; an interrupted run goes on from it.
+        method: what makes the pairs; `pairstill methods` lists them. A method sets those parts of `distill` that
+            make it what it is, and leaves the others.
+        trajectories_dir: folder of the teachers' trajectories, for runs that share teachers; null finds
+            them again by their content below `cache_dir` (see `reuse`).
+        seed: seed of the run; teachers, distillation and students derive theirs from it.
+        seeds: other seeds for the teachers or the distillation, so that `seed` decides the students alone.
+        device: `auto` takes a GPU if there is one (under torchrun, one each); or `cpu`, `cuda`, `cuda:1`, ...
+        threads: CPU threads of the tensor library; null leaves its default.
+        ranks_timeout_minutes: under torchrun, the longest that a process waits for another; it must exceed the
+            encoding of all pairs, an epoch of a teacher and a validation.
+        cache_dir: folder for text embeddings, frozen features, extracted images and teachers, shared between runs;
+            `pairstill cache` shows what is there.
+        reuse: take teachers and distilled pairs that another run made of the same content, and leave this run's to
+            others; off makes everything anew, in `run_dir`.
+        tracker: also show metrics in `wandb`, `trackio` or `tensorboard` (the extra of the same name) while the run
+            goes on; `metrics.jsonl` is written whatever is chosen.
+        data: the real pairs.
+        image: the image tower.
+        text: the text tower.
+        heads: the projection heads.
+        teacher: the teachers.
+        distill: the distillation.
+        student: the students.
+        evaluate: what is measured.
+    """
+
+    run_dir: str = "runs/default"
+    method: str = "ptm_st"
+    trajectories_dir: str | None = None
+    seed: int = 0
+    seeds: SeedsConfig = field(default_factory=SeedsConfig)
+    device: str = "auto"
+    threads: int | None = None
+    ranks_timeout_minutes: float = 360.0
+    cache_dir: str = "~/.cache/pairstill"
+    reuse: bool = True
+    tracker: Literal["wandb", "trackio", "tensorboard"] | None = None
+    data: DataConfig = field(default_factory=DataConfig)
+    image: ImageConfig = field(default_factory=ImageConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.ranks_timeout_minutes < float("inf"),
+            f"ranks_timeout_minutes is {self.ranks_timeout_minutes}; it must be above 0, and finite",
+        )
+        require(
+            self.image.trainable or self.heads.image,
+            "image.trainable is off and heads.image is off: nothing on the image side can learn; turn one on",
+        )
+        require(
+            self.image.trainable or self.teacher.augment == "none",
+            "teacher.augment is paper but the image tower is frozen: its features are computed once; "
+            "set teacher.augment to none",
+        )
+        require(
+            self.image.trainable or self.distill.hypergradient.micro_batch is None,
+            "distill.hypergradient.micro_batch is set but the image tower is frozen: it does not run in the inner "
+            "loop; leave micro_batch out",
+        )
+        require(
+            self.distill.hypergradient.mode != "exact_span"
+            or (not self.image.trainable and self.heads.kind == "linear"),
+            "distill.hypergradient.mode is exact_span, which needs a frozen image tower and heads.kind linear; "
+            "leave the mode to auto",
+        )
+        require(
+            not (self.image.trainable and self.distill.blend),
+            "distill.blend is on but the image tower is trained: representations are blended behind a frozen tower; "
+            "set image.trainable to false, or leave blend off",
+        )
+        require(
+            not (self.image.trainable and self.distill.objective == "projector"),
+            "distill.objective is projector but the image tower is trained: the projector is that of fixed features; "
+            "set image.trainable to false",
+        )
+        require(
+            not (self.image.trainable and self.distill.features_first.steps),
+            "distill.features_first.steps is set but the image tower is trained: its features change while it learns; "
+            "set image.trainable to false, or leave features_first out",
+        )
+        automatic = self.distill.auto_phases is not None
+        require(
+            not automatic or self.teacher.keep == "all",
+            "distill.auto_phases chooses among all epochs of the teachers, but teacher.keep is endpoints: set "
+            "teacher.keep to all",
+        )
+        require(
+            not automatic or self.distill.matching_span <= self.teacher.epochs,
+            f"distill.matching_span is {self.distill.matching_span} but teachers train {self.teacher.epochs} epochs; "
+            "raise teacher.epochs",
+        )
+        needed = max(self.last_epoch_needed(phase) for phase in self.distill.phases)
+        require(
+            automatic or needed <= self.teacher.epochs,
+            f"the phases need snapshot {needed} but teachers train {self.teacher.epochs} epochs; "
+            "raise teacher.epochs or lower the endpoints and ranges",
+        )
+
+    @property
+    def teachers_seed(self) -> int:
+        """Seed of the teachers."""
+        return self.seed if self.seeds.teachers is None else self.seeds.teachers
+
+    @property
+    def distillation_seed(self) -> int:
+        """Seed of the distillation, or of the choice of real pairs."""
+        return self.seed if self.seeds.distillation is None else self.seeds.distillation
+
+    def last_epoch_needed(self, phase: PhaseConfig) -> int:
+        """Return the last snapshot that `phase` reads."""
+        if self.distill.shortcut:
+            return phase.endpoint
+        return self.distill.last_start(phase) + self.distill.matching_span
