@@ -4,7 +4,6 @@ from dataclasses import replace
 import pytest
 
 from pairstill import cli
-from pairstill import plan as module
 from pairstill.config import (
     AutoPhasesConfig,
     DataConfig,
@@ -22,7 +21,9 @@ from pairstill.config import (
 )
 from pairstill.errors import ConfigError
 from pairstill.pipeline import Pipeline
-from pairstill.plan import count, graphs_held, make_plan, validated_epochs, warnings_of
+from pairstill.plan import fit, make_plan
+from pairstill.plan.counts import count, validated_epochs
+from pairstill.plan.fit import graphs_held, warnings_of
 from pairstill.report.plans import PlannedMode
 from pairstill.trajectories.trajectory import SHARED
 
@@ -152,7 +153,7 @@ def test_a_warm_start_is_planned(config):
 
 def test_a_full_disk_is_told(config, monkeypatch):
     usage = type("Usage", (), {"free": 10})
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(fit.shutil, "disk_usage", lambda path: usage)
     assert "will not fit on the disk" in make_plan(config).warnings[0]
 
 

@@ -1,0 +1,104 @@
+"""The plan of a run."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from pairstill.config import DistillConfig, RunConfig
+from pairstill.distill.auto_phases import Segment, most_phases, sized_phases
+from pairstill.distill.memory import device_bytes
+from pairstill.errors import ConfigError
+from pairstill.evaluate.protocol import recalls_on
+from pairstill.methods import METHODS, find_method, with_method
+from pairstill.methods.base import Method
+from pairstill.plan.counts import count
+from pairstill.plan.distilling import probe_distillation
+from pairstill.plan.fit import free_disk_bytes, other_disk_bytes, planned_modes, trajectory_bytes, warnings_of
+from pairstill.plan.probe import Probe, batch_seconds, encoding_seconds, seconds_of, write_expert
+from pairstill.plan.stages import Found, Speeds, planned_stages
+from pairstill.plan.students import student_speeds
+from pairstill.report.plans import Plan
+
+
+def make_plan(config: RunConfig, tell: Callable[[str], None] = lambda stage: None) -> Plan:
+    """Probe the run that `config` describes and return what it will take; nothing is written to its folder.
+
+    Args:
+        config: the run's settings.
+        tell: called with what is probed next.
+
+    Raises:
+        PairstillError: what the run itself would raise for these settings and pairs.
+    """
+    config = with_method(config)
+    if find_method(config.method).rule is not None or config.distill.objective != "trajectory":
+        raise ConfigError(
+            f"method {config.method} matches no trajectories; plan knows the methods that do: "
+            + ", ".join(method.name for method in METHODS if _matches_trajectories(method))
+        )
+    config = replace(config, distill=_stand_in(config))
+    with TemporaryDirectory(prefix="pairstill-plan-") as folder:
+        return _plan(config, Probe(replace(config, run_dir=str(Path(folder) / "run"))), Path(folder), tell)
+
+
+def _stand_in(config: RunConfig) -> DistillConfig:
+    """Return the distillation's settings; in place of phases that set themselves, as many equal ones as there may be.
+
+    What a phase takes depends on its pairs and steps, not on where it starts and ends.
+    """
+    distill, auto = config.distill, config.distill.auto_phases
+    if auto is None:
+        return distill
+    steps = sum(phase.outer_steps for phase in distill.phases)
+    most = most_phases(auto, distill.num_pairs, steps) if distill.phased else 1
+    last = Segment(0, config.teacher.epochs - distill.matching_span, config.teacher.epochs, 1.0)
+    equal = sized_phases([last] * most, torch.ones(config.teacher.epochs), distill.num_pairs, steps, auto.min_pairs)
+    return replace(distill, phases=equal)
+
+
+def _matches_trajectories(method: Method) -> bool:
+    return method.rule is None and method.set_parts(DistillConfig()).objective == "trajectory"
+
+
+def _plan(config: RunConfig, probe: Probe, folder: Path, tell: Callable[[str], None]) -> Plan:
+    tell("pairs")
+    train = probe.splits.train
+    counts = count(config, train.num_images, train.num_captions)
+    expert, found = _probed(probe, folder, tell)
+    distillation, memory = found.distillation, device_bytes(probe.device)
+    trajectories = trajectory_bytes(expert, config.teacher.num_experts)
+    disk = trajectories + other_disk_bytes(probe, distillation.distilled)
+    free = free_disk_bytes(Path(config.run_dir))
+    modes = planned_modes(distillation, config.distill, memory)
+    return Plan(
+        stages=planned_stages(config, counts, found),
+        seconds_per_step=distillation.step_seconds,
+        expert_bytes=expert.stat().st_size,
+        trajectory_bytes=trajectories,
+        disk_bytes=disk,
+        free_disk_bytes=free,
+        modes=modes,
+        chosen_mode=distillation.mode,
+        memory_bytes=memory,
+        warnings=warnings_of(config, modes, distillation.mode, disk, free),
+    )
+
+
+def _probed(probe: Probe, folder: Path, tell: Callable[[str], None]) -> tuple[Path, Found]:
+    """Return the file of a made-up teacher, and what everything took."""
+    tell("encoding and teachers")
+    encoding = encoding_seconds(probe)
+    model, initial = probe.factory.build(), probe.factory.initial_parameters("plan")
+    speeds = Speeds(
+        batch=batch_seconds(probe),
+        val_recall=seconds_of(lambda: recalls_on(model, initial, probe.splits.val), probe.device),
+        test_recall=seconds_of(lambda: recalls_on(model, initial, probe.splits.test), probe.device),
+    )
+    expert = write_expert(probe, folder)
+    tell("distillation")
+    distillation = probe_distillation(probe, expert, folder)
+    tell("students")
+    return expert, Found(encoding, speeds, distillation, student_speeds(probe, distillation.distilled))

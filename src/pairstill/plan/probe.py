@@ -1,0 +1,109 @@
+"""A run on made-up rows, and what its pairs and teachers take."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pairstill.data.loader import read_images
+from pairstill.encoders.cache import CachedRows
+from pairstill.encoders.split import TOWER_BATCH, EncodedSplit
+from pairstill.evaluate.protocol import Splits
+from pairstill.pipeline import Pipeline
+from pairstill.rng import generator
+from pairstill.schema import SPLITS, Split
+from pairstill.trajectories.teacher import RealTraining, epochs_to_keep, train_on_real_pairs
+from pairstill.trajectories.trajectory import TrajectoryRecorder
+
+PROBE_BATCHES = 4
+WALK = 1e-3  # of the parameters' own scale: how far the made-up teachers go in an epoch
+
+
+class Probe(Pipeline):
+    """A run on made-up rows: the sizes are the real pairs', the values are not."""
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Splits of random rows, with as many images and captions as the real ones."""
+        return Splits(*(self._made_up(name) for name in ("train", "val", "test")))
+
+    def _made_up(self, split: Split) -> EncodedSplit:
+        images, owner = len(self.manifest.split(split)), torch.tensor(self.manifest.caption_owner(split))
+        size, draw = self.image.spec.size, generator("plan", split)
+        if self.tower is None:
+            # one image's memory stands for all
+            one = torch.randint(256, (1, 3, size, size), generator=draw, dtype=torch.uint8)
+            rows = one.expand(images, 3, size, size)
+        else:
+            rows = torch.randn(images, self.image.spec.width, generator=draw)
+        texts = torch.randn(len(owner), self.text.spec.width, generator=draw)
+        return EncodedSplit(CachedRows([rows]), CachedRows([texts]), owner, self.image.spec, self.device)
+
+
+def seconds_of(call: Callable[[], Any], device: torch.device) -> float:
+    """Return how long `call` takes until the device is done with it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def encoding_seconds(probe: Probe) -> float:
+    """Return the seconds of reading and encoding all pairs, from one batch of each."""
+    manifest = probe.manifest
+    paths = manifest.image_paths("train")[:TOWER_BATCH]
+    pixels = seconds_of(lambda: read_images(paths, probe.image.spec.size), probe.device) / len(paths)
+    if probe.tower is not None:
+        size, tower = probe.image.spec.size, probe.tower
+        batch = torch.zeros(len(paths), 3, size, size, device=probe.device)
+        with torch.no_grad():
+            tower(batch)
+            pixels += seconds_of(lambda: tower(batch), probe.device) / len(paths)
+    captions = manifest.captions("train")[: 2 * TOWER_BATCH]
+    probe.text.encode(captions[:8])
+    text = seconds_of(lambda: probe.text.encode(captions), probe.device) / len(captions)
+    images = sum(len(manifest.split(split)) for split in SPLITS)
+    return images * pixels + sum(len(manifest.captions(split)) for split in SPLITS) * text
+
+
+def batch_seconds(probe: Probe) -> float:
+    """Return the seconds of a teacher's mini-batch."""
+    config, train = probe.config.teacher, probe.splits.train
+    size = config.batch_size
+    initial, model = probe.factory.initial_parameters("plan"), probe.factory.build()
+
+    def epoch(batches: int) -> None:
+        rows = torch.arange(min(batches * size, train.num_images))
+        few = EncodedSplit(
+            CachedRows([train.images.take(rows)]),
+            CachedRows([train.text_embeddings.take(rows)]),
+            rows,
+            train.spec,
+            train.device,
+        )
+        training = replace(RealTraining.of_teacher(config), epochs=1, captions="all")
+        list(train_on_real_pairs(probe.factory, model, initial, few, training, "plan"))
+
+    epoch(1)
+    batches = max(1, min(PROBE_BATCHES, train.num_images // size))
+    return seconds_of(lambda: epoch(batches), probe.device) / batches
+
+
+def write_expert(probe: Probe, folder: Path) -> Path:
+    """Write a teacher that walked at random, as a real one is written, and return its file."""
+    initial, draw = probe.factory.initial_parameters("plan"), generator("plan", "walk")
+    keep = epochs_to_keep(probe.config.teacher, probe.config.distill)
+    recorder, now = TrajectoryRecorder(initial, keep), initial
+    for _ in range(probe.config.teacher.epochs):
+        now = {name: value + WALK * torch.randn(value.shape, generator=draw).to(value) for name, value in now.items()}
+        recorder.add(now)
+    path = folder / "trajectories" / "expert_0000.safetensors"
+    recorder.save(path, {"made": "by pairstill plan"})
+    return path
