@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pairstill import storage
 from pairstill.errors import ArtifactError, StorageError
 from pairstill.storage import (
     append_json_line,
     digest,
     file_digest,
+    files,
     load_tensors,
     open_tensors,
     read_json,
@@ -71,9 +71,9 @@ def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path, 
         raise OSError("no space left")
 
     target = {
-        "write": (storage.Path, "write_bytes"),
-        "fsync": (storage.os, "fsync"),
-        "rename": (storage.Path, "replace"),
+        "write": (files.Path, "write_bytes"),
+        "fsync": (files.os, "fsync"),
+        "rename": (files.Path, "replace"),
     }
     monkeypatch.setattr(*target[stage], fail)
     with pytest.raises(OSError, match="no space left"):
@@ -85,7 +85,7 @@ def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path, 
 def test_the_file_appears_only_when_it_is_whole(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     seen = []
-    monkeypatch.setattr(storage.os, "fsync", lambda _: seen.append(path.exists()))
+    monkeypatch.setattr(files.os, "fsync", lambda _: seen.append(path.exists()))
     write_text_atomic(path, "whole")
     assert seen == [False]
     assert path.read_text() == "whole"
@@ -248,10 +248,10 @@ def test_files_from_before_there_were_digests_are_read(tmp_path, metadata):
 LEAVER = """
 import os, signal, sys
 from pathlib import Path
-from pairstill import storage
+from pairstill.storage import files
 
-storage.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
-storage.write_text_atomic(Path(sys.argv[1]), "never")
+files.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+files.write_text_atomic(Path(sys.argv[1]), "never")
 """
 
 

@@ -4,11 +4,10 @@ import json
 import pytest
 import torch
 
-from pairstill import storage
 from pairstill.distill.checkpoints import last_whole
 from pairstill.distill.outer_loop import OuterHooks, distill_phase
 from pairstill.errors import ArtifactError, StorageError
-from pairstill.storage import open_tensors, save_tensors
+from pairstill.storage import files, open_tensors, save_tensors
 
 
 class Killed(Exception):
@@ -102,7 +101,7 @@ def test_no_whole_checkpoint_is_an_error_that_names_the_last(killed, make_proble
 
 
 def test_a_full_disk_stops_the_phase_and_the_last_checkpoint_is_whole(make_problem, distil, tmp_path, monkeypatch):
-    checkpoint, replace = tmp_path / "c.safetensors", storage.Path.replace
+    checkpoint, replace = tmp_path / "c.safetensors", files.Path.replace
     written = []
 
     def full(path, target):
@@ -112,7 +111,7 @@ def test_a_full_disk_stops_the_phase_and_the_last_checkpoint_is_whole(make_probl
                 raise OSError(errno.ENOSPC, "No space left on device")
         return replace(path, target)
 
-    monkeypatch.setattr(storage.Path, "replace", full)
+    monkeypatch.setattr(files.Path, "replace", full)
     with pytest.raises(StorageError, match=r"c\.safetensors cannot be written \(No space left on device\)"):
         goes_on(make_problem(), checkpoint)
     monkeypatch.undo()

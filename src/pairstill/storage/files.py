@@ -1,0 +1,101 @@
+"""Files that appear whole or not at all, and the digests of files."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
+from pathlib import Path
+
+from pairstill.errors import StorageError
+from pairstill.locks import exclusive, is_abandoned
+
+
+def digest(*parts: str | bytes) -> str:
+    """Return the hex SHA-256 of the parts; lengths are hashed too, so ("ab", "c") differs from ("a", "bc")."""
+    state = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "big"))
+        state.update(data)
+    return state.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the hex SHA-256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Make a folder beside `path`, which is removed afterwards; what killed processes left behind for it goes first.
+
+    Raises:
+        StorageError: the folder cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    except OSError as error:
+        raise StorageError.cannot_write(path, error) from error
+    try:
+        with exclusive(folder):
+            for other in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+                with suppress(OSError):
+                    other.rmdir()  # when it is empty; a process that is about to lock it makes it again
+                if is_abandoned(other):
+                    shutil.rmtree(other, ignore_errors=True)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make a temporary file beside `path`, flush it to disk, then rename it onto `path`.
+
+    Raises:
+        StorageError: it cannot be written; the old file is as it was.
+    """
+    with temporary_folder(path) as folder, writing(path):
+        temporary = folder / path.name
+        write(temporary)
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file that the block cannot write into an error that names it.
+
+    Raises:
+        StorageError: the block raised an `OSError`.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError.cannot_write(path, error) from error
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that readers see the old file or the whole new one.
+
+    Raises:
+        StorageError: it cannot be written; the old file is as it was.
+    """
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
+
+    write_atomic(path, write)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path`; see `write_bytes_atomic`."""
+    write_bytes_atomic(path, text.encode())
