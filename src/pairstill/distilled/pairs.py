@@ -1,15 +1,15 @@
-"""The distilled set: what is kept of a large dataset, as safetensors and a JSON manifest."""
+"""The distilled set: all phases and what a student needs beside them, in a folder or as a dataset."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from pairstill.checksums import check_seal, sealed
+from pairstill.distilled.phase import DistilledPhase, phase_from, to_tensors
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.storage import file_digest, load_tensors, read_json, save_tensors, write_json
 
@@ -18,60 +18,6 @@ VERSION = 1
 TENSORS = "distilled.safetensors"
 MANIFEST = "distilled.json"
 LOSSES = ("wbce", "infonce")
-
-
-@dataclass(frozen=True)
-class DistilledPhase:
-    """One phase's distilled pairs.
-
-    Attributes:
-        images: (pairs, 3, height, width) in the image tower's normalised input space.
-        text_embeddings: (pairs, width) in the text tower's output space.
-        similarity_factors: what is stored of the similarity: `matrix` (pairs, pairs), or `weights` (pairs,), `left` and
-            `right` (pairs, rank) with `scale`; see `similarity`. Empty for the identity.
-        inner_lr_image: learned student rate of the image side.
-        inner_lr_text: learned student rate of the text side.
-        captions: the real captions that the pairs started from; empty strings where they started from noise.
-        sources: the real images that the pairs started from, likewise.
-    """
-
-    images: Tensor
-    text_embeddings: Tensor
-    similarity_factors: Mapping[str, Tensor]
-    inner_lr_image: float
-    inner_lr_text: float
-    captions: tuple[str, ...]
-    sources: tuple[str, ...]
-
-    @property
-    def num_pairs(self) -> int:
-        """Pairs in this phase."""
-        return len(self.images)
-
-    @property
-    def similarity(self) -> Tensor:
-        """The similarity matrix (pairs, pairs), rows images, columns texts."""
-        return compose_similarity(self.similarity_factors, self.num_pairs)
-
-    @property
-    def storage_bytes(self) -> int:
-        """Bytes of everything learned, as stored in float32."""
-        scalars = self.images.numel() + self.text_embeddings.numel() + 2
-        scalars += sum(factor.numel() for factor in self.similarity_factors.values())
-        return 4 * scalars
-
-
-def compose_similarity(factors: Mapping[str, Tensor], pairs: int) -> Tensor:
-    """Return the similarity matrix (pairs, pairs) of its factors.
-
-    `matrix` is the matrix; `weights`, `left`, `right` and `scale` give diag(weights) + scale left right^T, where the
-    constant scale is a/r of LoRS (Appendix A); no factors at all are the identity.
-    """
-    if not factors:
-        return torch.eye(pairs)
-    if "matrix" in factors:
-        return factors["matrix"]
-    return torch.diag(factors["weights"]) + factors["scale"] * factors["left"] @ factors["right"].T
 
 
 @dataclass(frozen=True)
@@ -162,7 +108,7 @@ class DistilledSet:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by name, such as `phase1/images` and `phase1/similarity/matrix`."""
-        return _to_tensors(self.phases)
+        return to_tensors(self.phases)
 
     @staticmethod
     def from_parts(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "DistilledSet":
@@ -173,7 +119,7 @@ class DistilledSet:
             KeyError: something is missing; TypeError and ValueError: something is of another kind.
         """
         phases = tuple(
-            _phase_from(tensors, number, entry) for number, entry in enumerate(description["phases"], start=1)
+            phase_from(tensors, number, entry) for number, entry in enumerate(description["phases"], start=1)
         )
         if not phases:
             raise ArtifactError("the distilled set has no phases; distil again")
@@ -222,69 +168,10 @@ def stored_pairs(folder: Path) -> str | None:
         raise ArtifactError(f"{path} lacks or garbles {error}; distil again") from error
 
 
-def _to_tensors(phases: tuple[DistilledPhase, ...]) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for number, phase in enumerate(phases, start=1):
-        tensors[f"phase{number}/images"] = phase.images
-        tensors[f"phase{number}/text_embeddings"] = phase.text_embeddings
-        for name, factor in phase.similarity_factors.items():
-            tensors[f"phase{number}/similarity/{name}"] = factor
-    return tensors
-
-
-def _phase_from(tensors: Mapping[str, Tensor], number: int, entry: Mapping[str, Any]) -> DistilledPhase:
-    pairs = entry["pairs"]
-    phase = DistilledPhase(
-        images=tensors[f"phase{number}/images"],
-        text_embeddings=tensors[f"phase{number}/text_embeddings"],
-        similarity_factors={name: tensors[f"phase{number}/similarity/{name}"] for name in entry["similarity_factors"]},
-        inner_lr_image=float(entry["inner_lr_image"]),
-        inner_lr_text=float(entry["inner_lr_text"]),
-        captions=tuple(_string(pair["caption"]) for pair in pairs),
-        sources=tuple(_string(pair["source"]) for pair in pairs),
-    )
-    found = {len(phase.images), len(phase.text_embeddings), len(pairs), int(entry["num_pairs"])}
-    if len(found) != 1 or not _composes(phase):
-        raise ArtifactError(f"phase {number} of the distilled set: images, texts and similarities differ in number")
-    if (problem := _problem(phase)) is not None:
-        raise ArtifactError(f"phase {number} of the distilled set: {problem}; distil again")
-    return phase
-
-
-def _problem(phase: DistilledPhase) -> str | None:
-    """Return what keeps a student from training on a phase, or None."""
-    images, texts = phase.images, phase.text_embeddings
-    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        return f"its images are {images.dtype} {tuple(images.shape)}; they must be floats (pairs, 3, height, width)"
-    if texts.ndim != 2 or not texts.is_floating_point():
-        return f"its text embeddings are {texts.dtype} {tuple(texts.shape)}; they must be floats (pairs, width)"
-    tensors = {"images": images, "text embeddings": texts, **phase.similarity_factors}
-    for name, value in tensors.items():
-        if not bool(value.isfinite().all()):
-            return f"its {name} hold values that are not finite"
-    if not (0 < phase.inner_lr_image < float("inf") and 0 < phase.inner_lr_text < float("inf")):
-        return f"its rates are {phase.inner_lr_image} and {phase.inner_lr_text}; they must be above 0, and finite"
-    return None
-
-
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r}, which must be a string")
-    return value
-
-
 def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"{value!r}, which must be an object")
     return value
-
-
-def _composes(phase: DistilledPhase) -> bool:
-    """Return whether the factors give one similarity for each pair of pairs."""
-    try:
-        return phase.similarity.shape == (phase.num_pairs, phase.num_pairs)
-    except RuntimeError:
-        return False  # factors whose shapes do not go together
 
 
 class DistilledPairs(Dataset[dict[str, Any]]):

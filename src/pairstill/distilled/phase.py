@@ -1,0 +1,135 @@
+"""One phase of a distilled set: its pairs, its similarity, and its tensors by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pairstill.errors import ArtifactError
+
+
+@dataclass(frozen=True)
+class DistilledPhase:
+    """One phase's distilled pairs.
+
+    Attributes:
+        images: (pairs, 3, height, width) in the image tower's normalised input space.
+        text_embeddings: (pairs, width) in the text tower's output space.
+        similarity_factors: what is stored of the similarity: `matrix` (pairs, pairs), or `weights` (pairs,), `left` and
+            `right` (pairs, rank) with `scale`; see `similarity`. Empty for the identity.
+        inner_lr_image: learned student rate of the image side.
+        inner_lr_text: learned student rate of the text side.
+        captions: the real captions that the pairs started from; empty strings where they started from noise.
+        sources: the real images that the pairs started from, likewise.
+    """
+
+    images: Tensor
+    text_embeddings: Tensor
+    similarity_factors: Mapping[str, Tensor]
+    inner_lr_image: float
+    inner_lr_text: float
+    captions: tuple[str, ...]
+    sources: tuple[str, ...]
+
+    @property
+    def num_pairs(self) -> int:
+        """Pairs in this phase."""
+        return len(self.images)
+
+    @property
+    def similarity(self) -> Tensor:
+        """The similarity matrix (pairs, pairs), rows images, columns texts."""
+        return compose_similarity(self.similarity_factors, self.num_pairs)
+
+    @property
+    def storage_bytes(self) -> int:
+        """Bytes of everything learned, as stored in float32."""
+        scalars = self.images.numel() + self.text_embeddings.numel() + 2
+        scalars += sum(factor.numel() for factor in self.similarity_factors.values())
+        return 4 * scalars
+
+
+def compose_similarity(factors: Mapping[str, Tensor], pairs: int) -> Tensor:
+    """Return the similarity matrix (pairs, pairs) of its factors.
+
+    `matrix` is the matrix; `weights`, `left`, `right` and `scale` give diag(weights) + scale left right^T, where the
+    constant scale is a/r of LoRS (Appendix A); no factors at all are the identity.
+    """
+    if not factors:
+        return torch.eye(pairs)
+    if "matrix" in factors:
+        return factors["matrix"]
+    return torch.diag(factors["weights"]) + factors["scale"] * factors["left"] @ factors["right"].T
+
+
+def to_tensors(phases: tuple[DistilledPhase, ...]) -> dict[str, Tensor]:
+    """Return all tensors by name, such as `phase1/images` and `phase1/similarity/matrix`."""
+    tensors: dict[str, Tensor] = {}
+    for number, phase in enumerate(phases, start=1):
+        tensors[f"phase{number}/images"] = phase.images
+        tensors[f"phase{number}/text_embeddings"] = phase.text_embeddings
+        for name, factor in phase.similarity_factors.items():
+            tensors[f"phase{number}/similarity/{name}"] = factor
+    return tensors
+
+
+def phase_from(tensors: Mapping[str, Tensor], number: int, entry: Mapping[str, Any]) -> DistilledPhase:
+    """Return a phase from a set's tensors and its entry in the set's description.
+
+    Args:
+        tensors: as `to_tensors` names them.
+        number: the phase's, from 1.
+        entry: its numbers, captions and sources.
+
+    Raises:
+        ArtifactError: the parts do not fit together, or no student could train on them.
+        KeyError: something is missing; TypeError and ValueError: something is of another kind.
+    """
+    pairs = entry["pairs"]
+    phase = DistilledPhase(
+        images=tensors[f"phase{number}/images"],
+        text_embeddings=tensors[f"phase{number}/text_embeddings"],
+        similarity_factors={name: tensors[f"phase{number}/similarity/{name}"] for name in entry["similarity_factors"]},
+        inner_lr_image=float(entry["inner_lr_image"]),
+        inner_lr_text=float(entry["inner_lr_text"]),
+        captions=tuple(_string(pair["caption"]) for pair in pairs),
+        sources=tuple(_string(pair["source"]) for pair in pairs),
+    )
+    found = {len(phase.images), len(phase.text_embeddings), len(pairs), int(entry["num_pairs"])}
+    if len(found) != 1 or not _composes(phase):
+        raise ArtifactError(f"phase {number} of the distilled set: images, texts and similarities differ in number")
+    if (problem := _problem(phase)) is not None:
+        raise ArtifactError(f"phase {number} of the distilled set: {problem}; distil again")
+    return phase
+
+
+def _problem(phase: DistilledPhase) -> str | None:
+    """Return what keeps a student from training on a phase, or None."""
+    images, texts = phase.images, phase.text_embeddings
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        return f"its images are {images.dtype} {tuple(images.shape)}; they must be floats (pairs, 3, height, width)"
+    if texts.ndim != 2 or not texts.is_floating_point():
+        return f"its text embeddings are {texts.dtype} {tuple(texts.shape)}; they must be floats (pairs, width)"
+    tensors = {"images": images, "text embeddings": texts, **phase.similarity_factors}
+    for name, value in tensors.items():
+        if not bool(value.isfinite().all()):
+            return f"its {name} hold values that are not finite"
+    if not (0 < phase.inner_lr_image < float("inf") and 0 < phase.inner_lr_text < float("inf")):
+        return f"its rates are {phase.inner_lr_image} and {phase.inner_lr_text}; they must be above 0, and finite"
+    return None
+
+
+def _composes(phase: DistilledPhase) -> bool:
+    """Return whether the factors give one similarity for each pair of pairs."""
+    try:
+        return phase.similarity.shape == (phase.num_pairs, phase.num_pairs)
+    except RuntimeError:
+        return False  # factors whose shapes do not go together
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r}, which must be a string")
+    return value
