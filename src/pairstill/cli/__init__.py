@@ -1,6 +1,5 @@
 """The command line: one module for each command, all settings from YAML files and dotted options."""
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -24,7 +23,8 @@ from pairstill.cli import (
     stages,
 )
 from pairstill.cli.command import Command
-from pairstill.cli.running import several_processes
+from pairstill.cli.running import error_line
+from pairstill.cli.usage import Parser
 from pairstill.errors import ConfigError, PairstillError
 
 COMMANDS: tuple[Command, ...] = (
@@ -46,42 +46,44 @@ COMMANDS: tuple[Command, ...] = (
 
 
 def build_parser(parsers: dict[str, ArgumentParser] | None = None) -> ArgumentParser:
-    """Return the parser of all commands.
+    """Return the parser of the command line.
 
     Args:
-        parsers: each command's own parser by name; None builds them.
+        parsers: the commands' own parsers by name; None builds those of all commands.
     """
-    parser = ArgumentParser(
+    parser = Parser(
         prog="pairstill",
         description="Multimodal dataset distillation: a few hundred synthetic pairs in place of a large set.",
         version=__version__,
     )
     commands = parser.add_subcommands(required=False, dest="command", metavar="COMMAND", help="what to do:")
-    parsers = parsers or _parsers()
-    for command in COMMANDS:
+    parsers = parsers or _parsers(COMMANDS)
+    for command in (each for each in COMMANDS if each.name in parsers):
         commands.add_subcommand(command.name, parsers[command.name], help=command.text)
         if command.nest is not None:
             command.nest(parsers[command.name])  # after it is added: the library wants levels in order
     return parser
 
 
-def _parsers() -> dict[str, ArgumentParser]:
-    return {command.name: command.parser() for command in COMMANDS}
+def _parsers(commands: Sequence[Command]) -> dict[str, ArgumentParser]:
+    return {command.name: command.parser() for command in commands}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0 done, 1 an error in the run, 2 wrong usage."""
-    parsers = _parsers()
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    named = [command for command in COMMANDS if arguments[:1] == [command.name]]
+    parsers = _parsers(named or COMMANDS)  # the others' hundreds of options would take most of the time of --help
     parser = build_parser(parsers)
     try:
-        parsed = _parsed(parser, sys.argv[1:] if arguments is None else arguments)
+        parsed = _parsed(parser, arguments)
         for command in COMMANDS:
             if command.name == parsed.command:
                 return command.run(parsers[command.name], parsed[command.name])
         parser.print_help()
         return 2
     except PairstillError as error:
-        print(f"pairstill: {_error()}: {error}", file=sys.stderr)
+        print(error_line(str(error)), file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print("pairstill: interrupted; the same command goes on from here", file=sys.stderr)
@@ -111,8 +113,3 @@ def _expanded(arguments: list[str]) -> list[str]:
         if arguments[:1] == [command.name] and command.expand is not None:
             return [command.name, *command.expand(arguments[1:])]
     return arguments
-
-
-def _error() -> str:
-    """Return "error", and where if there are several processes, all of which write to one terminal."""
-    return f"error on rank {os.environ.get('RANK')}" if several_processes() else "error"

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from pairstill.bench.settings import BENCHMARKS
 from pairstill.cli.command import Command, plain_parser
 from pairstill.cli.running import show_table
+from pairstill.cli.usage import Parser
 
 NAME = "bench"
 TEXT = "measure the engine's parts on this machine: time in turn, memory in fresh processes, agreement"
@@ -18,7 +19,7 @@ def _nest(parser: ArgumentParser) -> None:
     benchmarks = parser.add_subcommands(dest="benchmark", metavar="BENCHMARK", help="what to measure:")
     for name, settings in BENCHMARKS.items():
         text = (settings.__doc__ or "").splitlines()[0]
-        one = ArgumentParser(prog=f"pairstill bench {name}", description=text)
+        one = Parser(prog=f"pairstill bench {name}", description=text)
         one.add_class_arguments(settings)
         one.add_argument("--json", action="store_true", help="print the report as one JSON object")
         benchmarks.add_subcommand(name, one, help=text)

@@ -12,6 +12,7 @@ from jsonargparse import (
     Namespace,
 )
 
+from pairstill.cli.usage import Parser
 from pairstill.config import DistillConfig, RunConfig
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.layers import BASE, read_layers
@@ -40,7 +41,7 @@ class Command:
 
 def plain_parser(name: str, text: str) -> ArgumentParser:
     """Return a parser without options."""
-    return ArgumentParser(prog=f"pairstill {name}", description=sentence(text))
+    return Parser(prog=f"pairstill {name}", description=sentence(text))
 
 
 class LayeredSettings(ActionConfigFile):
@@ -59,7 +60,7 @@ class LayeredSettings(ActionConfigFile):
 
 def settings_parser(name: str, text: str) -> ArgumentParser:
     """Return a parser whose options are the fields of `RunConfig`."""
-    parser = ArgumentParser(
+    parser = Parser(
         prog=f"pairstill {name}",
         description=f"{sentence(text)} Settings come from --config files, then from options; later ones win.",
     )

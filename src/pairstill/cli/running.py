@@ -24,6 +24,12 @@ def several_processes() -> bool:
     return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
+def error_line(message: str) -> str:
+    """Return an error as it is shown; of several processes, which all write to one terminal, with the one it is of."""
+    where = f" on rank {os.environ.get('RANK')}" if several_processes() else ""
+    return f"pairstill: error{where}: {message}"
+
+
 def _stopped_by_torchrun(*_: object) -> None:
     raise RankError(
         "torchrun stopped this process, as it does when another rank stopped; see its own message. "

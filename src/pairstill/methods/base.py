@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pairstill.config import DistillConfig, PhaseConfig
-from pairstill.coreset import Rule
+
+if TYPE_CHECKING:
+    from pairstill.coreset import Rule  # which imports torch, and a list of methods shall not take seconds
 
 
 def keep_parts(distill: DistillConfig) -> DistillConfig:
@@ -34,7 +36,7 @@ class Method:
     makes: str
     needs: tuple[str, ...]
     set_parts: Callable[[DistillConfig], DistillConfig] = keep_parts
-    rule: Rule | None = None
+    rule: "Rule | None" = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what `pairstill methods --json` prints."""

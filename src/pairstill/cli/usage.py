@@ -1,0 +1,163 @@
+"""Wrong usage, told in a few lines: what was got, which allowed names are near to it, where all of them are."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from difflib import SequenceMatcher
+from typing import Any, NoReturn, get_args, get_origin
+
+from jsonargparse import ArgumentParser
+
+from pairstill.cli.running import error_line
+
+SHOWN_NAMES = 3
+NEAR, MARGIN = 0.7, 0.15
+"""Names are shown that are at least as alike as this, where 1 is the same, and not much less alike than the best."""
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "tuple": "a list in brackets",
+    "NoneType": "null",
+}
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors are short, and which takes no option by its beginning alone."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make the parser as the library does."""
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print what is wrong and where the full help is, and exit with the status 2."""
+        if not self.exit_on_error:
+            super().error(message, ex)  # of a parser inside the library, which makes one message of several
+        parser = getattr(ex, "subcommand_parser", None) or _command_of(self)
+        help_command = f"{parser.prog.replace(' [options]', '')} --help"
+        self.exit(2, f"{error_line(in_plain_words(parser, message))}\nAll that is allowed: {help_command}\n")
+
+
+def _command_of(parser: ArgumentParser) -> ArgumentParser:
+    """Return the parser of the command that the arguments name."""
+    for word in getattr(parser, "args", ()):
+        action = parser._subcommands_action  # what `add_subcommands` returned; the library has no other way to it
+        if action is not None and word in action.choices:
+            parser = action.choices[word]
+    return parser
+
+
+def in_plain_words(parser: ArgumentParser, message: str) -> str:
+    """Return an error of the library in this command line's words; one that is not known stays as the library has it.
+
+    Args:
+        parser: the parser of the command.
+        message: what the library says.
+    """
+    if found := re.match(r"unrecognized arguments: (.*)", message, re.DOTALL):
+        return _unrecognised(parser, found[1].split())
+    if found := re.search(r"does not accept option '(.+?)'", message):
+        return _no_such("setting", found[1], [name.removeprefix("--") for name in _near(parser, found[1])])
+    if found := re.match(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*?)\)", message, re.DOTALL):
+        choices = [choice.strip(" '") for choice in found[3].split(",")]
+        return f"{found[1]}: got {found[2]!r}{_did_you_mean(nearest(found[2], choices))} Allowed: {', '.join(choices)}"
+    if found := re.match(r"the following arguments are required: (.*)", message):
+        return f"missing: {', '.join(_as_written(parser, key) for key in found[1].split(', '))}"
+    if found := re.match(r'expected "(\S+)" to be one of \{(.*)\}', message):
+        return f"missing: {found[1].rpartition('.')[2].upper()}, one of {found[2].replace(',', ', ')}"
+    if keys := re.findall(r'Parser key "(.+?)"', message):
+        return _bad_value(parser, ".".join(dict.fromkeys(keys)), message)
+    return re.sub(r"^argument (\S+): expected one argument", r"\1: a value is missing", message)
+
+
+def _unrecognised(parser: ArgumentParser, words: list[str]) -> str:
+    options = [word.partition("=")[0] for word in words if re.match("--?[a-zA-Z]", word)]
+    if not options:
+        return f"got {' '.join(words)!r}, which belongs to no option"
+    return "\n".join(_no_such("option", option, _near(parser, option.lstrip("-"))) for option in options)
+
+
+def _no_such(kind: str, name: str, near: Iterable[str]) -> str:
+    return f"there is no {kind} {name}{_did_you_mean(near)}"
+
+
+def _did_you_mean(names: Iterable[str]) -> str:
+    names = list(names)
+    return f"; did you mean {' or '.join(names)}?" if names else "."
+
+
+def _bad_value(parser: ArgumentParser, key: str, message: str) -> str:
+    """Return what is wrong with the value of a setting."""
+    if found := re.search(r"Option '(.+?)' is not accepted|Expected a dot import path string: (\S+)", message):
+        name = f"{key}.{found[1] or found[2]}"
+        return _no_such("setting", name, _near(parser, name))
+    if "Unable to load config" in message:
+        return f"{key}: this is neither a file of settings nor settings as YAML; for one of them, give --{key}.NAME"
+    got = re.search(r"(?:Got|Given) value: (.*)", message, re.DOTALL)
+    allowed = re.findall(r"Expected an? (.+?)(?:\. Got value|$)", message, re.MULTILINE)
+    if got is None or not allowed:
+        return re.sub(r'\s*Parser key "(.+?)":\s*', r"\1: ", message)
+    choices = [choice for kind in allowed for choice in re.findall(r"'([^']+)'", kind) if "Literal" in kind]
+    near = nearest(got[1], choices)
+    return f"{key}: got {got[1]}{_did_you_mean(near)} Allowed: {' or '.join(_kind(kind) for kind in allowed)}"
+
+
+def _kind(kind: str) -> str:
+    """Return a type, as the library writes it, in words."""
+    if "Literal" in kind:
+        return ", ".join(re.findall(r"'([^']+)'", kind))
+    name = kind.removeprefix("<class '").removesuffix("'>")
+    return _KINDS.get(name, name)
+
+
+def _as_written(parser: ArgumentParser, key: str) -> str:
+    """Return how an argument is written, by the key that the library has for it."""
+    name = key.rpartition(".")[2]
+    return f"--{name}" if f"--{name}" in parser._option_string_actions else name.upper()
+
+
+def _near(parser: ArgumentParser, name: str) -> list[str]:
+    """Return what may be set that is like a name, or else like the group that it names."""
+    names, group = _names(parser), name.rpartition(".")[0]
+    return nearest(name, names) or (nearest(group, names) if group not in names else [])
+
+
+def _names(parser: ArgumentParser) -> dict[str, str]:
+    """Return what may be set, by its dotted name: how it is written."""
+    names = {}
+    for action in parser._actions:
+        if action.dest.endswith(".help"):
+            continue  # the library's own
+        names |= {option.removeprefix("--"): option for option in action.option_strings}
+        hint = getattr(action, "_typehint", None)  # settings that are no options of their own
+        for kind in filter(is_dataclass, get_args(hint)):
+            for field in fields(kind):
+                inside = f" '[{{{field.name}: ...}}]'" if get_origin(hint) is tuple else f".{field.name}"
+                names[f"{action.dest}.{field.name}"] = f"--{action.dest}{inside}"
+    return names
+
+
+def nearest(name: str, names: Iterable[str] | Mapping[str, str]) -> list[str]:
+    """Return the names that are most like one, the most alike first: as a whole, and in what follows the last dot.
+
+    Args:
+        name: what was got.
+        names: what is allowed, perhaps with how it is shown.
+
+    Example:
+        >>> nearest("distil.inner_step", ["distill.inner_steps", "distill.ema", "device"])
+        ['distill.inner_steps']
+        >>> nearest("epochs", {"teacher.epochs": "--teacher.epochs", "seed": "--seed"})
+        ['--teacher.epochs']
+    """
+    shown = names if isinstance(names, Mapping) else {each: each for each in names}
+    scores = {each: _likeness(name, each) for each in shown}
+    best = sorted(scores, key=lambda each: -scores[each])[:SHOWN_NAMES]
+    return [shown[each] for each in best if scores[each] >= max(NEAR, scores[best[0]] - MARGIN)]
+
+
+def _likeness(name: str, other: str) -> float:
+    last, other_last = name.rpartition(".")[2], other.rpartition(".")[2]
+    return (SequenceMatcher(None, name, other).ratio() + SequenceMatcher(None, last, other_last).ratio()) / 2

@@ -1,0 +1,114 @@
+"""Wrong usage: what it is told, and how shortly."""
+
+import pytest
+
+from pairstill.cli import COMMANDS, main
+from pairstill.cli.usage import nearest
+
+
+@pytest.fixture
+def refused(capsys, tmp_path, monkeypatch):
+    """Return the lines of a command line that is wrong usage; what a mistake would make lands in a folder of tests."""
+    monkeypatch.chdir(tmp_path)
+
+    def lines(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.startswith("pairstill: error: ") and "usage:" not in err
+        return err.splitlines()
+
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "help_of"),
+    [
+        (["run", "--data.roott", "x"], "there is no option --data.roott; did you mean --data.root?", "run"),
+        (
+            ["run", "--distil.outer_steps", "3"],
+            "there is no option --distil.outer_steps; did you mean --distill.phases '[{outer_steps: ...}]' or "
+            "--distill.inner_steps?",
+            "run",
+        ),
+        (
+            ["evaluate", "--image-encodr=a"],
+            "there is no option --image_encodr; did you mean --image_encoder?",
+            "evaluate",
+        ),
+        (
+            ["downstream", "zeroshot", "--zeroshot.clases", "3"],
+            "there is no option --zeroshot.clases; did you mean --zeroshot.classes?",
+            "downstream zeroshot",
+        ),
+        (["run", "--xyzzy", "3"], "there is no option --xyzzy.", "run"),
+        (["run", "extra"], "got 'extra', which belongs to no option", "run"),
+        (["run", "--seed"], "--seed: a value is missing", "run"),
+        (["run", "--teacher.epochs", "many"], "teacher.epochs: got many. Allowed: a whole number", "run"),
+        (["run", "--threads", "many"], "threads: got many. Allowed: a whole number or null", "run"),
+        (["run", "--distill.loss", "wbc"], "distill.loss: got wbc; did you mean wbce? Allowed: wbce, infonce", "run"),
+        (
+            ["run", "--distill.phases", "[{num_pair: 3}]"],
+            "there is no setting distill.phases.num_pair; did you mean --distill.phases '[{num_pairs: ...}]'?",
+            "run",
+        ),
+        (
+            ["run", "--distill.phases.outer_steps", "3"],
+            "there is no setting distill.phases.outer_steps; did you mean --distill.phases '[{outer_steps: ...}]'?",
+            "run",
+        ),
+        (
+            ["run", "--distill.auto_phases.min_pair", "3"],
+            "there is no setting distill.auto_phases.min_pair; did you mean --distill.auto_phases.min_pairs?",
+            "run",
+        ),
+        (["export", "a"], "missing: --format, --out", "export"),
+        (["compare"], "missing: RUNS", "compare"),
+        (["analyze"], "missing: ANALYSIS, one of gradients, teachers, trajectories, proposition", "analyze"),
+        (["completion", "fishy"], "shell: got 'fishy'. Allowed: bash, zsh", "completion"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_error_is_short_names_what_is_near_and_says_where_help_is(refused, arguments, message, help_of):
+    assert refused(*arguments) == [f"pairstill: error: {message}", f"All that is allowed: pairstill {help_of} --help"]
+
+
+def test_a_misspelt_command(refused):
+    error, where = refused("distil", "--seed", "3")
+    assert error.startswith("pairstill: error: COMMAND: got 'distil'; did you mean distill? Allowed: run, prepare, ")
+    assert all(command.name in error for command in COMMANDS)
+    assert where == "All that is allowed: pairstill --help"
+
+
+def test_an_option_is_not_taken_by_its_beginning(refused):
+    assert refused("run", "--data.sourc", "scenes")[0].endswith("did you mean --data.source?")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("distill: {inner_step: 1}", "there is no setting distill.inner_step; did you mean distill.inner_steps?"),
+        ("distil: {x: 1}", "there is no setting distil.x; did you mean distill?"),
+        ("teacher: {epochs: many}", "teacher.epochs: got many. Allowed: a whole number"),
+    ],
+)
+def test_a_mistake_in_a_file_of_settings(refused, tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    assert refused("run", "--config", "a.yaml")[0] == f"pairstill: error: {message}"
+
+
+def test_of_several_processes_an_error_says_which_it_is_of(capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit):
+        main(["run", "--xyzzy"])
+    assert capsys.readouterr().err.startswith("pairstill: error on rank 1: there is no option --xyzzy.")
+
+
+def test_near_names_are_alike_as_a_whole_or_after_the_last_dot():
+    names = ["teacher.epochs", "student.epochs", "seed", "distill.ema"]
+    assert nearest("epochs", names) == ["teacher.epochs", "student.epochs"]
+    assert nearest("techer.epochs", names) == ["teacher.epochs", "student.epochs"]
+    assert nearest("sed", {"seed": "--seed"}) == ["--seed"]
+    assert nearest("verbose", names) == []
