@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -10,8 +11,10 @@ import yaml
 from pairstill.cli import main
 from pairstill.config import DataConfig, ImageConfig, RunConfig, TextConfig
 from pairstill.distilled import DistilledSet
+from pairstill.errors import DataError
 from pairstill.exchange.settings import LAYOUTS
 from pairstill.pipeline.exporting import public_settings
+from pairstill.pipeline.parts import Parts
 
 
 @pytest.fixture
@@ -104,3 +107,11 @@ def test_pairs_that_do_not_fit_are_refused(run, undisturbed, tiny, tmp_path, cap
 def test_runs_without_pairs_and_folders_without_runs_are_refused(tmp_path, capsys):
     assert main(["export", str(tmp_path), "--format", "parquet", "--out", str(tmp_path / "out")]) == 1
     assert "is no run" in capsys.readouterr().err
+
+
+def test_a_set_that_was_made_of_other_pairs_is_told():
+    parts = SimpleNamespace(manifest=SimpleNamespace(fingerprint="a" * 64))
+    Parts.check_data(parts, SimpleNamespace(provenance={"data": {"fingerprint": "a" * 64}}))
+    for made_of, shown in (("b" * 64, "b" * 16), (None, "None")):
+        with pytest.raises(DataError, match=f"fingerprint is a{{16}}, and the set was made of {shown}; put .* or do"):
+            Parts.check_data(parts, SimpleNamespace(provenance={"data": {"fingerprint": made_of}}), ", or do")

@@ -10,7 +10,7 @@ import yaml
 from pairstill.config import RunConfig
 from pairstill.defaults import decisive
 from pairstill.distilled import TENSORS, DistilledSet
-from pairstill.errors import ConfigError, DataError, PairstillError
+from pairstill.errors import ConfigError, PairstillError
 from pairstill.exchange.card import CardFacts, card
 from pairstill.exchange.folder import open_set, write_export
 from pairstill.exchange.png import PngCost, through_png
@@ -119,7 +119,7 @@ def _png_cost(parts: Parts, distilled: DistilledSet, measure: Measure) -> PngCos
     if measure == "never":
         return "it was not asked for"
     try:
-        _check_data(parts, distilled)
+        parts.check_data(distilled, or_else=", or export with --measure never")
         _ = parts.bench
     except (PairstillError, OSError) as error:
         if measure == "always":
@@ -142,15 +142,6 @@ def _png_cost(parts: Parts, distilled: DistilledSet, measure: Measure) -> PngCos
     cost = PngCost(protocol, tuple(exact[student] for student in range(students)), tuple(png))
     write_json(path, {"key": key, "cost": cost.to_json()})
     return cost
-
-
-def _check_data(parts: Parts, distilled: DistilledSet) -> None:
-    made_of = distilled.provenance.get("data", {}).get("fingerprint")
-    if made_of != parts.manifest.fingerprint:
-        raise DataError(
-            f"the settings lead to real pairs with the fingerprint {parts.manifest.fingerprint}, but the distilled set "
-            f"was made of {made_of}; put the old pairs back, or export with --measure never"
-        )
 
 
 def adopt(parts: Parts, path: Path) -> DistilledSet:

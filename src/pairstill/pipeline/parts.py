@@ -17,10 +17,12 @@ from torch import nn
 from pairstill.config import ImageConfig, PhaseConfig, RunConfig, TextConfig
 from pairstill.data.manifest import Manifest, build_manifest
 from pairstill.devices import choose_device, set_precision
+from pairstill.distilled import DistilledSet
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import ImageEncoder, build_image_encoder
 from pairstill.encoders.split import EncodedSplit, Encoding, encode_split
 from pairstill.encoders.text import TextEncoder, build_text_encoder
+from pairstill.errors import DataError
 from pairstill.evaluate.protocol import Bench, Splits
 from pairstill.methods import find_method, with_method
 from pairstill.model.dual_encoder import ModelFactory
@@ -94,6 +96,24 @@ class Parts:
         if manifest.dropped:
             self._warn(f"Left out {len(manifest.dropped)} bad pairs; data.json lists them")
         return manifest
+
+    def check_data(self, distilled: DistilledSet, or_else: str = "") -> None:
+        """Check that the real pairs are those that a set was made of.
+
+        Args:
+            distilled: the set.
+            or_else: what can be done instead of putting the old pairs back, for the message.
+
+        Raises:
+            DataError: they are not.
+        """
+        made_of = distilled.provenance.get("data", {}).get("fingerprint")
+        if made_of != self.manifest.fingerprint:
+            raise DataError(
+                "the real pairs are not those that the distilled set was made of: their fingerprint is "
+                f"{self.manifest.fingerprint[:16]}, and the set was made of {str(made_of)[:16]}; put the old pairs "
+                f"back{or_else}"
+            )
 
     @cached_property
     def image(self) -> ImageEncoder:

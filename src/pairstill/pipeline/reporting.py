@@ -11,7 +11,7 @@ from pairstill.errors import PairstillError
 from pairstill.evaluate.measurement import made_name
 from pairstill.pipeline.measuring import current_results, unmeasured
 from pairstill.pipeline.parts import Parts
-from pairstill.pipeline.showing import check_data, real_of, retrieval_examples, training_captions
+from pairstill.pipeline.showing import real_of, retrieval_examples, training_captions
 from pairstill.report.charts import draw
 from pairstill.report.curves import run_charts
 from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
@@ -79,7 +79,7 @@ def _phases(parts: Parts, distilled: DistilledSet | None) -> tuple[list[PhaseVie
         return [], NO_PAIRS
 
     def starts() -> list[Real]:
-        check_data(parts, distilled)
+        parts.check_data(distilled)
         captions = training_captions(parts)
         return [real_of(phase, captions) for phase in distilled.phases]
 

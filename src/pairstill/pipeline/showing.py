@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pairstill.data.loader import read_images
 from pairstill.distilled import DistilledPhase, DistilledSet
-from pairstill.errors import DataError
 from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.retrieval import retrieval_ranks
 from pairstill.model.functional import embed_split
@@ -22,16 +21,6 @@ from pairstill.rng import generator
 
 QUERIES = 6
 STUDENT = 0
-
-
-def check_data(parts: Parts, distilled: DistilledSet) -> None:
-    """Raise `DataError` if the real pairs are not those that the set was made of."""
-    made_of = distilled.provenance.get("data", {}).get("fingerprint")
-    if made_of != parts.manifest.fingerprint:
-        raise DataError(
-            f"the real pairs were changed since: their fingerprint is {parts.manifest.fingerprint[:16]}, but the pairs "
-            f"were made of {str(made_of)[:16]}"
-        )
 
 
 @dataclass(frozen=True)
