@@ -30,12 +30,12 @@ def choose(monkeypatch):
             tried.append(tuple(round(x, 6) for x in scale))
             return RECALLS[tried[-1]]
 
-        def best(model, recall, split, settings):
-            assert split == "val"
-            return Candidate({}, recall, 1, settings, seconds=2.0)
+        def best(model, recall, choosers, settings):
+            assert choosers == {"strict": "val"}
+            return {"strict": Candidate({}, recall, 1, settings, seconds=2.0)}
 
         monkeypatch.setattr(module, "train_student", train)
-        monkeypatch.setattr(module, "best_epoch", best)
+        monkeypatch.setattr(module, "best_epochs", best)
         monkeypatch.setattr(module, "student_phases", lambda *_: PHASES)
         bench = SimpleNamespace(
             factory=SimpleNamespace(device=None, build=lambda: None),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pairstill.distilled import DistilledSet
-from pairstill.evaluate.protocol import Bench, Candidate, best_epoch
+from pairstill.evaluate.protocol import Bench, Candidate, best_epochs
 from pairstill.evaluate.student import StudentPhase, student_phases, train_student
 from pairstill.model.dual_encoder import Side
 from pairstill.model.functional import LossName
@@ -40,7 +40,8 @@ def best_crossed(
         seed = (bench.seed, "student", student)
         scaled = [_scaled(phase, scales) for phase in phases]
         epochs = train_student(bench.factory, model, scaled, loss, bench.student, *seed, batch_size=batch_size)
-        return best_epoch(model, epochs, bench.splits.val, {f"scale_{side}": scales[side] for side in scales})
+        settings = {f"scale_{side}": scales[side] for side in scales}
+        return best_epochs(model, epochs, {"strict": bench.splits.val}, settings)["strict"]
 
     scales: Scales = {"image": 1.0, "text": 1.0}
     best = train(scales)

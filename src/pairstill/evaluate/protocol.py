@@ -128,16 +128,6 @@ def best_epochs(
     return {p: replace(candidate, seconds=training + choosing[p]) for p, candidate in chosen.items()}
 
 
-def best_epoch(
-    model: DualEncoder,
-    epochs: Iterable[tuple[int, Parameters]],
-    split: EncodedSplit,
-    settings: dict[str, float] | None = None,
-) -> Candidate:
-    """Train by drawing from `epochs`, and choose the first epoch with the best mean recall on a single split."""
-    return best_epochs(model, epochs, {"strict": split}, settings)["strict"]
-
-
 @dataclass(frozen=True)
 class Bench:
     """Everything that a measurement needs besides the method.
