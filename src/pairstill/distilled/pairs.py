@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -11,13 +11,14 @@ from torch.utils.data import Dataset
 from pairstill.checksums import check_seal, sealed
 from pairstill.distilled.phase import DistilledPhase, phase_from, to_tensors
 from pairstill.errors import ArtifactError, NumericalError
+from pairstill.model.functional import LossName
 from pairstill.storage import file_digest, load_tensors, read_json, save_tensors, write_json
 
 FORMAT = "pairstill.distilled_set"
 VERSION = 1
 TENSORS = "distilled.safetensors"
 MANIFEST = "distilled.json"
-LOSSES = ("wbce", "infonce")
+LOSSES: tuple[LossName, ...] = get_args(LossName)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class DistilledSet:
     image_encoder: Mapping[str, Any]
     text_encoder: Mapping[str, Any]
     heads: Mapping[str, Any]
-    loss: str
+    loss: LossName
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -123,13 +124,11 @@ class DistilledSet:
         )
         if not phases:
             raise ArtifactError("the distilled set has no phases; distil again")
-        if description["loss"] not in LOSSES:
-            raise ArtifactError(
-                f"the distilled set has the loss {description['loss']!r}; it must be one of {', '.join(LOSSES)}"
-            )
+        if (loss := description["loss"]) not in LOSSES:
+            raise ArtifactError(f"the distilled set has the loss {loss!r}; it must be one of {', '.join(LOSSES)}")
         mappings = (description[name] for name in ("image_encoder", "text_encoder", "heads", "provenance"))
         image_encoder, text_encoder, heads, provenance = map(_mapping, mappings)
-        return DistilledSet(phases, image_encoder, text_encoder, heads, description["loss"], provenance)
+        return DistilledSet(phases, image_encoder, text_encoder, heads, loss, provenance)
 
     @staticmethod
     def load(folder: Path | str) -> "DistilledSet":

@@ -7,7 +7,6 @@ from pairstill.distilled import DistilledSet
 from pairstill.evaluate.protocol import Bench, Candidate, best_epochs
 from pairstill.evaluate.student import StudentPhase, student_phases, train_student
 from pairstill.model.dual_encoder import Side
-from pairstill.model.functional import LossName
 
 Scales = dict[Side, float]
 
@@ -32,14 +31,15 @@ def best_crossed(
     Returns:
         The candidate, with the seconds of all that were tried; its settings are the scales.
     """
-    loss: LossName = "infonce" if distilled.loss == "infonce" else "wbce"
-    phases = student_phases(distilled.phases, loss, bench.tower, bench.factory.device)
+    phases = student_phases(distilled.phases, distilled.loss, bench.tower, bench.factory.device)
 
     def train(scales: Scales) -> Candidate:
         model = bench.factory.build()
         seed = (bench.seed, "student", student)
         scaled = [_scaled(phase, scales) for phase in phases]
-        epochs = train_student(bench.factory, model, scaled, loss, bench.student, *seed, batch_size=batch_size)
+        epochs = train_student(
+            bench.factory, model, scaled, distilled.loss, bench.student, *seed, batch_size=batch_size
+        )
         settings = {f"scale_{side}": scales[side] for side in scales}
         return best_epochs(model, epochs, {"strict": bench.splits.val}, settings)["strict"]
 

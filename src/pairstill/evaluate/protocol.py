@@ -8,7 +8,6 @@ of the same training; nothing that the test split holds reaches the choice of `s
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 from torch import nn
@@ -21,7 +20,7 @@ from pairstill.evaluate.closed_form import closed_form_parameters
 from pairstill.evaluate.retrieval import QueryRanks, Recalls, retrieval_ranks
 from pairstill.evaluate.student import Augmentation, StudentPhase, student_phases, train_student
 from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters
-from pairstill.model.functional import embed_split
+from pairstill.model.functional import LossName, embed_split
 from pairstill.rng import generator
 from pairstill.trajectories.teacher import RealTraining, train_on_real_pairs
 
@@ -177,7 +176,7 @@ class Bench:
     def _candidates(
         self, distilled: DistilledSet, student: int, *, choose_rates: bool
     ) -> list[dict[Protocol, Candidate]]:
-        loss = "infonce" if choose_rates else _loss(distilled.loss)
+        loss = "infonce" if choose_rates else distilled.loss
         phases = student_phases(distilled.phases, loss, self.tower, self.factory.device)
         if choose_rates:
             return self._at_rates(phases, student)
@@ -258,11 +257,11 @@ class Bench:
 
         The earlier phases are finished: their best epoch would hide whether the last one gets better.
         """
-        phases = student_phases(distilled.phases, _loss(distilled.loss), self.tower, self.factory.device)
+        phases = student_phases(distilled.phases, distilled.loss, self.tower, self.factory.device)
         model = self.factory.build()
         seed = (self.seed, "validation student")
         epochs = train_student(
-            self.factory, model, phases, _loss(distilled.loss), self.student, *seed, batch_size=self.batch_size
+            self.factory, model, phases, distilled.loss, self.student, *seed, batch_size=self.batch_size
         )
         earlier = (len(phases) - 1) * self.student.epochs
         return max(recalls_on(model, now, self.splits.val).mean for epoch, now in epochs if epoch > earlier)
@@ -276,7 +275,7 @@ class Bench:
     def _student(
         self,
         phases: list[StudentPhase],
-        loss: str,
+        loss: LossName,
         student: int,
         batch_size: int,
         settings: dict[str, float] | None = None,
@@ -285,7 +284,7 @@ class Bench:
         seed = (self.seed, "student", student)
         if self.augment is not None:
             phases = [replace(phase, augment=self.augment) for phase in phases]
-        epochs = train_student(self.factory, model, phases, _loss(loss), self.student, *seed, batch_size=batch_size)
+        epochs = train_student(self.factory, model, phases, loss, self.student, *seed, batch_size=batch_size)
         return best_epochs(model, epochs, self._choosers, settings)
 
     def _measured(self, candidates: list[dict[Protocol, Candidate]]) -> tuple[Outcome, ...]:
@@ -299,7 +298,3 @@ class Bench:
         validation = best.recall if protocol == "strict" else None
         seconds = sum(candidate.seconds for candidate in candidates)
         return Outcome(protocol, ranks.recalls, validation, best.epoch, best.settings, seconds, ranks, best.parameters)
-
-
-def _loss(name: str) -> Literal["wbce", "infonce"]:
-    return "infonce" if name == "infonce" else "wbce"

@@ -1,12 +1,12 @@
 """What students take."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 
 from pairstill.distilled import DistilledSet
 from pairstill.evaluate.student import StudentPhase, student_phases, train_student
+from pairstill.model.functional import LossName
 from pairstill.plan.probe import Probe, seconds_of
 
 PROBE_EPOCHS = 3
@@ -24,11 +24,10 @@ class StudentSpeeds:
 def student_speeds(probe: Probe, distilled: DistilledSet) -> StudentSpeeds:
     """Train students for a few epochs on each phase and on random pairs."""
     found: list[list[StudentPhase]] = []
-    loss: Literal["wbce", "infonce"] = "infonce" if distilled.loss == "infonce" else "wbce"
     tower = seconds_of(
-        lambda: found.append(student_phases(distilled.phases, loss, probe.tower, probe.device)), probe.device
+        lambda: found.append(student_phases(distilled.phases, distilled.loss, probe.tower, probe.device)), probe.device
     )
-    epochs = tuple(_epoch_seconds(probe, phase, loss, probe.bench.batch_size) for phase in found[0])
+    epochs = tuple(_epoch_seconds(probe, phase, distilled.loss, probe.bench.batch_size) for phase in found[0])
     return StudentSpeeds(tower, epochs, _random_epoch_seconds(probe))
 
 
@@ -42,7 +41,7 @@ def _random_epoch_seconds(probe: Probe) -> float:
     return _epoch_seconds(probe, phase, "infonce", config.teacher.batch_size)
 
 
-def _epoch_seconds(probe: Probe, phase: StudentPhase, loss: Literal["wbce", "infonce"], batch_size: int) -> float:
+def _epoch_seconds(probe: Probe, phase: StudentPhase, loss: LossName, batch_size: int) -> float:
     # tiny rates: the made-up pairs must not make the student diverge
     calm = replace(phase, lr_image=1e-6, lr_text=1e-6)
     model = probe.factory.build()
