@@ -96,14 +96,8 @@ def _write(distilled: DistilledSet, path: Path, schema: Any) -> None:
 
 
 def _cells(row: PairRow, distilled: DistilledSet, names: list[str]) -> dict[str, Any]:
-    phase = distilled.phases[row.phase - 1]
-    cells: dict[str, Any] = {
-        "phase": row.phase,
-        "index": row.index,
-        "caption": row.caption,
-        "source": row.source,
-        "inner_lr_image": phase.inner_lr_image,
-        "inner_lr_text": phase.inner_lr_text,
+    cells = {
+        **row.facts_with_rates(distilled),
         **{name: value.flatten().numpy() for name, value in row.tensors.items()},
     }
     if "image" in names:

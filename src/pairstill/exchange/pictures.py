@@ -25,9 +25,7 @@ def write_pictures(distilled: DistilledSet, folder: Path) -> None:
         path = folder / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(row.tensors["pixels"], distilled.image_encoder))
-        lines.append(
-            {"file_name": name, "phase": row.phase, "index": row.index, "caption": row.caption, "source": row.source}
-        )
+        lines.append({"file_name": name, **row.facts})
         exact |= {f"{row.key}/{tensor}": value for tensor, value in row.tensors.items()}
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (folder / TABLE).write_text(text, encoding="utf-8")

@@ -38,6 +38,16 @@ class PairRow:
         """The pair's name, such as `phase1-0007`."""
         return f"phase{self.phase}-{self.index:04d}"
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All but the tensors, by name."""
+        return {"phase": self.phase, "index": self.index, "caption": self.caption, "source": self.source}
+
+    def facts_with_rates(self, distilled: DistilledSet) -> dict[str, Any]:
+        """Return the facts and the learned rates of the pair's phase in its set."""
+        phase = distilled.phases[self.phase - 1]
+        return {**self.facts, "inner_lr_image": phase.inner_lr_image, "inner_lr_text": phase.inner_lr_text}
+
 
 def rows_of(distilled: DistilledSet) -> Iterator[PairRow]:
     """Yield the pairs in order.

@@ -35,16 +35,7 @@ def write_shards(distilled: DistilledSet, folder: Path) -> None:
 
 
 def _members(row: PairRow, distilled: DistilledSet) -> Iterator[tuple[str, bytes]]:
-    phase = distilled.phases[row.phase - 1]
-    about = {
-        "phase": row.phase,
-        "index": row.index,
-        "caption": row.caption,
-        "source": row.source,
-        "inner_lr_image": phase.inner_lr_image,
-        "inner_lr_text": phase.inner_lr_text,
-    }
-    yield "json", json.dumps(about, ensure_ascii=False).encode()
+    yield "json", json.dumps(row.facts_with_rates(distilled), ensure_ascii=False).encode()
     yield "png", png(row.tensors["pixels"], distilled.image_encoder)
     for name, value in row.tensors.items():
         stream = io.BytesIO()
