@@ -1,70 +1,21 @@
-"""The curves of a distillation: matching loss, learned rates and validation recall by outer step, phase after phase."""
+"""Distillations side by side: matching loss, learned rates and validation recall by outer step, phase after phase."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pairstill.report.curves import CurvePoint, Quantity
 from pairstill.report.figures import Cell, drawing, series_style
 
-Quantity = Literal["loss", "rate_image", "rate_text", "validation_recall"]
 PANELS: tuple[tuple[str, str, dict[Quantity, str]], ...] = (
     ("Matching loss", "loss", {"loss": "-"}),
     ("Learned rates", "rate (dashed: text side)", {"rate_image": "-", "rate_text": "--"}),
     ("Validation recall", "mean recall in %", {"validation_recall": "-"}),
 )
 MARKS = 8  # of each line
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """One value of a curve.
-
-    Attributes:
-        quantity: what it is of.
-        phase: number of the phase.
-        stage: `pixels`, or `features` in the warm start of features first.
-        step: the outer step in its stage.
-        position: the outer step over all phases and stages.
-        value: the value.
-    """
-
-    quantity: Quantity
-    phase: int
-    stage: str
-    step: int
-    position: int
-    value: float
-
-
-def curve_points(events: Iterable[Mapping[str, Any]]) -> list[CurvePoint]:
-    """Return the curves that the metrics of a run hold, in order; none for pairs that were not distilled."""
-    events = list(events)
-    steps = [event for event in events if event["event"] == "distill_step"]
-    ends: dict[tuple[int, str], int] = {}  # of each stage, the position before its first step
-    for step in steps:
-        stage = (step["phase"], step["stage"])
-        ends.setdefault(stage, sum(1 for other in steps if _order(other) < _order(step)))
-    points = []
-    for step in sorted(steps, key=lambda step: (_order(step), step["step"])):
-        place = (step["phase"], step["stage"], step["step"], ends[step["phase"], step["stage"]] + step["step"])
-        points.append(CurvePoint("loss", *place, sum(step["losses"].values())))
-        points.append(CurvePoint("rate_image", *place, step["inner_lr_image"]))
-        points.append(CurvePoint("rate_text", *place, step["inner_lr_text"]))
-    for event in events:
-        if event["event"] == "validation" and (event["phase"], "pixels") in ends:
-            position = ends[event["phase"], "pixels"] + event["step"]
-            place = (event["phase"], "pixels", event["step"], position)
-            points.append(CurvePoint("validation_recall", *place, event["validation_mean_recall"]))
-    return points
-
-
-def _order(step: Mapping[str, Any]) -> tuple[int, bool]:
-    """Return what sorts stages: features come before the pixels of their phase."""
-    return step["phase"], step["stage"] == "pixels"
 
 
 def curve_rows(curves: Mapping[str, Sequence[CurvePoint]]) -> list[dict[str, Cell]]:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from pairstill.compare.comparison import Comparison
-from pairstill.compare.curves import curve_points, curve_rows, draw_curves
+from pairstill.compare.curves import curve_rows, draw_curves
+from pairstill.report.curves import curve_points
 from pairstill.report.figures import save_figure
 from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, markdown, markdown_table, spread_cells
 from pairstill.storage import write_json, write_text_atomic

@@ -1,24 +1,72 @@
 """The curves of a run, from its events."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean
-from typing import Any
+from typing import Any, Literal
 
 from pairstill.report.charts import Chart, Line
 
 Event = Mapping[str, Any]
-Values = Callable[[Event], dict[str, float]]
+Quantity = Literal["loss", "rate_image", "rate_text", "validation_recall"]
 STAGES = ("features", "pixels")
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One value of a curve.
+
+    Attributes:
+        quantity: what it is of.
+        phase: number of the phase.
+        stage: `pixels`, or `features` in the warm start of features first.
+        step: the outer step in its stage.
+        position: the outer step over all phases and stages.
+        value: the value.
+    """
+
+    quantity: Quantity
+    phase: int
+    stage: str
+    step: int
+    position: int
+    value: float
+
+
+def curve_points(events: Iterable[Event]) -> list[CurvePoint]:
+    """Return the curves that the metrics of a run hold, in order; none for pairs that were not distilled."""
+    events = list(events)
+    steps = sorted((event for event in events if event["event"] == "distill_step"), key=_order)
+    begins: dict[tuple[int, str], int] = {}  # of each stage, the position before its first step
+    points = []
+    for before, step in enumerate(steps):
+        begin = begins.setdefault((step["phase"], step["stage"]), before)
+        place = (step["phase"], step["stage"], step["step"], begin + step["step"])
+        points.append(CurvePoint("loss", *place, sum(step["losses"].values())))
+        points.append(CurvePoint("rate_image", *place, step["inner_lr_image"]))
+        points.append(CurvePoint("rate_text", *place, step["inner_lr_text"]))
+    for event in events:
+        if event["event"] == "validation" and (event["phase"], "pixels") in begins:
+            place = (event["phase"], "pixels", event["step"], begins[event["phase"], "pixels"] + event["step"])
+            points.append(CurvePoint("validation_recall", *place, event["validation_mean_recall"]))
+    return points
+
+
+def _order(step: Event) -> tuple[int, bool, int]:
+    """Return what sorts steps: features come before the pixels of their phase."""
+    return step["phase"], step["stage"] == "pixels", step["step"]
 
 
 def run_charts(events: Sequence[Event]) -> list[Chart]:
     """Return the charts of a run's events; those without any points are left out."""
+    points = curve_points(events)
+    rates: dict[Quantity, str] = {"rate_image": "images", "rate_text": "texts"}
     charts = [
         _teachers(events, "loss", "Teachers: loss", "InfoNCE"),
         _teachers(events, "validation_mean_recall", "Teachers: validation recall", "mean recall, %"),
-        *(_steps(events, "Loss", "sum over its parts", stage, _losses) for stage in STAGES),
-        *(_steps(events, "Learned rates", "inner rate", stage, _rates) for stage in STAGES),
-        _validations(events),
+        *(_steps(points, f"Loss, {stage}", "sum over its parts", {"loss": ""}, stage) for stage in STAGES),
+        *(_steps(points, f"Learned rates, {stage}", "inner rate", rates, stage) for stage in STAGES),
+        _steps(points, "Validation recall of a student", "mean recall, %", {"validation_recall": ""}, "pixels"),
     ]
     return [chart for chart in charts if chart.lines]
 
@@ -38,36 +86,11 @@ def _teachers(events: Iterable[Event], value: str, title: str, y_name: str) -> C
     return Chart(title, "epoch", y_name, tuple(lines))
 
 
-def _losses(step: Event) -> dict[str, float]:
-    return {"": sum(step["losses"].values())}
-
-
-def _rates(step: Event) -> dict[str, float]:
-    return {"images": step["inner_lr_image"], "texts": step["inner_lr_text"]}
-
-
-def _steps(events: Iterable[Event], title: str, y_name: str, stage: str, values: Values) -> Chart:
-    """Return curves over the outer steps of a stage: one for each phase and name that `values` gives."""
+def _steps(points: Iterable[CurvePoint], title: str, y_name: str, names: Mapping[Quantity, str], stage: str) -> Chart:
+    """Return curves over the outer steps of a stage: one for each phase and quantity that has a name."""
     curves: dict[str, list[tuple[float, float]]] = {}
-    for event in events:
-        if event["event"] == "distill_step" and event["stage"] == stage:
-            for name, value in values(event).items():
-                curves.setdefault(_named(event["phase"], name), []).append((event["step"], value))
-    return Chart(f"{title}, {stage}", "outer step", y_name, _lines(curves))
-
-
-def _validations(events: Iterable[Event]) -> Chart:
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for event in events:
-        if event["event"] == "validation":
-            point = (event["step"], event["validation_mean_recall"])
-            curves.setdefault(_named(event["phase"]), []).append(point)
-    return Chart("Validation recall of a student", "outer step", "mean recall, %", _lines(curves))
-
-
-def _named(phase: int, name: str = "") -> str:
-    return f"phase {phase}" + (f", {name}" if name else "")
-
-
-def _lines(curves: Mapping[str, list[tuple[float, float]]]) -> tuple[Line, ...]:
-    return tuple(Line(name, tuple(sorted(points))) for name, points in curves.items())
+    for point in points:
+        if point.stage == stage and point.quantity in names:
+            name = f"phase {point.phase}" + (f", {names[point.quantity]}" if names[point.quantity] else "")
+            curves.setdefault(name, []).append((point.step, point.value))
+    return Chart(title, "outer step", y_name, tuple(Line(name, tuple(sorted(of))) for name, of in curves.items()))
