@@ -20,32 +20,16 @@ from collections import Counter
 from pathlib import Path
 
 import torch  # noqa: F401 - imported here once, and not by every run
-import yaml
 
 import pairstill.pipeline  # noqa: F401 - likewise
 from pairstill.cli import main
 
-SETTINGS = {
-    "device": "cpu",
-    "threads": 1,
-    "reuse": False,
-    "data": {"scenes": {"train": 24, "val": 12, "test": 12, "size": 16}},
-    "image": {"size": 16},
-    "text": {"width": 16},
-    "teacher": {"num_experts": 2, "epochs": 3, "batch_size": 12},
-    "distill": {
-        "phases": [
-            {"num_pairs": 6, "outer_steps": 7, "range_start": 0, "range_end": 1, "endpoint": 2},
-            {"num_pairs": 4, "outer_steps": 5, "range_start": 1, "range_end": 2, "endpoint": 3},
-        ],
-        "inner_steps": 2,
-        "batch_size": 4,
-        "checkpoint_every": 2,
-        "validate_every": 3,
-    },
-    "student": {"epochs": 2},
-    "evaluate": {"num_students": 2, "references": {"full_epochs": 2, "rate_scales": [1.0]}},
-}
+# the tests' tiny run, with more steps to be killed in
+SETTINGS = Path(__file__).parents[2] / "tests" / "recipes" / "tiny.yaml"
+PHASES = [
+    "{num_pairs: 6, outer_steps: 7, range_start: 0, range_end: 1, endpoint: 2}",
+    "{num_pairs: 4, outer_steps: 5, range_start: 1, range_end: 2, endpoint: 3}",
+]
 FROZEN = ["--image.trainable=false", "--heads.image=true", "--heads.width=8"]
 CASES = {
     "trained": [],
@@ -62,13 +46,12 @@ class Runs:
         """Make a folder for the runs of a case."""
         self.out, self.case = out / case, case
         self.out.mkdir(parents=True)
-        self.settings = out / "settings.yaml"
-        self.settings.write_text(yaml.safe_dump(SETTINGS))
 
     def start(self, name: str) -> int:
         """Fork a process that does the run, from the beginning or from where it was killed."""
         folder = self.out / name
-        options = [f"--config={self.settings}", f"--run_dir={folder}", f"--cache_dir={folder}/cache"]
+        options = [f"--config={SETTINGS}", f"--distill.phases=[{', '.join(PHASES)}]"]
+        options += [f"--run_dir={folder}", f"--cache_dir={folder}/cache"]
         process = os.fork()
         if process == 0:
             log = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

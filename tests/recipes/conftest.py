@@ -12,27 +12,7 @@ from pairstill.cli import main
 from pairstill.runlog import MetricsLog
 from pairstill.storage import load_tensors, open_tensors
 
-TINY: dict[str, Any] = {
-    "device": "cpu",
-    "threads": 1,
-    "reuse": False,
-    "data": {"scenes": {"train": 24, "val": 12, "test": 12, "size": 16}},
-    "image": {"size": 16},
-    "text": {"width": 16},
-    "teacher": {"num_experts": 2, "epochs": 3, "batch_size": 12},
-    "distill": {
-        "phases": [
-            {"num_pairs": 6, "outer_steps": 5, "range_start": 0, "range_end": 1, "endpoint": 2},
-            {"num_pairs": 4, "outer_steps": 3, "range_start": 1, "range_end": 2, "endpoint": 3},
-        ],
-        "inner_steps": 2,
-        "batch_size": 4,
-        "checkpoint_every": 2,
-        "validate_every": 3,
-    },
-    "student": {"epochs": 2},
-    "evaluate": {"num_students": 2, "references": {"full_epochs": 2, "rate_scales": [1.0]}},
-}
+TINY: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "tiny.yaml").read_text())
 FROZEN = ("--image.trainable", "false", "--heads.image", "true", "--heads.width", "8")
 OPTIONS: dict[str, tuple[str, ...]] = {"trainable": (), "frozen": FROZEN}
 

@@ -1,13 +1,19 @@
 """Every method, end to end, on a tiny run."""
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
 from pairstill.cli import main
+from pairstill.config import ImageConfig
 from pairstill.distilled import DistilledSet
+from pairstill.encoders.image import build_image_encoder
 from pairstill.methods import METHODS
+from pairstill.storage import save_tensors
 
+TINY = yaml.safe_load((Path(__file__).parent / "tiny.yaml").read_text())
 SHORT = ["--evaluate.num_students=1", "--evaluate.methods=[random, distilled]", "--teacher.keep=all"]
 LEARNED = [method for method in METHODS if method.rule is None]
 CORESETS = [method for method in METHODS if method.rule is not None]
@@ -78,18 +84,11 @@ def test_methods_are_listed(capsys):
 def test_a_benchmark_is_reproduced_row_by_row(tmp_path, capsys, monkeypatch):
     configs = tmp_path / "configs" / "flickr8k"
     configs.mkdir(parents=True)
-    import yaml
-    from tests.recipes.conftest import TINY
-
     settings = {**TINY, "image": {"size": 16, "trainable": False}, "heads": {"image": True, "width": 8}}
     settings["teacher"] = {**TINY["teacher"], "keep": "all"}
     settings["evaluate"] = {**TINY["evaluate"], "num_students": 1}
     (configs / "frozen_100.yaml").write_text(yaml.safe_dump(settings))
     weights = tmp_path / "weights.safetensors"
-    from pairstill.config import ImageConfig
-    from pairstill.encoders.image import build_image_encoder
-    from pairstill.storage import save_tensors
-
     save_tensors(weights, build_image_encoder(ImageConfig(size=16)).tower.state_dict())
     command = ["reproduce", "flickr8k", str(tmp_path), str(weights)]
     command += [f"--out={tmp_path / 'out'}", f"--configs={tmp_path / 'configs'}", f"--cache_dir={tmp_path / 'cache'}"]

@@ -12,12 +12,11 @@ import yaml
 from pairstill.cli import main
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+TINY = yaml.safe_load((Path(__file__).parent / "tiny.yaml").read_text())
 # the row PTM-ST at the paper's 500 pairs, as a base has it
 BASE: dict[str, Any] = {
     "trajectories_dir": "runs/teachers/tiny",
-    "data": {"scenes": {"train": 24, "val": 12, "test": 12, "size": 16}},
-    "image": {"size": 16},
-    "text": {"width": 16},
+    **{part: TINY[part] for part in ("data", "image", "text")},
     "teacher": {"num_experts": 1, "epochs": 10, "batch_size": 12, "keep": "all"},
     "distill": {
         "phases": [
