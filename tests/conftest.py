@@ -1,4 +1,4 @@
-"""Tiny models, splits and trajectories that every layer's tests share."""
+"""Tiny models, splits, trajectories and distilled phases that every layer's tests share."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pairstill.config import HeadsConfig
+from pairstill.distilled import DistilledPhase
 from pairstill.encoders.cache import CachedRows
 from pairstill.encoders.image import ImageEncoder, ImageSpec
 from pairstill.encoders.split import EncodedSplit
@@ -92,5 +93,33 @@ def walk() -> Callable[..., list[Parameters]]:
             }
             places.append(now)
         return places
+
+    return make
+
+
+@pytest.fixture
+def make_phase() -> Callable[..., DistilledPhase]:
+    """Build a phase of small random pairs whose similarity is of a kind: `full`, `low_rank` or `identity`."""
+
+    def similarity(kind: str, pairs: int, draw: torch.Generator) -> dict[str, Tensor]:
+        match kind:
+            case "full":
+                return {"matrix": torch.randn(pairs, pairs, generator=draw)}
+            case "low_rank":
+                sides = {side: torch.randn(pairs, 2, generator=draw) for side in ("left", "right")}
+                return {"weights": torch.randn(pairs, generator=draw), **sides, "scale": torch.tensor(0.1)}
+        return {}
+
+    def make(kind: str, pairs: int, seed: int = 0) -> DistilledPhase:
+        draw = torch.Generator().manual_seed(seed)
+        return DistilledPhase(
+            torch.randn(pairs, 3, 4, 5, generator=draw),
+            torch.randn(pairs, 6, generator=draw),
+            similarity(kind, pairs, draw),
+            0.1 + seed + 1e-12,  # rates that no float32 holds
+            1 / 3 + seed,
+            tuple(f"caption {seed} {i} mit Straße" for i in range(pairs)),
+            tuple(f"{seed}/{i}.png" for i in range(pairs)),
+        )
 
     return make

@@ -6,44 +6,28 @@ import torch
 from torch.utils.data import DataLoader
 
 from pairstill.checksums import sealed
-from pairstill.distilled import DistilledPhase, DistilledSet, compose_similarity
+from pairstill.distilled import DistilledSet, compose_similarity
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.storage import file_digest, load_tensors, save_tensors
 
-FACTORS = {
-    "full": lambda pairs, draw: {"matrix": torch.randn(pairs, pairs, generator=draw)},
-    "low_rank": lambda pairs, draw: {
-        "weights": torch.randn(pairs, generator=draw),
-        "left": torch.randn(pairs, 2, generator=draw),
-        "right": torch.randn(pairs, 2, generator=draw),
-        "scale": torch.tensor(0.75),
-    },
-    "identity": lambda pairs, draw: {},
-}
+KINDS = ("full", "low_rank", "identity")
 
 
-def phase(pairs, kind="full", seed=0):
-    draw = torch.Generator().manual_seed(seed)
-    return DistilledPhase(
-        torch.randn(pairs, 3, 4, 5, generator=draw),
-        torch.randn(pairs, 6, generator=draw),
-        FACTORS[kind](pairs, draw),
-        0.1 + seed + 1e-12,
-        1 / 3 + seed,
-        tuple(f"caption {seed} {i} mit Straße" for i in range(pairs)),
-        tuple(f"{seed}/{i}.png" for i in range(pairs)),
-    )
+@pytest.fixture
+def make(make_phase):
+    """Return a function that makes a set of two phases, of 4 and 3 pairs, whose similarities are of a kind."""
 
+    def build(kind="full"):
+        return DistilledSet(
+            (make_phase(kind, 4), make_phase(kind, 3, seed=1)),
+            {"name": "tiny", "size": 4, "mean": [0.5, 0.25, 0.125]},
+            {"name": "hashed_ngrams", "width": 6},
+            {"kind": "linear", "width": None},
+            "infonce" if kind == "identity" else "wbce",
+            {"method": "ptm_st", "seed": 3, "data": {"fingerprint": "abc"}},
+        )
 
-def make(kind="full"):
-    return DistilledSet(
-        (phase(4, kind), phase(3, kind, seed=1)),
-        {"name": "tiny", "size": 4, "mean": [0.5, 0.25, 0.125]},
-        {"name": "hashed_ngrams", "width": 6},
-        {"kind": "linear", "width": None},
-        "infonce" if kind == "identity" else "wbce",
-        {"method": "ptm_st", "seed": 3, "data": {"fingerprint": "abc"}},
-    )
+    return build
 
 
 def manifest_of(folder):
@@ -66,8 +50,8 @@ def retensor(folder, change):
     rewrite(folder, lambda content: content["tensors"].update(sha256=file_digest(path)))
 
 
-@pytest.mark.parametrize("kind", FACTORS)
-def test_what_is_saved_is_loaded_to_the_bit(tmp_path, kind):
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_saved_is_loaded_to_the_bit(make, tmp_path, kind):
     written = make(kind)
     written.save(tmp_path / "set")
     read = DistilledSet.load(str(tmp_path / "set"))
@@ -82,7 +66,7 @@ def test_what_is_saved_is_loaded_to_the_bit(tmp_path, kind):
         assert getattr(read, name) == getattr(written, name)
 
 
-def test_saving_again_gives_the_same_files(tmp_path):
+def test_saving_again_gives_the_same_files(make, tmp_path):
     make().save(tmp_path / "a")
     DistilledSet.load(tmp_path / "a").save(tmp_path / "b")
     for name in ("distilled.json", "distilled.safetensors"):
@@ -105,18 +89,18 @@ def test_similarities_of_the_three_kinds_by_hand():
 
 
 @pytest.mark.parametrize(("kind", "factors"), [("full", 4 * 4), ("low_rank", 4 + 2 * 4 * 2 + 1), ("identity", 0)])
-def test_storage_by_hand(kind, factors):
+def test_storage_by_hand(make, make_phase, kind, factors):
     # per pair an image of 3 x 4 x 5 and a text of 6; two learned rates; four bytes each
-    one = phase(4, kind)
+    one = make_phase(kind, 4)
     assert one.storage_bytes == 4 * (4 * (60 + 6) + 2 + factors)
     both = make(kind)
     assert both.num_pairs == 7
-    assert both.storage_bytes == one.storage_bytes + phase(3, kind, seed=1).storage_bytes
+    assert both.storage_bytes == one.storage_bytes + make_phase(kind, 3, seed=1).storage_bytes
     assert both.pairs_equivalent == pytest.approx(both.storage_bytes / (4 * 66))
     assert both.pairs_equivalent > 7
 
 
-def test_the_manifest_says_what_is_stored(tmp_path):
+def test_the_manifest_says_what_is_stored(make, tmp_path):
     distilled = make()
     distilled.save(tmp_path)
     content = manifest_of(tmp_path)
@@ -130,7 +114,7 @@ def test_the_manifest_says_what_is_stored(tmp_path):
 
 @pytest.mark.parametrize("part", ["images", "text_embeddings", "matrix"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_not_saved(tmp_path, part, value):
+def test_what_is_not_finite_is_not_saved(make, tmp_path, part, value):
     distilled = make()
     bad = distilled.phases[1]
     (bad.similarity_factors[part] if part == "matrix" else getattr(bad, part))[0, 0] = value
@@ -147,7 +131,7 @@ def test_a_folder_without_a_set(tmp_path):
         DistilledSet.load(tmp_path)
 
 
-def test_a_set_without_its_tensors(tmp_path):
+def test_a_set_without_its_tensors(make, tmp_path):
     make().save(tmp_path)
     (tmp_path / "distilled.safetensors").unlink()
     with pytest.raises(ArtifactError, match=r"distilled\.safetensors does not exist; copy the whole folder"):
@@ -155,7 +139,7 @@ def test_a_set_without_its_tensors(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "\x00"])
-def test_a_manifest_that_is_not_json(tmp_path, text):
+def test_a_manifest_that_is_not_json(make, tmp_path, text):
     make().save(tmp_path)
     (tmp_path / "distilled.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"distilled\.json is not valid JSON"):
@@ -171,7 +155,7 @@ def test_json_of_something_else(tmp_path, content):
         DistilledSet.load(tmp_path)
 
 
-def test_a_set_of_a_later_version(tmp_path):
+def test_a_set_of_a_later_version(make, tmp_path):
     make().save(tmp_path)
     rewrite(tmp_path, lambda content: content.update(version=2))
     with pytest.raises(ArtifactError, match="is not a distilled set of format version 1"):
@@ -179,7 +163,7 @@ def test_a_set_of_a_later_version(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-4], lambda data: data[:-1] + b"\x7f", lambda data: b""])
-def test_tensors_that_were_changed_or_cut_short(tmp_path, damage):
+def test_tensors_that_were_changed_or_cut_short(make, tmp_path, damage):
     make().save(tmp_path)
     path = tmp_path / "distilled.safetensors"
     path.write_bytes(damage(path.read_bytes()))
@@ -206,21 +190,21 @@ def test_tensors_that_were_changed_or_cut_short(tmp_path, damage):
         lambda content: content["phases"][0]["pairs"][0].update(caption=5),
     ],
 )
-def test_a_manifest_with_missing_or_garbled_entries(tmp_path, change):
+def test_a_manifest_with_missing_or_garbled_entries(make, tmp_path, change):
     make().save(tmp_path)
     rewrite(tmp_path, change)
     with pytest.raises(ArtifactError, match=r"distilled\.json lacks or garbles .*; distil again"):
         DistilledSet.load(tmp_path)
 
 
-def test_a_set_without_phases(tmp_path):
+def test_a_set_without_phases(make, tmp_path):
     make().save(tmp_path)
     rewrite(tmp_path, lambda content: content.update(phases=[]))
     with pytest.raises(ArtifactError, match="no phases"):
         DistilledSet.load(tmp_path)
 
 
-def test_a_loss_that_students_cannot_train_with(tmp_path):
+def test_a_loss_that_students_cannot_train_with(make, tmp_path):
     make().save(tmp_path)
     rewrite(tmp_path, lambda content: content.update(loss="hinge"))
     with pytest.raises(ArtifactError, match="'hinge'.*wbce.*infonce"):
@@ -242,7 +226,7 @@ def shortened(name):
         ("low_rank", "phase2/similarity/right"),
     ],
 )
-def test_parts_of_different_numbers_of_pairs(tmp_path, kind, name):
+def test_parts_of_different_numbers_of_pairs(make, tmp_path, kind, name):
     make(kind).save(tmp_path)
     retensor(tmp_path, shortened(name))
     with pytest.raises(ArtifactError, match=f"phase {name[5]} of the distilled set: .* differ in number"):
@@ -251,7 +235,7 @@ def test_parts_of_different_numbers_of_pairs(tmp_path, kind, name):
 
 @pytest.mark.parametrize("name", ["phase1/images", "phase2/text_embeddings", "phase1/similarity/matrix"])
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
-def test_values_that_are_not_finite_are_refused(tmp_path, name, value):
+def test_values_that_are_not_finite_are_refused(make, tmp_path, name, value):
     make().save(tmp_path)
     retensor(tmp_path, lambda tensors: tensors[name].view(-1)[1:2].fill_(value))
     with pytest.raises(ArtifactError, match=f"phase {name[5]} of the distilled set: .* not finite"):
@@ -259,7 +243,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path, name, value):
 
 
 @pytest.mark.parametrize("name", ["phase1/images", "phase2/text_embeddings"])
-def test_tensors_of_another_shape_or_type(tmp_path, name):
+def test_tensors_of_another_shape_or_type(make, tmp_path, name):
     make().save(tmp_path)
     retensor(tmp_path, lambda tensors: tensors.update({name: tensors[name][..., None]}))
     with pytest.raises(ArtifactError, match=f"phase {name[5]} of the distilled set: .* must be"):
@@ -270,7 +254,7 @@ def test_tensors_of_another_shape_or_type(tmp_path, name):
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1e308])
-def test_rates_that_no_student_can_train_with(tmp_path, rate):
+def test_rates_that_no_student_can_train_with(make, tmp_path, rate):
     make().save(tmp_path)
     rewrite(tmp_path, lambda content: content["phases"][0].update(inner_lr_text=rate))
     if rate > 0:
@@ -280,7 +264,7 @@ def test_rates_that_no_student_can_train_with(tmp_path, rate):
             DistilledSet.load(tmp_path)
 
 
-def test_a_caption_that_changed_is_found(tmp_path):
+def test_a_caption_that_changed_is_found(make, tmp_path):
     make().save(tmp_path)
     path = tmp_path / "distilled.json"
     path.write_text(path.read_text(encoding="utf-8").replace("caption 1 2 mit", "caption 1 2 met"), encoding="utf-8")
@@ -288,7 +272,7 @@ def test_a_caption_that_changed_is_found(tmp_path):
         DistilledSet.load(tmp_path)
 
 
-def test_a_set_from_before_manifests_had_checksums_is_read(tmp_path):
+def test_a_set_from_before_manifests_had_checksums_is_read(make, tmp_path):
     make().save(tmp_path)
     content = manifest_of(tmp_path)
     del content["sha256"]
@@ -296,7 +280,7 @@ def test_a_set_from_before_manifests_had_checksums_is_read(tmp_path):
     assert DistilledSet.load(tmp_path).num_pairs == 7
 
 
-def test_captions_of_another_number_of_pairs(tmp_path):
+def test_captions_of_another_number_of_pairs(make, tmp_path):
     make().save(tmp_path)
     rewrite(tmp_path, lambda content: content["phases"][0]["pairs"].pop())
     with pytest.raises(ArtifactError, match="phase 1 of the distilled set: .* differ in number"):
@@ -306,7 +290,7 @@ def test_captions_of_another_number_of_pairs(tmp_path):
 # as a dataset
 
 
-def test_the_dataset_goes_through_all_pairs_of_all_phases():
+def test_the_dataset_goes_through_all_pairs_of_all_phases(make):
     distilled = make()
     pairs = distilled.dataset()
     assert len(pairs) == 7
@@ -320,14 +304,14 @@ def test_the_dataset_goes_through_all_pairs_of_all_phases():
         pairs[7]
 
 
-def test_a_data_loader_makes_batches_of_the_dataset():
+def test_a_data_loader_makes_batches_of_the_dataset(make):
     batches = list(DataLoader(make().dataset(), batch_size=3))
     assert [batch["image"].shape for batch in batches] == [(3, 3, 4, 5), (3, 3, 4, 5), (1, 3, 4, 5)]
     assert torch.cat([batch["phase"] for batch in batches]).tolist() == [1, 1, 1, 1, 2, 2, 2]
     assert torch.equal(torch.cat([b["image"] for b in batches]), torch.cat([p.images for p in make().phases]))
 
 
-def test_a_phase_can_be_exchanged_without_changing_the_set():
+def test_a_phase_can_be_exchanged_without_changing_the_set(make):
     distilled = make()
     shorter = replace(distilled, phases=distilled.phases[:1])
     assert (shorter.num_pairs, distilled.num_pairs) == (4, 7)

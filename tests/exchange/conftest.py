@@ -1,39 +1,23 @@
 """A small distilled set of each kind of similarity."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from pairstill.distilled import DistilledPhase, DistilledSet
+from pairstill.distilled import DistilledSet
 
-FACTORS = {
-    "full": lambda pairs, draw: {"matrix": torch.randn(pairs, pairs, generator=draw)},
-    "low_rank": lambda pairs, draw: {
-        "weights": torch.randn(pairs, generator=draw),
-        "left": torch.randn(pairs, 2, generator=draw),
-        "right": torch.randn(pairs, 2, generator=draw),
-        "scale": torch.tensor(0.1),
-    },
-    "identity": lambda pairs, draw: {},
-}
 CAPTIONS = ("plain", "two\nlines", "Straße 日本 \u2028", '<script>"&\\', "")
 
 
-def phase(kind, pairs, seed):
-    draw = torch.Generator().manual_seed(seed)
-    return DistilledPhase(
-        torch.randn(pairs, 3, 4, 5, generator=draw),
-        torch.randn(pairs, 6, generator=draw),
-        FACTORS[kind](pairs, draw),
-        0.1 + seed + 1e-12,
-        1 / 3 + seed,
-        tuple(CAPTIONS[i % len(CAPTIONS)] for i in range(pairs)),
-        tuple(f"../{seed}/{i}.png" for i in range(pairs)),
-    )
-
-
 @pytest.fixture
-def make():
+def make(make_phase):
     """Return a function that makes a set of two phases whose similarities are of a kind, `mixed` among them."""
+
+    def phase(kind, pairs, seed):
+        captions = tuple(CAPTIONS[i % len(CAPTIONS)] for i in range(pairs))
+        sources = tuple(f"../{seed}/{i}.png" for i in range(pairs))
+        return replace(make_phase(kind, pairs, seed), captions=captions, sources=sources)
 
     def build(kind="full"):
         first, second = ("full", "low_rank") if kind == "mixed" else (kind, kind)
