@@ -86,6 +86,11 @@ class RunConfig:
             self.image.trainable or self.heads.image,
             "image.trainable is off and heads.image is off: nothing on the image side can learn; turn one on",
         )
+        self._check_tower()
+        self._check_epochs()
+
+    def _check_tower(self) -> None:
+        """Refuse what needs a trained image tower where it is frozen, and the other way round."""
         require(
             self.image.trainable or self.teacher.augment == "none",
             "teacher.augment is paper but the image tower is frozen: its features are computed once; "
@@ -117,6 +122,9 @@ class RunConfig:
             "distill.features_first.steps is set but the image tower is trained: its features change while it learns; "
             "set image.trainable to false, or leave features_first out",
         )
+
+    def _check_epochs(self) -> None:
+        """Refuse phases that need epochs which the teachers do not have, or do not keep."""
         automatic = self.distill.auto_phases is not None
         require(
             not automatic or self.teacher.keep == "all",
