@@ -44,6 +44,36 @@ def test_a_folder_where_nothing_was_made_binds_nobody(config):
     assert "seed: 1" in (RunFolder(other).path / "config.yaml").read_text()
 
 
+def test_a_new_folder_where_nothing_was_made_can_be_forsaken(config, tmp_path):
+    deep = replace(config, run_dir=str(tmp_path / "runs" / "deep" / "run"))
+    folder = RunFolder(deep)
+    folder.metrics.write("stage", stage="prepare")
+    folder.forsake()
+    assert list(tmp_path.iterdir()) == []
+    again = RunFolder(deep)  # in the same process
+    assert again.path.is_dir()
+    (again.path.parent / "other").mkdir()
+    again.forsake()
+    assert [path.name for path in (tmp_path / "runs" / "deep").iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize("name", ["trajectories", "notes.txt", "teachers.json"])
+def test_a_folder_that_holds_anything_is_not_forsaken(config, name):
+    folder = RunFolder(config)
+    (folder.path / name).mkdir()
+    folder.forsake()
+    assert (folder.path / name).exists() and (folder.path / "config.yaml").exists()
+
+
+def test_a_folder_that_was_there_before_is_not_forsaken(config, tmp_path):
+    (tmp_path / "run").mkdir()
+    folder = RunFolder(config)
+    folder.forsake()
+    assert (folder.path / "config.yaml").exists()
+    RunFolder(config, writes=False).forsake()
+    assert (folder.path / "config.yaml").exists()
+
+
 def test_other_settings_are_refused_and_named(config):
     RunFolder(config).trajectories.mkdir()
     other = replace(

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pairstill import runlog
 from pairstill.errors import StorageError
-from pairstill.runlog import MetricsLog, peak_memory_bytes, progress_bar, read_events, whole_events
+from pairstill.runlog import LineProgress, MetricsLog, peak_memory_bytes, progress_bar, read_events, whole_events
 
 
 def test_one_json_object_per_line(tmp_path):
@@ -147,6 +147,60 @@ def test_a_narrow_terminal_cuts_the_status_and_never_counts_or_times():
     bars = [line for line in shown.splitlines() if "Phase 1 of 2" in line]
     assert bars and all("187/900" in line and "…" in line for line in bars)
     assert "Stage 2 of 4: teach" in shown
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_has_nothing_to_do_leaves_nothing(terminal):
+    console = Console(file=io.StringIO(), width=60, force_terminal=terminal, force_interactive=terminal)
+    with progress_bar(console, lambda: "Stage 4 of 4: evaluate") as progress:
+        progress.add_task("Students", total=0, status="")
+    shown = console.file.getvalue()
+    assert "Students" not in shown and (shown.endswith("\x1b[1A\x1b[2K") if terminal else shown == "")
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def lines():
+    """Do steps that take some seconds each, without a terminal, and return what is printed."""
+
+    def shown(steps, total, seconds, **first):
+        clock, console = Clock(), Console(file=io.StringIO(), width=20)
+        with LineProgress(console, lambda: "about 1:00 left", clock) as progress:
+            task = progress.add_task("Phase 1 of 2", total=total, status="", **first)
+            for step in range(1, steps + 1):
+                clock.now += seconds
+                progress.update(task, advance=1, status=f"loss {step}")
+        return console.file.getvalue().splitlines()
+
+    return shown
+
+
+def test_a_file_gets_a_line_for_each_tenth(lines):
+    tenth = "Phase 1 of 2: {0}00 of 1,000, loss {0}00, about 1:00 left"
+    assert lines(1000, 1000, 1.0) == [
+        *(tenth.format(number) for number in range(1, 10)),
+        "Phase 1 of 2: 1,000 of 1,000 in 0:16:40, loss 1000, about 1:00 left",
+    ]
+
+
+def test_a_file_gets_no_lines_that_follow_each_other_quickly(lines):
+    assert lines(100, 100, 0.3) == [
+        "Phase 1 of 2: 34 of 100, loss 34, about 1:00 left",
+        "Phase 1 of 2: 68 of 100, loss 68, about 1:00 left",
+        "Phase 1 of 2: 100 of 100 in 0:00:30, loss 100, about 1:00 left",
+    ]
+    assert lines(2, 2, 0.01) == ["Phase 1 of 2: 2 of 2 in 0:00:00, loss 2, about 1:00 left"]
+
+
+def test_a_file_says_how_far_a_task_is_that_goes_on_or_ends_early(lines):
+    assert lines(3, 100, 0.1, completed=70) == ["Phase 1 of 2: 73 of 100, loss 3, about 1:00 left"]
+    assert lines(0, 100, 0.1, completed=70) == []
 
 
 def test_the_peak_of_memory_holds_what_was_allocated():

@@ -107,17 +107,23 @@ class Outlook:
                     unknown.append(stage)
         return known, unknown
 
-    def heading(self) -> str:
-        """Return where the run stands, in a line."""
+    def place(self) -> str:
+        """Return which stage of how many it is."""
         if not self._stage:
             return ""
-        known, unknown = self.seconds_left()
         number = f" {self._stages.index(self._stage) + 1} of {len(self._stages)}" if len(self._stages) > 1 else ""
-        parts = [f"Stage{number}: {self._stage}"]
-        if self._recall is not None:
-            parts.append(f"validation recall {self._recall:.1f}")
-        if known:
-            parts.append(f"about {timedelta(seconds=round(known))} left" + (" in all" if number else ""))
-        if unknown and known:
-            parts[-1] += f", without {' and '.join(unknown)}"
-        return ", ".join(parts)
+        return f"Stage{number}: {self._stage}"
+
+    def ahead(self) -> str:
+        """Return about how long it will still take, as far as that is known."""
+        known, unknown = self.seconds_left()
+        if not known:
+            return ""
+        in_all = " in all" if len(self._stages) > 1 else ""
+        without = f", without {' and '.join(unknown)}" if unknown else ""
+        return f"about {timedelta(seconds=round(known))} left{in_all}{without}"
+
+    def heading(self) -> str:
+        """Return where the run stands, in a line."""
+        recall = "" if self._recall is None else f"validation recall {self._recall:.1f}"
+        return ", ".join(filter(None, (self.place(), recall, self.ahead()))) if self._stage else ""

@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,8 +14,8 @@ import yaml
 
 from pairstill.config import PhaseConfig, RunConfig
 from pairstill.defaults import filled
-from pairstill.errors import ArtifactError, ConfigError, DataError, list_problems
-from pairstill.locks import hold
+from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, list_problems
+from pairstill.locks import LOCK, Lock, hold
 from pairstill.runlog import MetricsLog
 from pairstill.storage import (
     digest,
@@ -33,6 +34,8 @@ FREE_SETTINGS = (
     *("student", "evaluate"),
 )
 POINTER = "teachers.json"
+BEGINNING = (LOCK, "config.yaml", "environment.json", "data.json", "metrics.jsonl", "seconds.json")
+"""What a run writes before it makes anything."""
 _CHECKSUM = "# sha256 of the lines above: "
 _OF_THIS_RUN = "delete this file and give `pairstill run` the settings of its run, or choose another run_dir"
 PACKAGES = ("pairstill", "torch", "timm", "transformers", "safetensors", "kornia", "numpy")
@@ -60,17 +63,23 @@ class RunFolder:
         """
         self.path = Path(config.run_dir)
         self._writes = writes
+        self._new: tuple[Path, ...] = ()
         if not writes:
             self.metrics = MetricsLog(None)
             return
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"run_dir is {config.run_dir!r}, which is a file; give a folder")
-        self._lock = hold(self.path)
+        self._new = tuple(folder for folder in (self.path, *self.path.parents) if not folder.exists())
+        self._lock: Lock | None = hold(self.path)
         self._check_same_run(config)
         settings = to_yaml(config)
         write_text_atomic(self.path / "config.yaml", f"{settings}{_CHECKSUM}{digest(settings)}\n")
         write_json(self.path / "environment.json", environment(config))
-        tracker = config.tracker and Tracker(config.tracker, self.path, plain(config), warn)
+        try:
+            tracker = config.tracker and Tracker(config.tracker, self.path, plain(config), warn)
+        except MissingDependencyError:
+            self.forsake()
+            raise
         self.metrics = MetricsLog(self.path / "metrics.jsonl", tracker or None)
 
     def _check_same_run(self, config: RunConfig) -> None:
@@ -84,6 +93,17 @@ class RunFolder:
             f"{self.path} holds a run with other settings; choose another run_dir, or delete it:\n"
             + list_problems(differing)
         )
+
+    def forsake(self) -> None:
+        """Remove the folder if this process made it and nothing but what every run begins with is in it."""
+        if not self._new or any(path.name not in BEGINNING for path in self.path.iterdir()):
+            return
+        with suppress(OSError):  # it was an error that led here, and that one is told
+            for path in self.path.iterdir():
+                path.unlink()
+            for folder in self._new:
+                folder.rmdir()  # which refuses if there is anything else in it
+        self._lock, self._new = None, ()
 
     def _holds_work(self) -> bool:
         """Return whether anything is there that depends on the settings."""

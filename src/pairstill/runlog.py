@@ -6,11 +6,21 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
 from rich.text import Text
 
@@ -35,6 +45,9 @@ NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "validation": {"phase": int, "step": int, "validation_mean_recall": _NUMBER},
     "stage": {"peak_memory_bytes": int},
 }
+
+LINE_SECONDS = 10
+"""Seconds between two lines of a task in a file, at least."""
 
 
 class MetricsLog:
@@ -149,7 +162,7 @@ def peak_memory_bytes(device_type: str) -> int:
 
 
 class HeadedProgress(Progress):
-    """Bars below a line that says where the whole stands."""
+    """Bars below a line that says where the whole stands; a task without anything to do has no bar."""
 
     def __init__(self, *columns: ProgressColumn, console: Console, heading: Callable[[], str]) -> None:
         """Show `heading`, asked anew whenever the bars are drawn, above the bars; an empty one takes no line."""
@@ -161,18 +174,85 @@ class HeadedProgress(Progress):
         heading = self._heading()
         if heading:
             yield Text(heading, style="bold", no_wrap=True, overflow="ellipsis")
-        yield self.make_tasks_table(self.tasks)
+        yield self.make_tasks_table([task for task in self.tasks if task.total != 0])
+
+    def stop(self) -> None:
+        """Leave the bars on the terminal as they are; without any, leave nothing."""
+        self.live.transient = not any(task.total for task in self.tasks)
+        super().stop()
 
 
-def progress_bar(console: Console, heading: Callable[[], str] = lambda: "") -> Progress:
+class LineProgress(Progress):
+    """Progress in a file: a line when a task has done another tenth, but not one after the other, and at its end."""
+
+    def __init__(self, console: Console, ahead: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
+        """Print to `console`; `ahead` gives the end of a line, and `clock` seconds."""
+        super().__init__(console=console, disable=True, get_time=clock)
+        self._ahead = ahead
+        self._told: dict[TaskID, tuple[float, float]] = {}
+        """How much was done at a task's last line, and when that was."""
+
+    def add_task(
+        self,
+        description: str,
+        start: bool = True,
+        total: float | None = 100.0,
+        completed: int = 0,
+        visible: bool = True,
+        **fields: Any,
+    ) -> TaskID:
+        """Add a task, of which nothing is printed yet."""
+        task = super().add_task(description, start, total, completed, visible, **fields)
+        self._told[task] = (completed, self.get_time())
+        return task
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """Advance a task."""
+        super().advance(task_id, advance)
+        self._tell(self._tasks[task_id])
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """Change a task, as the library does."""
+        super().update(task_id, **changes)
+        self._tell(self._tasks[task_id])
+
+    def stop(self) -> None:
+        """Print how far the tasks are that end early."""
+        for task in self.tasks:
+            if task.completed != self._told[task.id][0]:
+                self._print(task)
+
+    def _tell(self, task: Task) -> None:
+        done, when = self._told[task.id]
+        if not task.total or task.completed <= done:
+            return
+        tenths = int(10 * task.completed / task.total) - int(10 * done / task.total)
+        if task.finished or (tenths > 0 and self.get_time() - when >= LINE_SECONDS):
+            self._print(task)
+
+    def _print(self, task: Task) -> None:
+        self._told[task.id] = (task.completed, self.get_time())
+        line = f"{task.description}: {task.completed:,} of {task.total or 0:,}"
+        if task.finished_time is not None:
+            line += f" in {timedelta(seconds=round(task.finished_time))}"
+        parts = (line, task.fields.get("status"), self._ahead())
+        self.console.print(", ".join(filter(None, parts)), soft_wrap=True, markup=False, highlight=False)
+
+
+def progress_bar(
+    console: Console, heading: Callable[[], str] = lambda: "", ahead: Callable[[], str] = lambda: ""
+) -> Progress:
     """Return a progress display with stage, count, remaining time, and a `status` text per task.
 
-    On a narrow terminal the status is cut; counts and times never are.
+    On a narrow terminal the status is cut; counts and times never are. Where there is no terminal, there are lines.
 
     Args:
         console: where it is shown.
         heading: gives the line above the bars.
+        ahead: gives the end of a line in a file: what is left.
     """
+    if not (console.is_terminal or console.is_jupyter):
+        return LineProgress(console, ahead)
 
     def whole() -> Column:
         return Column(no_wrap=True)

@@ -25,6 +25,13 @@ def test_the_card_says_what_a_stranger_must_know(make, layout):
     assert ("a loss of 1.50 ± 0.71 points" in text) == (layout in WITH_PNG)
 
 
+def test_what_png_gains_is_called_a_gain_and_one_student_is_not_several(make):
+    text = card(make(), "imagefolder", replace(FACTS, png=PngCost("strict", (30.0,), (31.674,))))
+    assert "Mean recall of 1 student, trained on" in text and ": 31.67 instead of 30.00, a gain of 1.67 points" in text
+    text = card(make(), "imagefolder", replace(FACTS, png=PngCost("strict", (30.0,), (30.001,))))
+    assert "a loss of 0.00 points" in text
+
+
 def test_what_is_not_known_is_said(make):
     text = card(make(), "imagefolder", replace(FACTS, results=None, png="the real pairs are not at hand"))
     assert "Nothing was measured" in text and "not measured (the real pairs are not at hand)" in text

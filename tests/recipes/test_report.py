@@ -40,6 +40,7 @@ def test_a_finished_run(undisturbed, results, page, mode):
     (recall,) = [r["mean_recall"] for r in results(run) if r["method"] == "ptm_st" and r["seeds"]["student"] == 0]
     assert f"its mean recall is {recall:.1f}." in shown, "the student of the examples is the one that was measured"
     assert shown.count("first right one at rank") == 12
+    assert shown.count("(moving averages; the curves and the log show the rates of each step).") == 2
 
 
 def test_a_run_that_has_teachers_only(do, page, tmp_path):
@@ -94,7 +95,7 @@ def test_what_is_not_asked_for_does_not_make_a_run_finished(undisturbed, page, t
     results = [r for r in read_json_lines(run / "results.jsonl") if r["method"] != "full"]
     more = [{**r, "seeds": {**r["seeds"], "student": r["seeds"]["student"] + 2}} for r in results]
     write_json_lines(run / "results.jsonl", [*results, *more])
-    assert "4 of 6 students are measured." in page(run, "--retrieval", "false")
+    assert "Measured: 4 of 6 students." in page(run, "--retrieval", "false")
 
 
 def test_damaged_events_are_left_out_and_counted(undisturbed, page, tmp_path):

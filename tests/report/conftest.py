@@ -53,6 +53,7 @@ def make_page() -> Callable[..., Page]:
             "charts": [draw(Chart("Loss", "step", "nats", (Line(HOSTILE, ((1, 2.0), (2, 1.0))),)))],
             "phases": phases,
             "phases_note": "",
+            "rates_note": "",
             "retrieval": Retrieval(
                 "student 0", [Question("", HOSTILE, hits, 1, 9)], [Question(picture, "", worded, 4, 9)], 8
             ),

@@ -32,13 +32,13 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     kind = ANALYSES[options.analysis]
     settings = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
     values.pop("config")
-    pipeline, progress = open_pipeline(RunConfig(**values))
     # the heavy imports
     from pairstill.analyze.run import analyse
 
-    folder = analyse(pipeline, settings)
-    if folder is not None:
-        progress.print(f"The figures are in {folder}")
+    with open_pipeline(RunConfig(**values)) as (pipeline, progress):
+        folder = analyse(pipeline, settings)
+        if folder is not None:
+            progress.print(f"The figures are in {folder}")
     return 0
 
 

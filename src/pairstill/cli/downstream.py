@@ -30,11 +30,11 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     name = options.task
     values = parser.instantiate(options)[name]
     task, as_json = values[name], values["json"]
-    pipeline, _ = open_pipeline(config_of(values, name, "json"))
     # the heavy imports
     from pairstill.report.downstream import HEADER, downstream_cells
 
-    rows = pipeline.downstream(task)
+    with open_pipeline(config_of(values, name, "json")) as (pipeline, _):
+        rows = pipeline.downstream(task)
     if as_json:
         print(json.dumps([asdict(row) for row in rows]))
     elif rows:

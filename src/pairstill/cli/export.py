@@ -31,9 +31,11 @@ def _parser() -> ArgumentParser:
 def _run(parser: ArgumentParser, options: Namespace) -> int:
     from pairstill.pipeline.exporting import Export
 
-    pipeline, progress = open_pipeline(settings_of_run(Path(options.run)))
-    pipeline.export(Export(options.format, Path(options.out), options.licence, options.measure))
-    progress.print(f"The pairs are in {options.out}, as {options.format}; read {options.out}/README.md before sharing")
+    with open_pipeline(settings_of_run(Path(options.run))) as (pipeline, progress):
+        pipeline.export(Export(options.format, Path(options.out), options.licence, options.measure))
+        progress.print(
+            f"The pairs are in {options.out}, as {options.format}; read {options.out}/README.md before sharing"
+        )
     return 0
 
 

@@ -5,7 +5,7 @@ import json
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser
-from pairstill.cli.running import TABLE_WIDTH
+from pairstill.cli.running import shown_on
 
 NAME = "methods"
 TEXT = "list the methods: what they make, where they come from, what they need"
@@ -18,7 +18,6 @@ def _parser() -> ArgumentParser:
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
-    from rich.console import Console
     from rich.table import Table
 
     from pairstill.methods import METHODS
@@ -29,7 +28,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     table = Table("name", "title", "makes", "needs", "source")
     for method in METHODS:
         table.add_row(method.name, method.title, method.makes, ", ".join(method.needs) or "-", method.source)
-    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
+    shown_on(wide=True).print(table)
     return 0
 
 

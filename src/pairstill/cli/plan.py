@@ -5,6 +5,7 @@ import json
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, run_config, settings_parser
+from pairstill.cli.running import shown_on
 
 NAME = "plan"
 TEXT = "probe a run for a moment and tell what it will take: disk, memory by mode, time by stage, what will not fit"
@@ -17,19 +18,18 @@ def _parser() -> ArgumentParser:
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
-    from rich.console import Console
     from rich.table import Table
 
     from pairstill.plan import make_plan
     from pairstill.report.plans import disk_line, memory_cells, stage_cells
 
-    progress = Console(stderr=True)
+    progress = shown_on(stderr=True)
     config = run_config(parser, options, "json")
     plan = make_plan(config, lambda stage: progress.print(f"Probing: {stage}", style="dim"))
     if options.json:
         print(json.dumps(plan.to_json()))
         return 0
-    console = Console()
+    console = shown_on()
     for title, columns, rows in (
         ("Time", ("stage", "time", ""), stage_cells(plan)),
         ("Memory by mode of the hypergradient", ("mode", "peak", ""), memory_cells(plan)),

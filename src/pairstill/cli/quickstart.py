@@ -24,8 +24,8 @@ def _parser() -> ArgumentParser:
 def _run(parser: ArgumentParser, options: Namespace) -> int:
     began = time.perf_counter()
     config = RunConfig(run_dir=options.run_dir)
-    pipeline, _ = open_pipeline(config)
-    rows = pipeline.run()
+    with open_pipeline(config) as (pipeline, _):
+        rows = pipeline.run()
     print_table(rows, config)
     print(f"The distilled pairs are in {pipeline.folder.distilled}, the table in {pipeline.folder.path}/results.md")
     if options.json:

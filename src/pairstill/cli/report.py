@@ -5,6 +5,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser, settings_of_run
+from pairstill.cli.running import shown_on
 
 NAME = "report"
 TEXT = "show a run as one HTML page: recalls, curves, pairs before and after, similarities, retrieval examples"
@@ -24,13 +25,11 @@ def _parser() -> ArgumentParser:
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
-    from rich.console import Console
-
     from pairstill.pipeline import Pipeline
 
     run = Path(options.run)
     out = run / "report.html" if options.out is None else Path(options.out)
-    pipeline = Pipeline(settings_of_run(run), Console(stderr=True), writes=False)
+    pipeline = Pipeline(settings_of_run(run), shown_on(stderr=True), writes=False)
     pipeline.report(out, retrieval=options.retrieval)
     print(out)
     return 0

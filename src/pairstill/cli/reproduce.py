@@ -7,7 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser, run_config, settings_parser
-from pairstill.cli.running import TABLE_WIDTH
+from pairstill.cli.running import shown_on
 from pairstill.config import RunConfig
 from pairstill.errors import ConfigError
 from pairstill.reproduce.settings import Reproduction, shipped_settings
@@ -44,8 +44,6 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     if values["benchmark"] is None:
         raise ConfigError("name what to reproduce, such as table4 or flickr8k; --list shows the tables and their rows")
     # the heavy imports
-    from rich.console import Console
-
     from pairstill.reproduce.run import reproduce
 
     rows = settings_parser("run", "one row")
@@ -53,12 +51,11 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     def load(arguments: list[str]) -> RunConfig:
         return run_config(rows, rows.parse_args(arguments))
 
-    print(reproduce(Reproduction(**values), load, Console(stderr=True)))
+    print(reproduce(Reproduction(**values), load, shown_on(stderr=True)))
     return 0
 
 
 def _list(configs: str | None, out: Path, table_name: str | None, *, as_json: bool) -> int:
-    from rich.console import Console
     from rich.table import Table
 
     from pairstill.reproduce.listing import list_rows
@@ -68,7 +65,7 @@ def _list(configs: str | None, out: Path, table_name: str | None, *, as_json: bo
     if as_json:
         print(json.dumps([each.to_json() for each in listed]))
         return 0
-    console = Console(width=max(Console().width, TABLE_WIDTH))
+    console = shown_on(wide=True)
     for table in dict.fromkeys(each.table for each in listed):
         members = [each for each in listed if each.table == table]
         what = "mean recall" if table.has_recalls else ", ".join(table.columns)

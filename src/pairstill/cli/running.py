@@ -2,11 +2,12 @@
 
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pairstill.config import RunConfig
-from pairstill.errors import RankError
+from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, RankError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from pairstill.report.tables import Row
 
 TABLE_WIDTH = 132
-"""A table that does not fit is unreadable, and a pipe has no width."""
+"""A table that does not fit is unreadable."""
+ENDLESS = 10_000
+"""The width of a file or a pipe, which have none."""
 
 
 def several_processes() -> bool:
@@ -30,6 +33,21 @@ def error_line(message: str) -> str:
     return f"pairstill: error{where}: {message}"
 
 
+def shown_on(*, stderr: bool = False, wide: bool = False) -> "Console":
+    """Return the console; what does not go to a terminal is never broken into lines of a terminal's width.
+
+    Args:
+        stderr: whether it is the one of progress and errors.
+        wide: whether to be at least as wide as a table, where a terminal is not.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    if not (console.is_terminal or console.is_jupyter):
+        return Console(stderr=stderr, width=ENDLESS)
+    return Console(stderr=stderr, width=TABLE_WIDTH) if wide and console.width < TABLE_WIDTH else console
+
+
 def _stopped_by_torchrun(*_: object) -> None:
     raise RankError(
         "torchrun stopped this process, as it does when another rank stopped; see its own message. "
@@ -37,17 +55,23 @@ def _stopped_by_torchrun(*_: object) -> None:
     )
 
 
-def open_pipeline(config: RunConfig) -> "tuple[Pipeline, Console]":
-    """Return the pipeline of a run, and the console that shows its progress."""
-    from rich.console import Console
+@contextmanager
+def open_pipeline(config: RunConfig) -> "Iterator[tuple[Pipeline, Console]]":
+    """Give the pipeline of a run, and the console that shows its progress.
 
+    Settings or data that are wrong before anything was made leave no new folder.
+    """
     from pairstill.pipeline import Pipeline
 
     if several_processes():
         # it may come before the lost rank is missed; without this the process would die without a word
         signal.signal(signal.SIGTERM, _stopped_by_torchrun)
-    pipeline = Pipeline(config, Console(stderr=True))
-    return pipeline, pipeline.console
+    pipeline = Pipeline(config, shown_on(stderr=True))
+    try:
+        yield pipeline, pipeline.console
+    except (ConfigError, DataError, ArtifactError, MissingDependencyError):
+        pipeline.folder.forsake()
+        raise
 
 
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -61,7 +85,7 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]])
         table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    endless = Console(width=10_000)
+    endless = Console(width=ENDLESS)
     needed = Measurement.get(endless, endless.options, table).maximum
     Console(width=max(Console().width, needed)).print(table)
 

@@ -20,11 +20,11 @@ def _parser() -> ArgumentParser:
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
-    pipeline, _ = open_pipeline(settings_of_run(Path(options.run)))
     # the heavy imports
     from pairstill.report.shares import HEADER, sentences, shares_json, variant_cells
 
-    report = pipeline.shares()
+    with open_pipeline(settings_of_run(Path(options.run))) as (pipeline, _):
+        report = pipeline.shares()
     if report is None:
         return 0  # of several processes, the main one tells
     if options.json:

@@ -10,6 +10,7 @@ from pairstill.cli.command import Command, run_config, settings_parser
 from pairstill.cli.running import open_pipeline, print_cells, print_table
 from pairstill.errors import ConfigError
 from pairstill.exchange.settings import SETTINGS
+from pairstill.wording import counted
 
 if TYPE_CHECKING:
     from pairstill.pipeline import Pipeline
@@ -28,30 +29,29 @@ EVALUATE_OPTIONS = ("distilled", "image_encoder", "text_encoder", "map_text")
 
 def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
     config = run_config(parser, options, *EVALUATE_OPTIONS)
-    pipeline, progress = open_pipeline(config)
-    match name:
-        case "prepare":
-            manifest = pipeline.prepare()
-            progress.print(f"{len(manifest.records)} images are ready; fingerprint {manifest.fingerprint[:16]}")
-        case "teach":
-            experts = pipeline.teach()
-            progress.print(f"{len(experts)} experts are in {experts[0].parent}")
-        case "distill":
-            distilled = pipeline.distill()
-            progress.print(
-                f"{distilled.num_pairs} pairs ({distilled.pairs_equivalent:.2f} pairs' worth of bytes) are in "
-                f"{pipeline.folder.distilled}"
-            )
-        case "select":
-            selected = pipeline.select()
-            progress.print(f"{selected.num_pairs} real pairs are in {pipeline.folder.distilled}")
-        case "evaluate":
-            if options.distilled is not None:
-                pipeline.adopt(Path(options.distilled))
-            _evaluate(pipeline, options)
-        case _:
-            print_table(pipeline.run(), config)
-    pipeline.leave()
+    with open_pipeline(config) as (pipeline, progress):
+        match name:
+            case "prepare":
+                manifest = pipeline.prepare()
+                images = counted(len(manifest.records), "image")
+                progress.print(f"Ready: {images}; fingerprint {manifest.fingerprint[:16]}")
+            case "teach":
+                experts = pipeline.teach()
+                progress.print(f"Trained: {counted(len(experts), 'expert')}, in {experts[0].parent}")
+            case "distill":
+                made = pipeline.distill()
+                worth = f"{made.pairs_equivalent:.2f} pairs' worth of bytes"
+                progress.print(f"Made: {counted(made.num_pairs, 'pair')} ({worth}), in {pipeline.folder.distilled}")
+            case "select":
+                chosen = counted(pipeline.select().num_pairs, "real pair")
+                progress.print(f"Chosen: {chosen}, in {pipeline.folder.distilled}")
+            case "evaluate":
+                if options.distilled is not None:
+                    pipeline.adopt(Path(options.distilled))
+                _evaluate(pipeline, options)
+            case _:
+                print_table(pipeline.run(), config)
+        pipeline.leave()
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pairstill.distilled import DistilledSet
 from pairstill.exchange.png import PngCost, clipped_share
 from pairstill.exchange.settings import WITH_PNG, Layout
+from pairstill.wording import counted
 
 UNKNOWN_LICENCE = "unknown: you must check"
 SCENES_LICENCE = "Apache-2.0 (procedural scenes, made by pairstill)"
@@ -61,7 +62,7 @@ def card(distilled: DistilledSet, layout: Layout, facts: CardFacts) -> str:
     """Return the card of an export as Markdown with the hub's YAML header."""
     parts = [
         _header(layout, facts.licence),
-        f"# {distilled.num_pairs} distilled image-text pairs ({facts.method})\n",
+        f"# {counted(distilled.num_pairs, 'distilled image-text pair')} ({facts.method})\n",
         _contents(distilled, layout),
         _making(distilled, facts),
         _sources(distilled, facts),
@@ -130,7 +131,7 @@ def _name(encoder: Mapping[str, Any]) -> str:
 def _sources(distilled: DistilledSet, facts: CardFacts) -> str:
     data = distilled.provenance.get("data", {})
     counts = data.get("captions", {}).get("train")
-    pairs = f"{counts:,} training pairs" if counts is not None else "an unknown number of training pairs"
+    pairs = counted(counts, "training pair") if counts is not None else "an unknown number of training pairs"
     known = SCENES_LICENCE if data.get("source") == "scenes" else UNKNOWN_LICENCE
     starts = distilled.provenance.get("distill", {}).get("init")
     traces = (
@@ -169,10 +170,11 @@ def _png(distilled: DistilledSet, facts: CardFacts) -> str:
         return f"{what}The recall that this costs: not measured ({facts.png}). The exact tensors are not affected.\n"
     spread = "" if facts.png.spread is None else f" ± {facts.png.spread:.2f}"
     means = [sum(values) / len(values) for values in (facts.png.exact, facts.png.png)]
+    change = "loss" if round(facts.png.loss, 2) >= 0 else "gain"
     return (
-        f"{what}Mean recall of {len(facts.png.exact)} students that train on the PNG images instead of the exact "
-        f"tensors, all else equal (protocol `{facts.png.protocol}`): {means[1]:.2f} instead of {means[0]:.2f}, a loss "
-        f"of {facts.png.loss:.2f}{spread} points. The exact tensors are not affected.\n"
+        f"{what}Mean recall of {counted(len(facts.png.exact), 'student')}, trained on the PNG images instead of the "
+        f"exact tensors, all else equal (protocol `{facts.png.protocol}`): {means[1]:.2f} instead of {means[0]:.2f}, a "
+        f"{change} of {abs(facts.png.loss):.2f}{spread} points. The exact tensors are not affected.\n"
     )
 
 

@@ -21,7 +21,7 @@ from pairstill.methods import METHODS
 from pairstill.model.dual_encoder import Parameters
 from pairstill.pipeline.parts import Parts
 from pairstill.pipeline.phasing import settle_phases
-from pairstill.pipeline.progress import distill_progress, show_damage, show_mode
+from pairstill.pipeline.progress import distill_progress, mode_shower, show_damage
 from pairstill.pipeline.reusing import begin, content_key, make_known, take_known
 from pairstill.pipeline.teaching import teach
 from pairstill.rng import derive_seed, generator
@@ -63,7 +63,7 @@ def distill(parts: Parts) -> DistilledSet:
         begin(parts, key)
     with parts.timed("distill"), distill_progress(parts) as (on_step, on_checkpoint):
         distilled = distillation.run(
-            parts.folder.distillation, on_step, on_checkpoint, partial(show_mode, parts), partial(show_damage, parts)
+            parts.folder.distillation, on_step, on_checkpoint, mode_shower(parts), partial(show_damage, parts)
         )
     if parts.ranks.is_main:
         distilled.save(parts.folder.distilled)

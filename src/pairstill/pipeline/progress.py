@@ -21,14 +21,22 @@ class _Last:
     value: float | None = None
 
 
-def show_mode(parts: Parts, choice: ModeChoice) -> None:
-    """Log and show the hypergradient's mode."""
-    parts.folder.metrics.write("hypergradient", **asdict(choice))
-    why = ""
-    if choice.stored_bytes is not None and choice.limit_bytes is not None:
-        stored, limit = human_bytes(choice.stored_bytes), human_bytes(choice.limit_bytes)
-        why = f" (storing all inner steps' graphs: about {stored}; allowed: {limit})"
-    parts.console.print(f"Hypergradient: {choice.mode}{why}", style="dim")
+def mode_shower(parts: Parts) -> Callable[[ModeChoice], None]:
+    """Return what logs the hypergradient's mode of a phase, and shows it if it is not that of the phase before."""
+    shown = ""
+
+    def show(choice: ModeChoice) -> None:
+        nonlocal shown
+        parts.folder.metrics.write("hypergradient", **asdict(choice))
+        why = ""
+        if choice.stored_bytes is not None and choice.limit_bytes is not None:
+            stored, limit = human_bytes(choice.stored_bytes), human_bytes(choice.limit_bytes)
+            why = f" (storing all inner steps' graphs: about {stored}; allowed: {limit})"
+        before, shown = shown, f"Hypergradient: {choice.mode}{why}"
+        if shown != before:
+            parts.console.print(shown, style="dim")
+
+    return show
 
 
 def show_damage(parts: Parts, message: str) -> None:

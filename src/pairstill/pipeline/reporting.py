@@ -20,6 +20,7 @@ from pairstill.report.tables import TITLES, Row, human_bytes, summarise
 from pairstill.runfolder import commit, flat, installed_version, plain, to_yaml
 from pairstill.runlog import read_events, whole_events
 from pairstill.storage import file_digest, read_json, read_sealed, write_text_atomic
+from pairstill.wording import counted
 
 STAGES = ("prepare", "teach", "distill", "select", "evaluate")
 PROTOCOLS = {
@@ -52,6 +53,7 @@ def report(parts: Parts, out: Path, *, retrieval: bool = True) -> None:
         charts=[draw(chart) for chart in run_charts(events)],
         phases=phases,
         phases_note=note,
+        rates_note=_rates_note(parts, distilled),
         retrieval=_retrieval(parts, distilled, asked=retrieval, at_hand=not note),
         times=_times(parts, rows, events),
         provenance=_provenance(parts, distilled),
@@ -92,6 +94,14 @@ def _phases(parts: Parts, distilled: DistilledSet | None) -> tuple[list[PhaseVie
     return views, real if isinstance(real, str) else ""
 
 
+def _rates_note(parts: Parts, distilled: DistilledSet | None) -> str:
+    """Return how the rates of the pairs are to be read, if they are averages."""
+    distill = {} if distilled is None else distilled.provenance.get("distill", {})
+    learned = parts.method.rule is None and distill.get("objective") == "trajectory"
+    averaged = learned and distill.get("ema")
+    return " (moving averages; the curves and the log show the rates of each step)" if averaged else ""
+
+
 def _retrieval(parts: Parts, distilled: DistilledSet | None, *, asked: bool, at_hand: bool) -> Retrieval | str:
     if distilled is None:
         return "There are no pairs yet that a student could be trained on."
@@ -123,7 +133,7 @@ def _state(parts: Parts, events: Sequence[Mapping[str, Any]]) -> str:
 def _unmeasured(parts: Parts) -> str:
     """Return how many students are not measured yet, or an empty word."""
     missing, wanted = unmeasured(parts)
-    return f"{wanted - missing} of {wanted} students are measured." if missing else ""
+    return f"Measured: {wanted - missing} of {counted(wanted, 'student')}." if missing else ""
 
 
 def _in_short(parts: Parts, distilled: DistilledSet | None, rows: Sequence[Row]) -> list[Fact]:
@@ -136,11 +146,11 @@ def _in_short(parts: Parts, distilled: DistilledSet | None, rows: Sequence[Row])
         facts.append(Fact("Pairs", f"{distilled.num_pairs:,}", f"in {len(distilled.phases)} phases" if many else ""))
     if own is not None:
         spread = "" if own.spread is None else f" ± {own.spread:.1f}"
-        facts.append(Fact("Mean recall", f"{own.mean:.1f}{spread}", f"%, {own.students} students"))
+        facts.append(Fact("Mean recall", f"{own.mean:.1f}{spread}", f"%, {counted(own.students, 'student')}"))
         if own.share is not None:
             facts.append(Fact("Of full data", f"{own.share:.0f} %", f"which has {full.mean:.1f}" if full else ""))
         if random is not None:
-            note = f"Random has {random.mean:.1f} with {random.num_pairs:,} pairs"
+            note = f"Random has {random.mean:.1f} with {counted(random.num_pairs, 'pair')}"
             facts.append(Fact("Above Random", f"{own.mean - random.mean:+.1f}", note))
     if distilled is not None:
         ratio = "" if full is None else f"1/{full.bytes / distilled.storage_bytes:,.0f} of full data"
@@ -186,8 +196,8 @@ def _provenance(parts: Parts, distilled: DistilledSet | None) -> list[Fact]:
     facts = [Fact("method", parts.method.title, parts.method.source), Fact("seed", str(parts.config.seed))]
     if (folder / "data.json").is_file():
         data = read_sealed(folder / "data.json")
-        counts = ", ".join(f"{split} {data['images'][split]:,} images" for split in ("train", "val", "test"))
-        dropped = f"{len(data['dropped'])} bad pairs left out" if data["dropped"] else ""
+        counts = ", ".join(f"{split} {counted(data['images'][split], 'image')}" for split in ("train", "val", "test"))
+        dropped = f"{counted(len(data['dropped']), 'bad pair')} left out" if data["dropped"] else ""
         facts += [Fact("real pairs", f"{data['source']}: {counts}", dropped), Fact("data", data["fingerprint"])]
     if distilled is not None:
         for name, encoder in (("image tower", distilled.image_encoder), ("text tower", distilled.text_encoder)):

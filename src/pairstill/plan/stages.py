@@ -7,6 +7,7 @@ from pairstill.plan.counts import Counts
 from pairstill.plan.distilling import DistillProbe
 from pairstill.plan.students import StudentSpeeds
 from pairstill.report.plans import PlannedStage
+from pairstill.wording import counted
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,13 @@ def planned_stages(config: RunConfig, counts: Counts, found: Found) -> tuple[Pla
         PlannedStage(
             "teach",
             counts.teacher_epochs * (epoch + found.speeds.val_recall),
-            f"{counts.teacher_epochs} epochs of {counts.teacher_batches} mini-batches",
+            f"{counted(counts.teacher_epochs, 'epoch')} of {counts.teacher_batches} mini-batches",
         ),
         PlannedStage("distill", _distilling(config, counts, found), _steps(config, counts, found)),
         PlannedStage(
             "evaluate",
             _measuring(config, counts, found),
-            f"{evaluate.num_students} students of {', '.join(evaluate.methods)}",
+            f"{counted(evaluate.num_students, 'student')} of {', '.join(evaluate.methods)}",
         ),
     )
 

@@ -6,6 +6,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from pairstill.report.tables import TITLES
+from pairstill.wording import counted
 
 TOPS = {"top1": 1, "top5": 5, "top10": 10}
 HEADER = ["method", *(f"ACC@{k}" for k in TOPS.values()), "ACC@1 by group", "retrieval", "students"]
@@ -75,11 +76,11 @@ def about(facts: Mapping[str, Any]) -> str:
         drawn = f", drawn with seed {facts['question_seed']}"
     if facts["task"] == "cocoqa":
         return (
-            f"COCO-QA as retrieval: {facts['items']:,} questions of {facts['data']}{drawn}, {facts['candidates']:,} "
-            f"candidate answers, template {facts['template']!r}."
+            f"COCO-QA as retrieval: {counted(facts['items'], 'question')} of {facts['data']}{drawn}, "
+            f"{facts['candidates']:,} candidate answers, template {facts['template']!r}."
         )
     return (
-        f"Zero-shot classification: {facts['items']:,} images ({facts['data']}) of {facts['candidates']:,} "
+        f"Zero-shot classification: {counted(facts['items'], 'image')} ({facts['data']}) of {facts['candidates']:,} "
         f"classes{drawn}: {', '.join(facts['classes'])}. Prompts: {', '.join(map(repr, facts['templates']))}."
     )
 

@@ -95,6 +95,7 @@ class Page:
         charts: curves.
         phases: the pairs.
         phases_note: why something of the pairs is not shown, or empty.
+        rates_note: what the rates of the pairs are, where curves and log show others; or empty.
         retrieval: retrieval examples, or why there are none.
         times: seconds and memory.
         provenance: what the run was made from.
@@ -112,6 +113,7 @@ class Page:
     charts: Sequence[Drawing]
     phases: Sequence[PhaseView]
     phases_note: str
+    rates_note: str
     retrieval: Retrieval | str
     times: Sequence[Fact]
     provenance: Sequence[Fact]

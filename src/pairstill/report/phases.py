@@ -6,6 +6,7 @@ from typing import Any
 
 from pairstill.config import PhaseConfig
 from pairstill.distill.auto_phases import Evidence, Segment, gain_ahead
+from pairstill.wording import counted
 
 EPOCH_HEADER = ("epoch", "next step's norm", "validation recall", "phase", "on its shortcut", "gain ahead", "agreement")
 
@@ -36,13 +37,13 @@ def phase_lines(evidence: Evidence, segments: Sequence[Segment], phases: Sequenc
     best, admissible = float(evidence.recalls.mean(0).max()), evidence.admissible
     lines = [
         f"Endpoints {admissible.first} to {admissible.last}: validation recall there is within its spread over "
-        f"{len(evidence.recalls)} teachers, {admissible.spread:.2f}, of the best, {best:.2f}."
+        f"{counted(len(evidence.recalls), 'teacher')}, {admissible.spread:.2f}, of the best, {best:.2f}."
     ]
     for number, (segment, phase) in enumerate(zip(segments, phases, strict=True), start=1):
         agree = "" if segment.first == segment.last else f", whose gradients agree to {segment.agreement:.2f}"
         lines.append(
-            f"Phase {number}: {phase.num_pairs} pairs, {phase.outer_steps} outer steps, starts {segment.first} to "
-            f"{segment.last}{agree}, endpoint {segment.endpoint}."
+            f"Phase {number}: {counted(phase.num_pairs, 'pair')}, {counted(phase.outer_steps, 'outer step')}, "
+            f"starts {segment.first} to {segment.last}{agree}, endpoint {segment.endpoint}."
         )
     return lines
 

@@ -1,0 +1,80 @@
+"""What a person sees of a run besides its results: lines in a file, warnings, and what a failure leaves behind."""
+
+import shutil
+import sys
+
+import pytest
+
+from pairstill import runlog
+from pairstill.cli import main
+from pairstill.config import ScenesConfig
+from pairstill.pipeline.parts import FEW_TEST_IMAGES
+
+WARNING = (
+    "The test split has only 12 images: for a caption, ten images drawn blindly hold the right one in 83 % of cases"
+)
+
+
+@pytest.fixture
+def told(capsys):
+    """Return the lines of progress since the last call; standard output has none of them."""
+
+    def lines():
+        return capsys.readouterr().err.splitlines()
+
+    return lines
+
+
+def test_in_a_file_every_stage_has_a_line_and_no_line_is_broken_or_empty(do, told, monkeypatch, tmp_path):
+    monkeypatch.setattr(runlog, "LINE_SECONDS", 3600)  # a machine that is busy makes no more lines
+    do("run", tmp_path / "run", "--evaluate.methods", "[distilled]")
+    lines = told()
+    stages = ["prepare", "teach", "distill", "evaluate"]
+    assert [line for line in lines if line.startswith("Stage")] == [
+        f"Stage {number} of 4: {stage}" for number, stage in enumerate(stages, start=1)
+    ]
+    assert len(set(lines)) == len(lines) and all(line.strip() and "━" not in line for line in lines)
+    (epochs,) = (line for line in lines if line.startswith("Teachers: "))
+    assert epochs.startswith("Teachers: 6 of 6 in ") and "validation recall" in epochs
+    assert [line.split(" in ")[0] for line in lines if line.startswith("Phase ")] == [
+        "Phase 1 of 2: 5 of 5",
+        "Phase 2 of 2: 3 of 3",
+    ]
+    (mode,) = (line for line in lines if line.startswith("Hypergradient: "))
+    assert len(mode) > 80 and mode.endswith(")")
+    (warning,) = (line for line in lines if "The test split" in line)
+    assert warning.startswith(WARNING) and warning.endswith(f"Give it {FEW_TEST_IMAGES} images or more")
+
+
+def test_a_finished_run_has_no_students_to_count(do, undisturbed, told, tmp_path):
+    shutil.copytree(undisturbed["trainable"], tmp_path / "run")
+    do("run", tmp_path / "run")
+    lines = told()
+    assert not any("Students" in line for line in lines) and len(set(lines)) == len(lines)
+
+
+def test_the_embedded_benchmark_has_enough_test_images():
+    assert ScenesConfig().test >= FEW_TEST_IMAGES
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--data.source", "karpathy", "--data.root", "nowhere", "--data.annotations", "nowhere.json"], 1),
+        (["--distill.phases", "[{num_pairs: 25, endpoint: 3}]"], 1),
+        (["--image.name", "no_such_tower"], 2),
+        (["--method", "no_such_method"], 2),
+        (["--tracker", "trackio"], 1),
+    ],
+)
+def test_what_is_wrong_before_anything_is_made_leaves_no_folder(tiny, monkeypatch, tmp_path, options, code):
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    assert main(tiny("run", tmp_path / "runs" / "new", *options)) == code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_a_folder_that_was_there_before(tiny, do, tmp_path):
+    run = do("prepare", tmp_path / "run")
+    names = {path.name for path in run.iterdir()}
+    assert main(tiny("run", run, "--image.name", "no_such_tower")) == 2
+    assert {path.name for path in run.iterdir()} == names
