@@ -101,8 +101,8 @@ class Parts:
         if (images := len(manifest.split("test"))) < FEW_TEST_IMAGES:
             self._warn(
                 f"The test split has only {counted(images, 'image')}: for a caption, ten images drawn blindly hold the "
-                f"right one in {100 * min(10, images) / images:.0f} % of cases, so R@10 says little here, and nothing "
-                f"that compares with larger splits. Give it {FEW_TEST_IMAGES} images or more"
+                f"right one in {100 * min(10, images) / images:.0f} % of cases, so R@10 says little, and no recall "
+                f"compares with one on a larger split. Give it {FEW_TEST_IMAGES} images or more"
             )
         return manifest
 
