@@ -28,7 +28,7 @@ class Reproduction:
             frozen_100/lors, where CONFIG/references are Random and full data. Null measures all.
         seeds: distillation seeds of every row, from 0; each has its own teachers.
         out: folder that receives the rows' runs, the teachers that they share, and the tables.
-        configs: folder of the shipped settings; null takes the checkout's.
+        configs: folder of the shipped settings; null takes those that came with the package.
         device: as in `pairstill run`.
         threads: as in `pairstill run`.
         cache_dir: as in `pairstill run`.
@@ -85,5 +85,8 @@ class Reproduction:
 
 
 def shipped_settings(configs: str | None) -> Path:
-    """Return the folder of the shipped settings: the one that is named, or the checkout's."""
-    return Path(configs).expanduser() if configs else Path(__file__).parents[3] / "configs"
+    """Return the folder of the shipped settings: the one that is named, the installed package's, or the checkout's."""
+    if configs is not None:
+        return Path(configs).expanduser()
+    installed = Path(__file__).parents[1] / "configs"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "configs"
