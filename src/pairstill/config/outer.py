@@ -97,6 +97,8 @@ class FeaturesFirstConfig:
     Attributes:
         steps: outer steps on features, which leave the tower out; 0 starts with pixels at once.
         lr_features: outer rate of the features, in units of their initial standard deviation.
+        in_range: keep each feature, after every step, within what the training images have; features that no image has
+            cannot be found again as pixels.
         inversion_steps: steps of Adam that find the pixels, from the initial images; each image by itself.
         lr_pixels: its rate, in units of the images' initial standard deviation.
         smoothness: weight of the roughness of the change, the mean square of differences between neighbouring pixels,
@@ -105,6 +107,7 @@ class FeaturesFirstConfig:
 
     steps: int = 0
     lr_features: float = 0.01
+    in_range: bool = True
     inversion_steps: int = 150
     lr_pixels: float = 0.02
     smoothness: float = 0.1

@@ -1,6 +1,7 @@
 """Pixels whose features behind a frozen tower are given ones: the second part of a warm start."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,38 @@ from pairstill.encoders.image import to_channels_last
 from pairstill.errors import NumericalError
 
 CHUNK = 50
+
+
+@dataclass(frozen=True)
+class FeatureRange:
+    """What a frozen tower makes of real images, dimension by dimension: a box around its features.
+
+    A tower that ends in ReLU6 and pooling has no features below 0 or above 6, but a distillation that is free to
+    choose takes them; no image has them then, and what it learned is lost when pixels are found.
+
+    Attributes:
+        lower: the least value of each feature, (width,).
+        upper: the largest, (width,).
+    """
+
+    lower: Tensor
+    upper: Tensor
+
+    @classmethod
+    def of(cls, batches: Iterable[Tensor]) -> "FeatureRange":
+        """Return the range of features that come in batches (images, width), at least one.
+
+        Example:
+            >>> FeatureRange.of([torch.tensor([[0.0, 5.0], [1.0, 2.0]]), torch.tensor([[3.0, 4.0]])]).upper.tolist()
+            [3.0, 5.0]
+        """
+        ends = [torch.stack([batch.amin(0), batch.amax(0)]) for batch in batches]
+        return cls(torch.stack(ends)[:, 0].amin(0), torch.stack(ends)[:, 1].amax(0))
+
+    def clamp_(self, features: Tensor) -> None:
+        """Move features (pairs, width) to the nearest ones in the range, in place and without a graph."""
+        with torch.no_grad():
+            features.clamp_(self.lower.to(features), self.upper.to(features))
 
 
 def features_of(tower: nn.Module, images: Tensor) -> Tensor:

@@ -160,6 +160,8 @@ def _advance(state: PhaseState, problem: PhaseProblem, mode: Mode) -> StepReport
     _check(losses, "matching loss", problem.number, state.step)
     _check({n: v.grad for n, v in state.learned.items() if v.grad is not None}, "gradient", problem.number, state.step)
     state.optimizer.step()
+    if problem.feature_range is not None:
+        problem.feature_range.clamp_(state.learned["images"])
     _check(state.learned, "value", problem.number, state.step)
     with torch.no_grad():
         for name, value in state.learned.items():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pairstill.config import DistillConfig, PhaseConfig
 from pairstill.distill.checkpoints import discard_checkpoints
 from pairstill.distill.direct import ADVERSARY, DirectObjective
-from pairstill.distill.features_first import features_of, invert_features
+from pairstill.distill.features_first import FeatureRange, features_of, invert_features
 from pairstill.distill.gradients import similarity_factors
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.memory import ModeChoice
@@ -84,6 +84,7 @@ class Distillation:
         describe: fills `DistilledSet`'s encoder, head and provenance fields.
         ranks: the processes that share the work; each calls `run`, the main one writes.
         objective: compares pairs directly, in place of trajectories; it has one phase.
+        feature_range: what distilled features are kept in during a warm start; None leaves them free.
     """
 
     config: DistillConfig
@@ -96,6 +97,7 @@ class Distillation:
     describe: Mapping[str, Any]
     ranks: Ranks = Ranks()
     objective: DirectObjective | None = None
+    feature_range: FeatureRange | None = None
 
     def run(
         self,
@@ -177,6 +179,7 @@ class Distillation:
                 config=config,
                 phase=replace(problem.phase, outer_steps=settings.steps),
                 initial={**problem.initial, "images": features},
+                feature_range=self.feature_range,
             )
             learned = distill_phase(on_features, checkpoint, hooks)
             if self.ranks.is_main:

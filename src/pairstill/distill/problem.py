@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pairstill.config import DistillConfig, PhaseConfig
 from pairstill.distill.direct import DirectObjective
+from pairstill.distill.features_first import FeatureRange
 from pairstill.model.dual_encoder import DualEncoder, ModelFactory
 from pairstill.ranks import Ranks
 from pairstill.trajectories.shortcut import Path as TeacherPath
@@ -52,6 +53,7 @@ class PhaseProblem:
         constant_factors: factors of the similarity that are not learned.
         ranks: the processes that share the stretches of a step; all hold the same state.
         objective: compares pairs directly, in place of trajectories; None matches trajectories.
+        feature_range: what `images`, when they are features, are kept in after every step; None leaves them free.
     """
 
     number: int
@@ -66,3 +68,4 @@ class PhaseProblem:
     constant_factors: dict[str, Tensor]
     ranks: Ranks = Ranks()
     objective: DirectObjective | None = None
+    feature_range: FeatureRange | None = None

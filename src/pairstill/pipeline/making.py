@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from pairstill.coreset import candidates, choose_rows, coreset_phase, joint_features
 from pairstill.distill.characteristic import CharacteristicObjective, cluster, draw_from_clusters
 from pairstill.distill.direct import DirectObjective
+from pairstill.distill.features_first import FeatureRange
 from pairstill.distill.initial import InitialPairs, initial_pairs, real_pairs
 from pairstill.distill.phases import Distillation
 from pairstill.distill.projector import ProjectorObjective
@@ -58,6 +59,7 @@ def distill(parts: Parts) -> DistilledSet:
         describe=parts.description(),
         ranks=parts.ranks,
         objective=objective,
+        feature_range=_feature_range(parts),
     )
     if parts.ranks.is_main:
         begin(parts, key)
@@ -69,6 +71,12 @@ def distill(parts: Parts) -> DistilledSet:
         distilled.save(parts.folder.distilled)
         make_known(parts, key)
     return distilled
+
+
+def _feature_range(parts: Parts) -> FeatureRange | None:
+    """Return the range of the training images' features, if a warm start keeps to it."""
+    first = parts.config.distill.features_first
+    return FeatureRange.of(parts.splits.train.image_batches()) if first.steps and first.in_range else None
 
 
 def _problem_of(
