@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pairstill.config import FeaturesFirstConfig
-from pairstill.distill.features_first import features_of, invert_features, roughness
+from pairstill.distill.features_first import FeatureRange, features_of, invert_features, roughness
 from pairstill.errors import NumericalError
 
 
@@ -43,3 +43,12 @@ def test_images_are_found_each_by_itself(monkeypatch):
 def test_a_pixel_that_is_not_finite_stops_it():
     with pytest.raises(NumericalError, match="lr_pixels"):
         invert_features(Means(), torch.randn(1, 3, 4, 4), torch.full((1, 2), torch.nan), FeaturesFirstConfig())
+
+
+def test_the_range_is_a_box_around_all_batches():
+    found = FeatureRange.of([torch.tensor([[0.0, 5.0], [1.0, 2.0]]), torch.tensor([[3.0, -4.0]])])
+    assert (found.lower.tolist(), found.upper.tolist()) == ([0.0, -4.0], [3.0, 5.0])
+    features = torch.tensor([[-1.0, 6.0], [2.0, 0.0]], requires_grad=True)
+    found.clamp_(features)
+    assert features.tolist() == [[0.0, 5.0], [2.0, 0.0]]  # what lies inside stays
+    assert features.is_leaf and features.requires_grad

@@ -12,9 +12,10 @@ from pairstill.config import (
     TeacherConfig,
 )
 from pairstill.distill import phases as module
+from pairstill.distill.features_first import FeatureRange, features_of
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.phases import Distillation, ExpertPaths
-from pairstill.storage import save_tensors
+from pairstill.storage import load_tensors, save_tensors
 from pairstill.trajectories.shortcut import recorded_path, shortcut_path
 from pairstill.trajectories.teacher import epochs_to_keep
 from pairstill.trajectories.trajectory import Trajectory, TrajectoryRecorder
@@ -126,6 +127,27 @@ def test_features_are_distilled_first_then_pixels(make_distillation, tmp_path):
     assert distilled.phases[0].images.shape == (4, 3, 6, 6)
     cold = run(make_distillation(replace(CONFIG, phases=PHASES[:1]), frozen=True), tmp_path / "cold")
     assert not same(distilled, cold)
+
+
+def test_distilled_features_stay_in_the_range_of_real_ones(make_distillation, tmp_path):
+    free, told = make_distillation(WARM, frozen=True), []
+    run(free, tmp_path / "free")
+    left = load_tensors(tmp_path / "free" / "phase1.features.safetensors")["images"]
+    bounds = FeatureRange.of([features_of(free.tower, free.initial[0].images)])
+    kept = replace(free, feature_range=bounds)
+    kept.run(
+        tmp_path / "kept",
+        lambda report: None,
+        lambda distilled, step: 0.0,
+        on_inversion=lambda phase: lambda *step: told.append((phase, *step)),
+    )
+    held = load_tensors(tmp_path / "kept" / "phase1.features.safetensors")["images"]
+
+    def outside(features):
+        return ((features < bounds.lower - 1e-6) | (features > bounds.upper + 1e-6)).sum().item()
+
+    assert outside(left) > 0 and outside(held) == 0
+    assert [step[:3] for step in told] == [(1, 1, 3), (1, 2, 3), (1, 3, 3)]
 
 
 @pytest.mark.parametrize("at", [2, 4, 6])

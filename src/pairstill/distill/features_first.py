@@ -12,6 +12,9 @@ from pairstill.errors import NumericalError
 
 CHUNK = 50
 
+OnInversion = Callable[[int, int, float], None]
+"""Called after every step that finds pixels: its number over all images, all steps, the mean relative square error."""
+
 
 @dataclass(frozen=True)
 class FeatureRange:
@@ -67,7 +70,7 @@ def invert_features(
     images: Tensor,
     features: Tensor,
     config: FeaturesFirstConfig,
-    on_step: Callable[[int, int, float], None] = lambda step, steps, error: None,
+    on_step: OnInversion = lambda step, steps, error: None,
 ) -> Tensor:
     """Return images whose features are near the given ones, and which differ smoothly from those given.
 
@@ -78,7 +81,7 @@ def invert_features(
         images: where to start from, normalised pixels (images, 3, size, size); not changed.
         features: the wanted features (images, width).
         config: steps, rate and smoothness.
-        on_step: called after every step with its number over all images, all steps, and the mean relative square error.
+        on_step: called after every step.
 
     Raises:
         NumericalError: a pixel is not finite.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pairstill.config import DistillConfig, PhaseConfig
 from pairstill.distill.checkpoints import discard_checkpoints
 from pairstill.distill.direct import ADVERSARY, DirectObjective
-from pairstill.distill.features_first import FeatureRange, features_of, invert_features
+from pairstill.distill.features_first import FeatureRange, OnInversion, features_of, invert_features
 from pairstill.distill.gradients import similarity_factors
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.memory import ModeChoice
@@ -106,6 +106,7 @@ class Distillation:
         on_checkpoint: Callable[[DistilledSet, int], float],
         on_mode: Callable[[ModeChoice], None] = lambda choice: None,
         on_damage: Callable[[str], None] = lambda message: None,
+        on_inversion: Callable[[int], OnInversion] = lambda phase: lambda step, steps, error: None,
     ) -> DistilledSet:
         """Distil every phase and return the distilled set; goes on from what `folder` holds.
 
@@ -115,6 +116,8 @@ class Distillation:
             on_checkpoint: called at validations with the set so far and the step; returns its validation recall.
             on_mode: called when a phase begins, with the hypergradient's mode and what chose it.
             on_damage: called with what is wrong with a checkpoint, when a phase goes on from the one before it.
+            on_inversion: called when pixels are to be found for a phase's features, with its number; returns what is
+                called after every step of that.
         """
         done: list[DistilledPhase] = []
         for number in range(1, len(self.config.phases) + 1):
@@ -126,7 +129,8 @@ class Distillation:
 
             checkpoint = folder / f"phase{number}.checkpoint.safetensors"
             if not self.ranks.from_main(result.is_file):
-                problem = self._warm_start(problem, folder, on_step, on_damage)
+                hooks = OuterHooks(lambda choice: None, on_step, lambda learned, step: 0.0, on_damage)
+                problem = self._warm_start(problem, folder, hooks, on_inversion)
                 learned = distill_phase(problem, checkpoint, OuterHooks(on_mode, on_step, validate, on_damage))
                 if self.ranks.is_main:
                     save_tensors(result, learned)
@@ -140,8 +144,8 @@ class Distillation:
         self,
         problem: PhaseProblem,
         folder: Path,
-        on_step: Callable[[StepReport], None],
-        on_damage: Callable[[str], None],
+        hooks: OuterHooks,
+        on_inversion: Callable[[int], OnInversion],
     ) -> PhaseProblem:
         """Return the problem as features first leaves it, or as it is when that is off; goes on from what is there."""
         settings, tower = self.config.features_first, problem.tower
@@ -151,10 +155,9 @@ class Distillation:
         result = folder / f"phase{problem.number}.warm.safetensors"
         if not self.ranks.from_main(result.is_file):
             images = problem.initial["images"].to(self.factory.device)
-            hooks = OuterHooks(lambda choice: None, on_step, lambda learned, step: 0.0, on_damage)
             learned = self._distil_features(problem, features_of(tower, images), folder, hooks)
             # every rank finds the same pixels
-            pixels = invert_features(tower, images, learned["images"], settings)
+            pixels = invert_features(tower, images, learned["images"], settings, on_inversion(problem.number))
             if self.ranks.is_main:
                 save_tensors(result, {**learned, "images": pixels})
             self.ranks.barrier()

@@ -63,9 +63,14 @@ def distill(parts: Parts) -> DistilledSet:
     )
     if parts.ranks.is_main:
         begin(parts, key)
-    with parts.timed("distill"), distill_progress(parts) as (on_step, on_checkpoint):
+    with parts.timed("distill"), distill_progress(parts) as watch:
         distilled = distillation.run(
-            parts.folder.distillation, on_step, on_checkpoint, mode_shower(parts), partial(show_damage, parts)
+            parts.folder.distillation,
+            watch.on_step,
+            watch.on_checkpoint,
+            mode_shower(parts),
+            partial(show_damage, parts),
+            watch.on_inversion,
         )
     if parts.ranks.is_main:
         distilled.save(parts.folder.distilled)

@@ -4,14 +4,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from statistics import fmean
 from typing import Any
 
+from pairstill.distill.features_first import OnInversion
 from pairstill.distill.memory import ModeChoice
 from pairstill.distill.outer_loop import StepReport
 from pairstill.distilled import DistilledSet
 from pairstill.evaluate.closed_form import has_closed_form
 from pairstill.pipeline.parts import Parts
 from pairstill.report.tables import human_bytes
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a distillation tells while it runs.
+
+    Attributes:
+        on_step: hears outer steps.
+        on_checkpoint: validates the pairs so far.
+        on_inversion: begins to hear, for a phase, of the steps that find pixels for features.
+    """
+
+    on_step: Callable[[StepReport], None]
+    on_checkpoint: Callable[[DistilledSet, int], float]
+    on_inversion: Callable[[int], OnInversion]
 
 
 @dataclass
@@ -46,10 +63,8 @@ def show_damage(parts: Parts, message: str) -> None:
 
 
 @contextmanager
-def distill_progress(
-    parts: Parts,
-) -> Iterator[tuple[Callable[[StepReport], None], Callable[[DistilledSet, int], float]]]:
-    """Show and log outer steps and validations."""
+def distill_progress(parts: Parts) -> Iterator[Watch]:
+    """Show and log outer steps, validations, and how near found pixels come to their features."""
     recall = _Last()
     # the student that watches decides which pairs are kept, so that it belongs to the distillation
     bench = replace(parts.bench, seed=parts.config.distillation_seed)
@@ -61,13 +76,15 @@ def distill_progress(
     with parts.progress() as progress:
         tasks: dict[tuple[int, str], Any] = {}
 
+        def named(phase: int, on: str) -> str:
+            return f"Phase {phase} of {len(parts.config.distill.phases)}{on}"
+
         def on_step(report: StepReport) -> None:
             parts.folder.metrics.write("distill_step", **asdict(report))
             task = (report.phase, report.stage)
             if task not in tasks:
                 on = "" if report.stage == "pixels" else f", {report.stage}"
-                name = f"Phase {report.phase} of {len(parts.config.distill.phases)}{on}"
-                tasks[task] = progress.add_task(name, total=report.steps, status="")
+                tasks[task] = progress.add_task(named(report.phase, on), total=report.steps, status="")
             rates = f"rates {report.inner_lr_image:.3f} {report.inner_lr_text:.3f}"
             shown = "" if recall.value is None else f"recall {recall.value:.1f}, "
             status = f"{shown}loss {sum(report.losses.values()):.3f}, {rates}"
@@ -80,4 +97,16 @@ def distill_progress(
             )
             return recall.value
 
-        yield on_step, on_checkpoint
+        def on_inversion(phase: int) -> OnInversion:
+            task, errors = progress.add_task(named(phase, ", inversion"), total=None, status=""), list[float]()
+
+            def hear(step: int, steps: int, error: float) -> None:
+                progress.update(task, total=steps, completed=step, status=f"error {error:.4f}")
+                if step % parts.config.distill.features_first.inversion_steps == 0:
+                    errors.append(error)  # some images are done
+                if step == steps:
+                    parts.folder.metrics.write("inversion", phase=phase, relative_square_error=fmean(errors))
+
+            return hear
+
+        yield Watch(on_step, on_checkpoint, on_inversion)
