@@ -150,6 +150,17 @@ def test_distilled_features_stay_in_the_range_of_real_ones(make_distillation, tm
     assert [step[:3] for step in told] == [(1, 1, 3), (1, 2, 3), (1, 3, 3)]
 
 
+def test_pixels_move_less_after_a_warm_start(make_distillation, tmp_path):
+    def moved(rate_after):
+        first = replace(WARM.features_first, rate_after=rate_after)
+        folder = tmp_path / f"{rate_after}"
+        distilled = run(make_distillation(replace(WARM, features_first=first), frozen=True), folder)
+        return (distilled.phases[0].images - load_tensors(folder / "phase1.warm.safetensors")["images"]).abs().mean().item()
+
+    # Adam's steps are about as long as its rate
+    assert moved(0.1) == pytest.approx(0.1 * moved(1.0), rel=0.2)
+
+
 @pytest.mark.parametrize("at", [2, 4, 6])
 def test_a_killed_warm_start_goes_on_to_the_same_pairs(make_distillation, tmp_path, at):
     distillation, steps = make_distillation(WARM, frozen=True), []

@@ -103,6 +103,8 @@ class FeaturesFirstConfig:
         lr_pixels: its rate, in units of the images' initial standard deviation.
         smoothness: weight of the roughness of the change, the mean square of differences between neighbouring pixels,
             against the relative square error of the features.
+        rate_after: outer rate of the pixels in the steps that follow, in units of `outer.lr_images`: full steps would
+            undo what was found.
     """
 
     steps: int = 0
@@ -111,6 +113,7 @@ class FeaturesFirstConfig:
     inversion_steps: int = 150
     lr_pixels: float = 0.02
     smoothness: float = 0.1
+    rate_after: float = 0.1
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"distill.features_first.steps is {self.steps}; it must not be negative")
@@ -121,5 +124,6 @@ class FeaturesFirstConfig:
             "distill.features_first",
             lr_features=self.lr_features,
             inversion_steps=self.inversion_steps,
+            rate_after=self.rate_after,
             lr_pixels=self.lr_pixels,
         )

@@ -161,8 +161,10 @@ class Distillation:
             if self.ranks.is_main:
                 save_tensors(result, {**learned, "images": pixels})
             self.ranks.barrier()
+        outer = replace(self.config.outer, lr_images=self.config.outer.lr_images * settings.rate_after)
         # a range that grows has grown on features
-        return replace(problem, initial=load_tensors(result), config=replace(self.config, range_growth=0.0))
+        config = replace(self.config, range_growth=0.0, outer=outer)
+        return replace(problem, initial=load_tensors(result), config=config)
 
     def _distil_features(self, problem: PhaseProblem, features: Tensor, folder: Path, hooks: OuterHooks) -> Learned:
         result = folder / f"phase{problem.number}.features.safetensors"
