@@ -1,5 +1,15 @@
-from pairstill.wording import counted
+import pytest
+
+from pairstill.wording import counted, duration
 
 
 def test_one_thing_is_not_several():
     assert [counted(number, "pair") for number in (0, 1, 2, 7500)] == ["0 pairs", "1 pair", "2 pairs", "7,500 pairs"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.4, "0.4 s"), (59.94, "59.9 s"), (59.96, "1 min 0 s"), (3599.6, "1 h 0 min"), (86400, "24 h 0 min")],
+)
+def test_times_for_people(seconds, shown):
+    assert duration(seconds) == shown

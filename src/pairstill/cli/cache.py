@@ -34,7 +34,7 @@ def _parser() -> ArgumentParser:
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
-    from pairstill.report.tables import human_bytes
+    from pairstill.wording import human_bytes
 
     root = Path(options.cache_dir).expanduser()
     removed = [kind for kind in KINDS if options.remove in (kind, "all") and (root / kind).is_dir()]

@@ -13,7 +13,7 @@ from pairstill.distill.outer_loop import StepReport
 from pairstill.distilled import DistilledSet
 from pairstill.evaluate.closed_form import has_closed_form
 from pairstill.pipeline.parts import Parts
-from pairstill.report.tables import human_bytes
+from pairstill.wording import human_bytes
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from pairstill.report.charts import draw
 from pairstill.report.curves import run_charts
 from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
 from pairstill.report.page import Fact, Page, Retrieval, render
-from pairstill.report.tables import TITLES, Row, human_bytes, summarise
+from pairstill.report.tables import TITLES, Row, summarise
 from pairstill.runfolder import commit, flat, installed_version, plain, to_yaml
 from pairstill.runlog import read_events, whole_events
 from pairstill.storage import file_digest, read_json, read_sealed, write_text_atomic
-from pairstill.wording import counted
+from pairstill.wording import counted, duration, human_bytes
 
 STAGES = ("prepare", "teach", "distill", "select", "evaluate")
 PROTOCOLS = {
@@ -176,19 +176,6 @@ def _times(parts: Parts, rows: Sequence[Row], events: Sequence[Mapping[str, Any]
     if gaps:
         facts.append(Fact("an outer step", f"{gaps[len(gaps) // 2]:.2f} s", f"median of {len(gaps):,}"))
     return facts
-
-
-def duration(seconds: float) -> str:
-    """Return seconds for people.
-
-    Example:
-        >>> duration(4.21), duration(75), duration(7384)
-        ('4.2 s', '1 min 15 s', '2 h 3 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds) // 60
-    return f"{minutes} min {round(seconds) % 60} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _provenance(parts: Parts, distilled: DistilledSet | None) -> list[Fact]:

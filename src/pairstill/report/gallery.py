@@ -11,7 +11,7 @@ from torch import Tensor
 from pairstill.distilled import DistilledPhase
 from pairstill.exchange.png import to_bytes, to_pixels
 from pairstill.report.pictures import Heat, change_gain, change_pixels, data_uri, heat_map
-from pairstill.report.tables import human_bytes
+from pairstill.wording import human_bytes
 
 NEAREST = 3
 STRONGEST = 10

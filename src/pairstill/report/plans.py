@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pairstill.report.tables import human_bytes
+from pairstill.wording import duration, human_bytes
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Plan:
 
 def stage_cells(plan: Plan) -> list[list[str]]:
     """Return stage, time and detail of each stage, and the sum."""
-    cells = [[stage.name, human_time(stage.seconds), stage.detail] for stage in plan.stages]
-    return [*cells, ["all", human_time(sum(stage.seconds for stage in plan.stages)), ""]]
+    cells = [[stage.name, duration(stage.seconds), stage.detail] for stage in plan.stages]
+    return [*cells, ["all", duration(sum(stage.seconds for stage in plan.stages)), ""]]
 
 
 def memory_cells(plan: Plan) -> list[list[str]]:
@@ -90,15 +90,3 @@ def disk_line(plan: Plan) -> str:
         f"Disk: {human_bytes(plan.disk_bytes)} of {human_bytes(plan.free_disk_bytes)} free; of these, "
         f"{human_bytes(plan.trajectory_bytes)} are trajectories ({human_bytes(plan.expert_bytes)} per expert)"
     )
-
-
-def human_time(seconds: float) -> str:
-    """Return a duration for people.
-
-    Example:
-        >>> human_time(42.3), human_time(754), human_time(20_000)
-        ('42 s', '12.6 min', '5.6 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -9,6 +9,7 @@ from pairstill.config import Protocol
 from pairstill.evaluate.measurement import CLOSED_FORM, RANDOM_SELECTED
 from pairstill.evaluate.spread import Repeat, Spread, spread
 from pairstill.methods import METHODS
+from pairstill.wording import human_bytes
 
 TITLES = {
     **{method.name: method.title for method in METHODS},
@@ -182,18 +183,3 @@ def markdown_table(columns: Sequence[str], body: Iterable[Sequence[str]]) -> str
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" + " ---: |" * (len(columns) - 1)]
     lines += ["| " + " | ".join(line) + " |" for line in body]
     return "\n".join(lines) + "\n"
-
-
-def human_bytes(count: int) -> str:
-    """Return a byte count for people.
-
-    Example:
-        >>> human_bytes(123), human_bytes(2_500_000)
-        ('123 B', '2.5 MB')
-    """
-    value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
