@@ -62,7 +62,7 @@ def test_later_phases_and_features_count(outlook):
     made, hear = outlook
     made.enter("distill")
     hear(1.0, "distill_step", **step(2, 4, 5))
-    assert made.left["distill"] == {"step": 1}
+    assert made.left["distill"] == {"features": 0, "inversion": 0, "pixels": 1}
     warm = replace(CONFIG.distill, features_first=replace(CONFIG.distill.features_first, steps=7))
     frozen = replace(
         CONFIG,
@@ -70,7 +70,24 @@ def test_later_phases_and_features_count(outlook):
         image=replace(CONFIG.image, trainable=False),
         heads=replace(CONFIG.heads, image=True, width=8),
     )
-    assert Outlook(frozen).left["distill"] == {"step": 7 + 10 + 7 + 5}
+    pairs, steps = sum(phase.num_pairs for phase in warm.phases), warm.features_first.inversion_steps
+    assert Outlook(frozen).left["distill"] == {"features": 2 * 7, "inversion": pairs * steps, "pixels": 10 + 5}
+
+
+def test_pixels_that_are_found_take_their_own_time():
+    clock, phases = Clock(), (PhaseConfig(num_pairs=4, outer_steps=1), PhaseConfig(num_pairs=6, outer_steps=1))
+    first = replace(CONFIG.distill.features_first, steps=1, inversion_steps=5)
+    made = Outlook(replace(CONFIG, distill=replace(CONFIG.distill, phases=phases)), clock)
+    made.count_steps(replace(CONFIG.distill, phases=phases, features_first=first))
+    made.enter("distill")
+    clock.now = 1.0
+    made.hear("distill_step", {"phase": 1, "stage": "features", "step": 1, "steps": 1})
+    assert made.seconds_left() == (1.0, ["distill"])
+    clock.now = 3.0
+    made.hear("inversion_step", {"phase": 1, "step": 2, "steps": 10})  # two chunks of two images, five steps each
+    # two more seconds for 4 of 20 steps of one image; 16 are left in this phase, 30 in the next
+    assert made.left["distill"] == {"features": 1, "inversion": 16 + 30, "pixels": 2}
+    assert made.seconds_left()[0] == 1.0 + (16 + 30) * 2.0 * 10 / 20
 
 
 def test_at_the_end_nothing_is_left(outlook):
@@ -103,6 +120,6 @@ def test_events_that_are_no_work_change_nothing(outlook):
 def test_phases_that_set_themselves_are_counted_when_they_have(outlook):
     made, hear = outlook
     made.count_steps(DistillConfig(phases=(PhaseConfig(outer_steps=4),) * 3))
-    assert made.left["distill"] == {"step": 12}
+    assert made.left["distill"] == {"features": 0, "inversion": 0, "pixels": 12}
     hear(1, "distill_step", **step(3, 1, 4))
-    assert made.left["distill"] == {"step": 3}
+    assert made.left["distill"]["pixels"] == 3

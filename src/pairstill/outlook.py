@@ -11,8 +11,9 @@ from pairstill.config import DistillConfig, RunConfig
 class Outlook:
     """Counts what a run has to do, hears what it has done, and estimates from both what is left.
 
-    The time of a unit is the mean over those of this sitting: a teacher's epoch, an outer step with its share of the
-    validations, one training of a student. A model on all real pairs is taken to need as long as a teacher.
+    The time of a unit is the mean over those of this sitting: a teacher's epoch, an outer step on pixels or on features
+    with its share of the validations, a step that finds the pixels of one image, one training of a student. A model on
+    all real pairs is taken to need as long as a teacher.
     """
 
     def __init__(self, config: RunConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,7 +26,7 @@ class Outlook:
         self._clock, self._before = clock, clock()
         self._stages: tuple[str, ...] = ()
         self._stage, self._recall = "", None
-        self._took: dict[str, list[float]] = {"epoch": [], "step": [], "student": []}
+        self._took: dict[str, list[float]] = {"epoch": [], "features": [], "inversion": [], "pixels": [], "student": []}
         evaluate, references = config.evaluate, config.evaluate.references
         rates = len(references.rate_scales)
         self._full = rates * (references.full_epochs or config.teacher.epochs)
@@ -44,12 +45,21 @@ class Outlook:
 
     def count_steps(self, distill: DistillConfig) -> None:
         """Count the outer steps of the phases; again, once phases have set themselves."""
+        first = distill.features_first
         self._steps = [
-            (number, stage, steps)
+            (number, unit, count)
             for number, phase in enumerate(distill.phases, start=1)
-            for stage, steps in (("features", distill.features_first.steps), ("pixels", phase.outer_steps))
+            for unit, count in (
+                ("features", first.steps),
+                ("inversion", phase.num_pairs * first.inversion_steps if first.steps else 0),
+                ("pixels", phase.outer_steps),
+            )
         ]
-        self.left["distill"] = {"step": sum(steps for _, _, steps in self._steps)}
+        self.left["distill"] = {unit: self._later(0, unit) for unit in ("features", "inversion", "pixels")}
+
+    def _later(self, at: int, unit: str) -> int:
+        """Return how many units of a kind there are from a place in the order of all steps on."""
+        return sum(count for _, kind, count in self._steps[at:] if kind == unit)
 
     def plan(self, stages: Sequence[str]) -> None:
         """Say which stages will be done, in order; without a plan each stage is all there is."""
@@ -71,11 +81,13 @@ class Outlook:
             case "teacher_epoch":
                 unit = "epoch"
                 self._done("teach", unit, 1)
-            case "distill_step":
-                unit = "step"
-                at = next(n for n, step in enumerate(self._steps) if step[:2] == (values["phase"], values["stage"]))
-                later = sum(steps for _, _, steps in self._steps[at + 1 :])
-                self.left["distill"] = {unit: later + values["steps"] - values["step"]}
+            case "distill_step" | "inversion_step":
+                unit, phase = values.get("stage", "inversion"), values["phase"]
+                at = next(n for n, step in enumerate(self._steps) if step[:2] == (phase, unit))
+                self.left["distill"] = {kind: self._later(at + 1, kind) for kind in self.left["distill"]}
+                here, done = self._steps[at][2], values["step"] / values["steps"]
+                self.left["distill"][unit] += round(here * (1 - done))
+                since *= values["steps"] / here  # a step that finds pixels is one for each of several images
             case "validation":
                 self._recall = values["validation_mean_recall"]
                 self._took["student"].append(since)  # a whole student; the steps share it, too

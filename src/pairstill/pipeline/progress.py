@@ -101,6 +101,7 @@ def distill_progress(parts: Parts) -> Iterator[Watch]:
             task, errors = progress.add_task(named(phase, ", inversion"), total=None, status=""), list[float]()
 
             def hear(step: int, steps: int, error: float) -> None:
+                parts.outlook.hear("inversion_step", {"phase": phase, "step": step, "steps": steps})
                 progress.update(task, total=steps, completed=step, status=f"error {error:.4f}")
                 if step % parts.config.distill.features_first.inversion_steps == 0:
                     errors.append(error)  # some images are done
