@@ -1,6 +1,6 @@
 import pytest
 
-from pairstill.wording import counted, duration
+from pairstill.wording import counted, duration, with_spread
 
 
 def test_one_thing_is_not_several():
@@ -13,3 +13,12 @@ def test_one_thing_is_not_several():
 )
 def test_times_for_people(seconds, shown):
     assert duration(seconds) == shown
+
+
+def test_a_spread_is_shown_where_there_is_one():
+    assert [with_spread(32.64, 0.25), with_spread(32.64, 0.0), with_spread(32.64, None), with_spread(None, None)] == [
+        "32.6 ± 0.2",
+        "32.6 ± 0.0",
+        "32.6",
+        "",
+    ]

@@ -37,3 +37,13 @@ def human_bytes(count: int) -> str:
             break
         value, unit = value / 1000, larger
     return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def with_spread(mean: float | None, spread: float | None) -> str:
+    """Return a mean and its spread, as far as there is one; nothing without a mean.
+
+    Example:
+        >>> with_spread(32.64, 0.25), with_spread(32.64, None), with_spread(None, None)
+        ('32.6 ± 0.2', '32.6', '')
+    """
+    return "" if mean is None else f"{mean:.1f}" + ("" if spread is None else f" ± {spread:.1f}")

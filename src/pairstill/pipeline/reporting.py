@@ -20,7 +20,7 @@ from pairstill.report.tables import TITLES, Row, summarise
 from pairstill.runfolder import commit, flat, installed_version, plain, to_yaml
 from pairstill.runlog import read_events, whole_events
 from pairstill.storage import file_digest, read_json, read_sealed, write_text_atomic
-from pairstill.wording import counted, duration, human_bytes
+from pairstill.wording import counted, duration, human_bytes, with_spread
 
 STAGES = ("prepare", "teach", "distill", "select", "evaluate")
 PROTOCOLS = {
@@ -145,8 +145,8 @@ def _in_short(parts: Parts, distilled: DistilledSet | None, rows: Sequence[Row])
         many = len(distilled.phases) > 1
         facts.append(Fact("Pairs", f"{distilled.num_pairs:,}", f"in {len(distilled.phases)} phases" if many else ""))
     if own is not None:
-        spread = "" if own.spread is None else f" ± {own.spread:.1f}"
-        facts.append(Fact("Mean recall", f"{own.mean:.1f}{spread}", f"%, {counted(own.students, 'student')}"))
+        recall = with_spread(own.mean, own.spread)
+        facts.append(Fact("Mean recall", recall, f"%, {counted(own.students, 'student')}"))
         if own.share is not None:
             facts.append(Fact("Of full data", f"{own.share:.0f} %", f"which has {full.mean:.1f}" if full else ""))
         if random is not None:

@@ -6,7 +6,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from pairstill.report.tables import TITLES
-from pairstill.wording import counted
+from pairstill.wording import counted, with_spread
 
 TOPS = {"top1": 1, "top5": 5, "top10": 10}
 HEADER = ["method", *(f"ACC@{k}" for k in TOPS.values()), "ACC@1 by group", "retrieval", "students"]
@@ -62,8 +62,12 @@ def _row(method: str, members: Sequence[Mapping[str, Any]]) -> DownstreamRow:
 
 def downstream_cells(row: DownstreamRow) -> list[str]:
     """Return the cells of a row, in the order of `HEADER`."""
-    accuracies = [_number(value, spread) for value, spread in zip(row.means, row.spreads, strict=True)]
-    others = [_number(row.by_group, None), _number(row.retrieval, None), str(row.students) if row.students else ""]
+    accuracies = [with_spread(value, spread) for value, spread in zip(row.means, row.spreads, strict=True)]
+    others = [
+        with_spread(row.by_group, None),
+        with_spread(row.retrieval, None),
+        str(row.students) if row.students else "",
+    ]
     return [row.title, *accuracies, *others]
 
 
@@ -95,9 +99,3 @@ def downstream_page(rows: Sequence[DownstreamRow], facts: Mapping[str, Any]) -> 
         "each has. Students were chosen on the retrieval validation split; nothing was trained or chosen on this task."
         f"\n\n{table}\n"
     )
-
-
-def _number(value: float | None, spread: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.1f}" + ("" if spread is None else f" ± {spread:.1f}")

@@ -6,6 +6,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from pairstill.report.tables import RECALL_TITLES
+from pairstill.wording import with_spread
 
 HEADER = ["image encoder", "text encoder", "text map", *RECALL_TITLES.values(), "mean", "students"]
 
@@ -66,13 +67,13 @@ def _cell(members: Sequence[Mapping[str, Any]]) -> Cell:
 def cell_columns(cell: Cell) -> list[str]:
     """Return the columns of a cell, in the order of `HEADER`."""
     recalls = [f"{cell.recalls[key]:.1f}" for key in RECALL_TITLES]
-    return [cell.image, cell.text, cell.text_map, *recalls, _mean(cell), str(cell.students)]
+    return [cell.image, cell.text, cell.text_map, *recalls, with_spread(cell.mean, cell.spread), str(cell.students)]
 
 
 def matrix_rows(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of the matrix of mean recalls: rows image towers, columns text towers."""
     texts, images = (list(dict.fromkeys(values)) for values in ((c.text for c in cells), (c.image for c in cells)))
-    found = {(cell.image, cell.text): _mean(cell) for cell in cells}
+    found = {(cell.image, cell.text): with_spread(cell.mean, cell.spread) for cell in cells}
     rows = [[image, *(found.get((image, text), "") for text in texts)] for image in images]
     return ["image \\ text encoder", *texts], rows
 
@@ -87,7 +88,3 @@ def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]], words: int) 
     """Return a table whose first columns hold words and whose others hold numbers."""
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * words + " ---: |" * (len(header) - words)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
-
-
-def _mean(cell: Cell) -> str:
-    return f"{cell.mean:.1f}" + ("" if cell.spread is None else f" ± {cell.spread:.1f}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from pairstill.evaluate.bootstrap import Estimate
 from pairstill.evaluate.shares import Shares, Variant
+from pairstill.wording import with_spread
 
 TITLES = {
     "distilled": "The pairs as they are",
@@ -20,8 +21,7 @@ HEADER = ["students trained on", "mean recall"]
 
 def variant_cells(name: str, variant: Variant) -> list[str]:
     """Return the cells of a variant, in the order of `HEADER`."""
-    spread = "" if variant.spread is None else f" ± {variant.spread:.1f}"
-    return [TITLES[name], f"{variant.mean:.1f}{spread}"]
+    return [TITLES[name], with_spread(variant.mean, variant.spread)]
 
 
 def sentences(shares: Shares, variants: Mapping[str, Variant]) -> list[str]:

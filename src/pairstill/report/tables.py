@@ -9,7 +9,7 @@ from pairstill.config import Protocol
 from pairstill.evaluate.measurement import CLOSED_FORM, RANDOM_SELECTED
 from pairstill.evaluate.spread import Repeat, Spread, spread
 from pairstill.methods import METHODS
-from pairstill.wording import human_bytes
+from pairstill.wording import human_bytes, with_spread
 
 TITLES = {
     **{method.name: method.title for method in METHODS},
@@ -146,7 +146,7 @@ def cells(row: Row, columns: Sequence[str] = HEADER) -> list[str]:
         "pairs": f"{row.num_pairs:,}",
         "protocol": row.protocol,
         **{title: f"{row.recalls[key]:.1f}" for key, title in RECALL_TITLES.items()},
-        "mean": f"{row.mean:.1f}" + ("" if row.spread is None else f" ± {row.spread:.1f}"),
+        "mean": with_spread(row.mean, row.spread),
         "optimism": "" if row.optimism is None else f"{row.optimism:+.1f}",
         "of full": "" if row.share is None else f"{row.share:.0f} %",
         "size": human_bytes(row.bytes),

@@ -8,6 +8,7 @@ from pairstill.evaluate.spread import Spread
 from pairstill.report.grids import Grid
 from pairstill.report.tables import RECALL_TITLES, Row
 from pairstill.reproduce.comparison import Line
+from pairstill.wording import with_spread
 
 OTHER_TITLES: dict[Protocol, str] = {"strict": "best on test", "paper": "by validation"}
 """What the column of the other protocol is called."""
@@ -29,7 +30,7 @@ def shown(lines: Sequence[Line], reference: str | None) -> Grid:
     columns["pairs"] = [f"{line.ours.num_pairs:,}" if line.ours else "" for line in lines]
     for key, title in RECALL_TITLES.items():
         columns[title] = [f"{line.ours.recalls[key]:.1f}" if line.ours else "" for line in lines]
-    columns["mean"] = [_with_spread(line.ours) for line in lines]
+    columns["mean"] = [_mean(line.ours) for line in lines]
     columns |= _spreads(lines) | _other_protocol(lines)
     columns["paper"] = [f"{line.row.mean:.1f}" for line in lines]
     columns["difference"] = [_signed(line.ours.mean - line.row.mean) if line.ours else "" for line in lines]
@@ -83,15 +84,13 @@ def _other_protocol(lines: Sequence[Line]) -> dict[str, list[str]]:
     if measured is None:
         return {}
     return {
-        OTHER_TITLES[measured.protocol]: [_with_spread(line.other) for line in lines],
+        OTHER_TITLES[measured.protocol]: [_mean(line.other) for line in lines],
         "optimism": [_signed(line.optimism) for line in lines],
     }
 
 
-def _with_spread(row: Row | None) -> str:
-    if row is None:
-        return ""
-    return f"{row.mean:.1f}" if row.spread is None else f"{row.mean:.1f} ± {row.spread:.1f}"
+def _mean(row: Row | None) -> str:
+    return "" if row is None else with_spread(row.mean, row.spread)
 
 
 def _deviation(value: float | None) -> str:
