@@ -325,6 +325,12 @@ def test_the_seeds_of_parts_are_the_runs_unless_they_are_set():
     assert (config.seed, config.teachers_seed, config.distillation_seed) == (3, 0, 5)
 
 
+def test_a_distillation_begins_with_the_teachers_rates_unless_it_has_its_own():
+    teacher = TeacherConfig(lr_image=0.2, lr_text=0.3)
+    assert RunConfig(teacher=teacher).initial_rates == (0.2, 0.3)
+    assert RunConfig(teacher=teacher, distill=DistillConfig(lr_text=0.5)).initial_rates == (0.2, 0.5)
+
+
 @pytest.mark.parametrize(
     ("protocol", "reported"), [("strict", ("strict",)), ("paper", ("paper",)), ("both", ("strict", "paper"))]
 )

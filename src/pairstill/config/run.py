@@ -144,6 +144,12 @@ class RunConfig:
         )
 
     @property
+    def initial_rates(self) -> tuple[float, float]:
+        """Inner rates of the image and the text side that a distillation begins with; by default the teachers'."""
+        distill, teacher = self.distill, self.teacher
+        return distill.lr_image or teacher.lr_image, distill.lr_text or teacher.lr_text
+
+    @property
     def teachers_seed(self) -> int:
         """Seed of the teachers."""
         return self.seed if self.seeds.teachers is None else self.seeds.teachers

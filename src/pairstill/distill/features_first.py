@@ -39,8 +39,8 @@ class FeatureRange:
             >>> FeatureRange.of([torch.tensor([[0.0, 5.0], [1.0, 2.0]]), torch.tensor([[3.0, 4.0]])]).upper.tolist()
             [3.0, 5.0]
         """
-        ends = [torch.stack([batch.amin(0), batch.amax(0)]) for batch in batches]
-        return cls(torch.stack(ends)[:, 0].amin(0), torch.stack(ends)[:, 1].amax(0))
+        lowest, highest = zip(*((batch.amin(0), batch.amax(0)) for batch in batches), strict=True)
+        return cls(torch.stack(lowest).amin(0), torch.stack(highest).amax(0))
 
     def clamp_(self, features: Tensor) -> None:
         """Move features (pairs, width) to the nearest ones in the range, in place and without a graph."""

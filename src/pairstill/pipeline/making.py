@@ -55,7 +55,7 @@ def distill(parts: Parts) -> DistilledSet:
         tower=parts.tower,
         experts=experts,
         initial=initial,
-        initial_rates=(distill.lr_image or config.teacher.lr_image, distill.lr_text or config.teacher.lr_text),
+        initial_rates=config.initial_rates,
         describe=parts.description(),
         ranks=parts.ranks,
         objective=objective,

@@ -17,10 +17,9 @@ def matching_problem(
 ) -> PhaseProblem:
     """Return the problem of one phase that starts at real pairs, as a student sees them.
 
-    Behind a frozen tower the pairs are features, which are what is learned then, at the rate that a run
-    learns features at; a trained tower has pixels. Settings
-    are the run's, but there is one phase whose range counts both ends from the first step on, no warm start and no
-    moving average.
+    Behind a frozen tower the pairs are features, which are what is learned then, at the rate that a run learns features
+    at; a trained tower has pixels. Settings are the run's, but there is one phase whose range counts both ends from the
+    first step on, no warm start and no moving average.
 
     Args:
         parts: the run.
@@ -57,7 +56,7 @@ def matching_problem(
         tower=None,
         experts=experts,
         initial=[InitialPairs(images, texts, unnamed, unnamed)],
-        initial_rates=(distill.lr_image or config.teacher.lr_image, distill.lr_text or config.teacher.lr_text),
+        initial_rates=config.initial_rates,
         describe={},
     )
     return distillation.problem(1)

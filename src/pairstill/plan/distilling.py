@@ -96,7 +96,7 @@ def _distillation(probe: Probe, expert: Path) -> Distillation:
         tower=probe.tower,
         experts=[expert],
         initial=[_pairs(probe, phase.num_pairs) for phase in phases],
-        initial_rates=(distill.lr_image or config.teacher.lr_image, distill.lr_text or config.teacher.lr_text),
+        initial_rates=config.initial_rates,
         describe=probe.description(),
     )
 
