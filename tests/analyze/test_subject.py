@@ -11,7 +11,15 @@ import torch
 from pairstill.analyze import teachers
 from pairstill.analyze.settings import TeachersAnalysis
 from pairstill.analyze.subject import analysis_seed
-from pairstill.config import FeaturesFirstConfig, ImageConfig, OuterConfig, PhaseConfig, RunConfig, SeedsConfig
+from pairstill.config import (
+    FeaturesFirstConfig,
+    HeadsConfig,
+    ImageConfig,
+    OuterConfig,
+    PhaseConfig,
+    RunConfig,
+    SeedsConfig,
+)
 from pairstill.pipeline import probing
 from pairstill.rng import derive_seed, generator
 
@@ -29,7 +37,8 @@ def test_features_are_learned_at_their_own_rate(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(probing, "Distillation", distillation)
     first = FeaturesFirstConfig(lr_features=0.25)
     distill = replace(CONFIG.distill, outer=OuterConfig(lr_images=0.5), features_first=first)
-    config = SimpleNamespace(image=ImageConfig(trainable=trainable), distill=distill, teacher=CONFIG.teacher)
+    heads = HeadsConfig(image=True, width=8)
+    config = replace(CONFIG, image=ImageConfig(trainable=trainable), heads=heads, distill=distill)
     train = SimpleNamespace(
         caption_owner=torch.arange(3),
         image_inputs=lambda images: torch.zeros(len(images), 2),

@@ -68,7 +68,9 @@ def test_a_table_is_measured_row_by_row_and_goes_on(reproduce, tmp_path, capsys)
     reproduce("table13", "500_full")
     assert "1 of 3 rows are measured" in capsys.readouterr().out
     assert len(list(folder.glob("table*/*/seed0"))) == 2
-    assert main(["reproduce", "--list", "--json", f"--out={tmp_path / 'out'}"]) == 0
+    # not the checkout's settings, beside which its own results lie
+    places = [f"--out={tmp_path / 'out'}", f"--configs={tmp_path / 'configs'}"]
+    assert main(["reproduce", "--list", "--json", *places]) == 0
     ours = {(row["table"], row["row"]): row["ours"] for row in json.loads(capsys.readouterr().out)}
     assert (
         ours["table15", "d1"]
