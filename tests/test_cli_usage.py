@@ -88,14 +88,31 @@ def test_an_option_is_not_taken_by_its_beginning(refused):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("distill: {inner_step: 1}", "there is no setting distill.inner_step; did you mean distill.inner_steps?"),
+        (
+            "distill: {inner_step: 1}",
+            "there is no setting distill.inner_step; did you mean distill.inner_steps?",
+        ),
         ("distil: {x: 1}", "there is no setting distil.x; did you mean distill?"),
         ("teacher: {epochs: many}", "teacher.epochs: got many. Allowed: a whole number"),
     ],
 )
 def test_a_mistake_in_a_file_of_settings(refused, tmp_path, text, message):
     (tmp_path / "a.yaml").write_text(text)
-    assert refused("run", "--config", "a.yaml")[0] == f"pairstill: error: {message}"
+    assert refused("run", "--config", "a.yaml")[0] == f"pairstill: error: in a.yaml, {message}"
+
+
+def test_a_mistake_in_an_option_is_not_laid_to_a_file(refused, tmp_path):
+    (tmp_path / "a.yaml").write_text("teacher: {epochs: 3}")
+    error, _ = refused("run", "--config", "a.yaml", "--teacher.epochs", "many")
+    assert error == "pairstill: error: teacher.epochs: got many. Allowed: a whole number"
+
+
+def test_of_several_files_the_one_with_the_mistake_is_named(refused, tmp_path):
+    (tmp_path / "a.yaml").write_text("teacher: {epoch: 3}")
+    (tmp_path / "b.yaml").write_text("teacher: {epochs: 3}")
+    assert (
+        "in a.yaml, there is no setting teacher.epoch;" in refused("run", "--config", "a.yaml", "--config", "b.yaml")[0]
+    )
 
 
 def test_of_several_processes_an_error_says_which_it_is_of(capsys, monkeypatch):

@@ -10,7 +10,8 @@ import yaml
 from pairstill.cli.command import settings_of_run
 from pairstill.config import DataConfig, DistillConfig, EvaluateConfig, PhaseConfig, RunConfig, StudentConfig
 from pairstill.errors import ArtifactError, ConfigError, DataError
-from pairstill.runfolder import FREE_SETTINGS, RunFolder, commit, environment, plain, to_yaml
+from pairstill.provenance import commit, environment
+from pairstill.runfolder import FREE_SETTINGS, RunFolder, plain, to_yaml
 
 
 @pytest.fixture

@@ -1,12 +1,9 @@
 """The folder of a run: resolved settings, versions, data fingerprint, metrics, results and artifacts."""
 
 import json
-import platform
-import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from pairstill.config import PhaseConfig, RunConfig
 from pairstill.defaults import filled
 from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, list_problems
 from pairstill.locks import LOCK, Lock, hold
+from pairstill.provenance import environment
 from pairstill.runlog import MetricsLog
 from pairstill.storage import (
     digest,
@@ -38,7 +36,6 @@ BEGINNING = (LOCK, "config.yaml", "environment.json", "data.json", "metrics.json
 """What a run writes before it makes anything."""
 _CHECKSUM = "# sha256 of the lines above: "
 _OF_THIS_RUN = "delete this file and give `pairstill run` the settings of its run, or choose another run_dir"
-PACKAGES = ("pairstill", "torch", "timm", "transformers", "safetensors", "kornia", "numpy")
 
 
 class RunFolder:
@@ -267,40 +264,6 @@ def plain(config: RunConfig) -> dict[str, Any]:
 def to_yaml(config: RunConfig) -> str:
     """Return the settings as YAML that `pairstill run --config` reads back."""
     return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
-
-
-def environment(config: RunConfig) -> dict[str, Any]:
-    """Return versions, machine, seed and commit."""
-    return {
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "packages": {name: installed_version(name) for name in PACKAGES},
-        "commit": commit(),
-        "seed": config.seed,
-    }
-
-
-def commit() -> str | None:
-    """Return the commit that this code was run from, with "+changes" if files differ from it; None outside git."""
-    here = Path(__file__).parent
-    try:
-        name = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "-C", str(here), "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return name + ("+changes" if changed else "")
-
-
-def installed_version(package: str) -> str | None:
-    """Return the version of an installed package, or None."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -25,3 +25,8 @@ def test_lines_break_between_phases_and_each_run_is_named_once():
     assert [list(line.get_xdata()) for line in loss.get_lines()] == [[1, 2], [3, 4], [5]] * 2
     assert (len(rates.get_lines()), len(recall.get_lines())) == (12, 4)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_what_no_run_has_measured_gets_no_panel():
+    figure = draw_curves({"a": [point for point in POINTS if point.quantity != "validation_recall"]})
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "rate (dashed: text side)"]

@@ -24,7 +24,8 @@ from pairstill.analyze.teachers import measure_teachers, summarise_recalls
 from pairstill.analyze.trajectories import measure_trajectories, summarise_trajectories
 from pairstill.analyze.work import work_folder
 from pairstill.pipeline.parts import Parts
-from pairstill.runfolder import commit, plain
+from pairstill.provenance import commit
+from pairstill.runfolder import plain
 from pairstill.storage import write_json
 
 SUMMARY = "summary.json"

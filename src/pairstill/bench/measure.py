@@ -18,8 +18,8 @@ import torch
 from pairstill.bench.settings import BENCHMARKS, BenchSettings
 from pairstill.devices import choose_device
 from pairstill.errors import ConfigError, PairstillError
+from pairstill.provenance import PACKAGES, commit, installed_version
 from pairstill.report.benches import BenchReport, BenchRow, Value
-from pairstill.runfolder import PACKAGES, commit, installed_version
 from pairstill.runlog import peak_memory_bytes
 
 Extra = Mapping[str, Mapping[str, Value]]

@@ -54,6 +54,7 @@ class LayeredSettings(ActionConfigFile):
                 layers = read_layers(Path(values))
             except ConfigError as error:
                 raise TypeError(str(error)) from error  # which the parser reports as wrong usage
+            parser.note_file(values, layers)
             values = json.dumps(layers)  # which is YAML too, and takes no time
         super().__call__(parser, cfg, values, option_string)
 

@@ -14,6 +14,7 @@ SHOWN_NAMES = 3
 NEAR, MARGIN = 0.7, 0.15
 """Names are shown that are at least as alike as this, where 1 is the same, and not much less alike than the best."""
 
+_NOTHING = object()
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -30,6 +31,21 @@ class Parser(ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Make the parser as the library does."""
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+        self._files: dict[str, Mapping[str, Any]] = {}
+
+    def note_file(self, path: str, settings: Mapping[str, Any]) -> None:
+        """Keep what a file says, so that an error can name the file that it comes from."""
+        self._files[path] = settings
+
+    def file_of(self, name: str, value: str | None = None) -> str | None:
+        """Return the last file that names a setting, and gives it this value if one is given."""
+        for path, settings in reversed(self._files.items()):
+            inner: Any = settings
+            for key in name.split("."):
+                inner = inner.get(key, _NOTHING) if isinstance(inner, Mapping) else _NOTHING
+            if inner is not _NOTHING and value in (None, str(inner)):
+                return path
+        return None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what is wrong and where the full help is, and exit with the status 2."""
@@ -59,7 +75,8 @@ def in_plain_words(parser: ArgumentParser, message: str) -> str:
     if found := re.match(r"unrecognized arguments: (.*)", message, re.DOTALL):
         return _unrecognised(parser, found[1].split())
     if found := re.search(r"does not accept option '(.+?)'", message):
-        return _no_such("setting", found[1], [name.removeprefix("--") for name in _near(parser, found[1])])
+        near = [name.removeprefix("--") for name in _near(parser, found[1])]
+        return _in_file(parser, found[1]) + _no_such("setting", found[1], near)
     if found := re.match(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*?)\)", message, re.DOTALL):
         choices = [choice.strip(" '") for choice in found[3].split(",")]
         return f"{found[1]}: got {found[2]!r}{_did_you_mean(nearest(found[2], choices))} Allowed: {', '.join(choices)}"
@@ -83,6 +100,12 @@ def _no_such(kind: str, name: str, near: Iterable[str]) -> str:
     return f"there is no {kind} {name}{_did_you_mean(near)}"
 
 
+def _in_file(parser: ArgumentParser, name: str, value: str | None = None) -> str:
+    """Return which file a setting is in, as the beginning of an error; nothing if it is in none."""
+    path = parser.file_of(name, value) if isinstance(parser, Parser) else None
+    return f"in {path}, " if path else ""
+
+
 def _did_you_mean(names: Iterable[str]) -> str:
     names = list(names)
     return f"; did you mean {' or '.join(names)}?" if names else "."
@@ -101,7 +124,8 @@ def _bad_value(parser: ArgumentParser, key: str, message: str) -> str:
         return re.sub(r'\s*Parser key "(.+?)":\s*', r"\1: ", message)
     choices = [choice for kind in allowed for choice in re.findall(r"'([^']+)'", kind) if "Literal" in kind]
     near = nearest(got[1], choices)
-    return f"{key}: got {got[1]}{_did_you_mean(near)} Allowed: {' or '.join(_kind(kind) for kind in allowed)}"
+    kinds = " or ".join(map(_kind, allowed))
+    return f"{_in_file(parser, key, got[1])}{key}: got {got[1]}{_did_you_mean(near)} Allowed: {kinds}"
 
 
 def _kind(kind: str) -> str:

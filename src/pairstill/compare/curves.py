@@ -24,10 +24,15 @@ def curve_rows(curves: Mapping[str, Sequence[CurvePoint]]) -> list[dict[str, Cel
 
 
 def draw_curves(curves: Mapping[str, Sequence[CurvePoint]]) -> Figure:
-    """Draw the curves of named runs: three panels, one colour for each run, lines that break between phases."""
-    with drawing(12.0, 3.8) as figure:
-        panels = figure.subplots(1, len(PANELS))
-        for axes, (title, unit, quantities) in zip(panels, PANELS, strict=True):
+    """Draw the curves of named runs: a panel for each quantity that a run has, one colour for each run.
+
+    Lines break between phases.
+    """
+    measured = {point.quantity for points in curves.values() for point in points}
+    shown = [panel for panel in PANELS if measured.intersection(panel[2])] or PANELS[:1]
+    with drawing(4.0 * len(shown), 3.8) as figure:
+        panels = figure.subplots(1, len(shown), squeeze=False)[0]
+        for axes, (title, unit, quantities) in zip(panels, shown, strict=True):
             axes.set_title(title)
             axes.set_ylabel(unit)
             axes.set_xlabel("outer step, over all phases")

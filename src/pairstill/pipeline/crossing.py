@@ -19,8 +19,8 @@ from pairstill.evaluate.text_map import Batches, TextMap, explained_variance, fi
 from pairstill.model.dual_encoder import Side
 from pairstill.pipeline.measuring import distilled_set
 from pairstill.pipeline.parts import Parts
+from pairstill.provenance import commit
 from pairstill.report.matrix import Cell, cells_of, crossing_page
-from pairstill.runfolder import commit
 from pairstill.runlog import progress_bar
 from pairstill.storage import append_json_line, digest, file_digest, read_json_lines, write_text_atomic
 

@@ -21,8 +21,8 @@ from pairstill.evaluate.downstream import Answering, zero_shot_ranks
 from pairstill.pipeline.measuring import MADE, distilled_set, row_name, students_of
 from pairstill.pipeline.parts import Parts
 from pairstill.pipeline.students import ChosenStudent, chosen_student, student_key
+from pairstill.provenance import commit
 from pairstill.report.downstream import DownstreamRow, downstream_page, downstream_rows
-from pairstill.runfolder import commit
 from pairstill.runlog import progress_bar
 from pairstill.storage import append_json_line, digest, read_json_lines, write_text_atomic
 

@@ -17,8 +17,8 @@ from pairstill.evaluate.measurement import (
 from pairstill.evaluate.protocol import Outcome
 from pairstill.evaluate.stored import StoredRanks
 from pairstill.pipeline.parts import Parts
+from pairstill.provenance import commit
 from pairstill.report.tables import Row, markdown, summarise
-from pairstill.runfolder import commit
 from pairstill.runlog import peak_memory_bytes
 from pairstill.storage import write_text_atomic
 

@@ -27,8 +27,9 @@ from pairstill.evaluate.protocol import Bench, Splits
 from pairstill.methods import find_method, with_method
 from pairstill.model.dual_encoder import ModelFactory
 from pairstill.outlook import Outlook
+from pairstill.provenance import commit
 from pairstill.ranks import Ranks
-from pairstill.runfolder import RunFolder, commit
+from pairstill.runfolder import RunFolder
 from pairstill.runlog import peak_memory_bytes, progress_bar
 from pairstill.schema import Split
 from pairstill.wording import counted

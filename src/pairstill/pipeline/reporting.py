@@ -12,12 +12,13 @@ from pairstill.evaluate.measurement import made_name
 from pairstill.pipeline.measuring import current_results, unmeasured
 from pairstill.pipeline.parts import Parts
 from pairstill.pipeline.showing import real_of, retrieval_examples, training_captions
+from pairstill.provenance import commit, installed_version
 from pairstill.report.charts import draw
 from pairstill.report.curves import run_charts
 from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
 from pairstill.report.page import Fact, Page, Retrieval, render
 from pairstill.report.tables import TITLES, Row, summarise
-from pairstill.runfolder import commit, flat, installed_version, plain, to_yaml
+from pairstill.runfolder import flat, plain, to_yaml
 from pairstill.runlog import read_events, whole_events
 from pairstill.storage import file_digest, read_json, read_sealed, write_text_atomic
 from pairstill.wording import counted, duration, human_bytes, with_spread

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from pairstill.report.tables import RECALL_TITLES
+from pairstill.report.tables import RECALL_TITLES, markdown_table
 from pairstill.wording import with_spread
 
 HEADER = ["image encoder", "text encoder", "text map", *RECALL_TITLES.values(), "mean", "students"]
@@ -80,11 +80,5 @@ def matrix_rows(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
 
 def crossing_page(cells: Sequence[Cell]) -> str:
     """Return the matrix and the recalls as Markdown."""
-    matrix = _markdown(*matrix_rows(cells), words=1)
-    return f"{NOTES}\n{matrix}\n{_markdown(HEADER, [cell_columns(cell) for cell in cells], words=3)}"
-
-
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> str:
-    """Return a table whose first columns hold words and whose others hold numbers."""
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * words + " ---: |" * (len(header) - words)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+    matrix = markdown_table(*matrix_rows(cells))
+    return f"{NOTES}\n{matrix}\n{markdown_table(HEADER, [cell_columns(cell) for cell in cells], words=3)}"

@@ -178,8 +178,8 @@ def spread_cells(row: Row) -> list[str]:
     return [row.title, f"{row.num_pairs:,}", row.protocol, *shown]
 
 
-def markdown_table(columns: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table whose first column is text and whose others are numbers."""
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" + " ---: |" * (len(columns) - 1)]
+def markdown_table(columns: Sequence[str], body: Iterable[Sequence[str]], words: int = 1) -> str:
+    """Return a Markdown table whose first columns, `words` of them, hold words and whose others hold numbers."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * words + " ---: |" * (len(columns) - words)]
     lines += ["| " + " | ".join(line) + " |" for line in body]
     return "\n".join(lines) + "\n"
