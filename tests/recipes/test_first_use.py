@@ -73,6 +73,13 @@ def test_what_is_wrong_before_anything_is_made_leaves_no_folder(tiny, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_row_that_fails_before_anything_is_made_leaves_no_folder(tmp_path):
+    out = tmp_path / "reproduced"
+    command = ["reproduce", "flickr8k", "nowhere", "nowhere.safetensors", "--only=[short_200/lors]", "--device=cpu"]
+    assert main([*command, f"--out={out}", f"--cache_dir={tmp_path / 'cache'}"]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failure_leaves_a_folder_that_was_there_before(tiny, do, tmp_path):
     run = do("prepare", tmp_path / "run")
     names = {path.name for path in run.iterdir()}

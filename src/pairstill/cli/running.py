@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pairstill.config import RunConfig
-from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, RankError
+from pairstill.errors import RankError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,21 +57,14 @@ def _stopped_by_torchrun(*_: object) -> None:
 
 @contextmanager
 def open_pipeline(config: RunConfig) -> "Iterator[tuple[Pipeline, Console]]":
-    """Give the pipeline of a run, and the console that shows its progress.
-
-    Settings or data that are wrong before anything was made leave no new folder.
-    """
+    """Give the pipeline of a run, and the console that shows its progress."""
     from pairstill.pipeline import Pipeline
 
     if several_processes():
         # it may come before the lost rank is missed; without this the process would die without a word
         signal.signal(signal.SIGTERM, _stopped_by_torchrun)
-    pipeline = Pipeline(config, shown_on(stderr=True))
-    try:
+    with Pipeline(config, shown_on(stderr=True)) as pipeline:
         yield pipeline, pipeline.console
-    except (ConfigError, DataError, ArtifactError, MissingDependencyError):
-        pipeline.folder.forsake()
-        raise
 
 
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

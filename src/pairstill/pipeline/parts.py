@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from rich.console import Console
@@ -22,7 +22,7 @@ from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import ImageEncoder, build_image_encoder
 from pairstill.encoders.split import EncodedSplit, Encoding, encode_split
 from pairstill.encoders.text import TextEncoder, build_text_encoder
-from pairstill.errors import DataError
+from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError
 from pairstill.evaluate.protocol import Bench, Splits
 from pairstill.methods import find_method, with_method
 from pairstill.model.dual_encoder import ModelFactory
@@ -70,6 +70,15 @@ class Parts:
         if config.distill.auto_phases is not None:
             self.set_phases(self.ranks.from_main(self.folder.chosen_phases))
         self.cache_dir = Path(config.cache_dir).expanduser()
+
+    def __enter__(self) -> Self:
+        """Leave no new folder behind if settings or data turn out to be wrong before anything is made."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Remove the folder if it is new and empty, and the run failed over its settings or data."""
+        if kind is not None and issubclass(kind, (ConfigError, DataError, ArtifactError, MissingDependencyError)):
+            self.folder.forsake()
 
     def set_phases(self, phases: tuple[PhaseConfig, ...] | None) -> None:
         """From now on have the phases that set themselves, unless they have not yet."""

@@ -46,12 +46,12 @@ def reproduce(settings: Reproduction, load: Load, console: Console) -> str:
     for seed in range(settings.seeds):
         for number, row in enumerate(rows, start=1):
             console.print(f"Row {number} of {len(rows)}: {row.name}, seed {seed}")
-            pipeline = Pipeline(placed(row.load(load), row, seed, settings, job.out), console)
-            if row.makes_pairs:
-                pipeline.run()
-            else:
-                pipeline.prepare()
-                pipeline.evaluate()
+            with Pipeline(placed(row.load(load), row, seed, settings, job.out), console) as pipeline:
+                if row.makes_pairs:
+                    pipeline.run()
+                else:
+                    pipeline.prepare()
+                    pipeline.evaluate()
             job.write()
     return job.write()
 
