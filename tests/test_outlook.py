@@ -46,6 +46,14 @@ def test_a_stage_whose_units_are_not_timed_yet_is_named(outlook):
     assert made.heading() == "Stage 2 of 4: teach, about 0:01:18 left in all, without distill and evaluate"
 
 
+def test_what_is_not_known_of_the_stage_itself_makes_it_a_lower_bound(outlook):
+    made, hear = outlook
+    made.enter("evaluate")
+    hear(8.0, "student", method="full")
+    # two more full models of 2 rates by 4 epochs each; how long a student of few pairs takes is not known
+    assert made.heading() == "Stage 4 of 4: evaluate, at least 0:00:16 left in all"
+
+
 def test_steps_share_the_time_of_validations_which_tell_how_long_a_student_takes(outlook):
     made, hear = outlook
     made.enter("distill")

@@ -132,8 +132,10 @@ class Outlook:
         if not known:
             return ""
         in_all = " in all" if len(self._stages) > 1 else ""
-        without = f", without {' and '.join(unknown)}" if unknown else ""
-        return f"about {timedelta(seconds=round(known))} left{in_all}{without}"
+        later = [stage for stage in unknown if stage != self._stage]
+        about = "about" if later == unknown else "at least"  # of this stage itself not everything is known yet
+        without = f", without {' and '.join(later)}" if later else ""
+        return f"{about} {timedelta(seconds=round(known))} left{in_all}{without}"
 
     def heading(self) -> str:
         """Return where the run stands, in a line."""
