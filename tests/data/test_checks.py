@@ -70,3 +70,10 @@ def test_outcomes_keep_the_order(tmp_path, make_image):
     assert [check.digest for check in checks] == [
         hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names
     ]
+
+
+def test_progress_is_told_image_by_image(tmp_path, make_image):
+    make_image(tmp_path / "a.png")
+    told = []
+    check_images(tmp_path, ["a.png", "absent.png"], LIMIT, on_images=lambda *state: told.append(state))
+    assert told == [(1, 2), (2, 2)]

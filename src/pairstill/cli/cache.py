@@ -15,6 +15,7 @@ KINDS = {
     "texts": "embeddings of captions",
     "features": "features of frozen image towers",
     "pixels": "decoded images for trained towers",
+    "decodable": "which images are known to decode",
     "images": "images that a source drew or unpacked",
     "teachers": "trajectories of trained teachers",
     "distilled": "where distilled pairs are",

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -40,20 +40,33 @@ def clean_path(image: str) -> str:
     return str(path)
 
 
-def check_images(root: Path, images: Sequence[str], max_pixels: int) -> list[ImageCheck]:
+def check_images(
+    root: Path,
+    images: Sequence[str],
+    max_pixels: int,
+    *,
+    decodable: Collection[str] = (),
+    on_images: Callable[[int, int], None] = lambda done, total: None,
+) -> list[ImageCheck]:
     """Read and decode every image, in threads, and return one outcome each, in order.
 
     Args:
         root: the image root, resolved.
         images: paths relative to `root`, as `clean_path` returns them.
         max_pixels: larger images are refused from their header, before decoding.
+        decodable: digests of contents that are known to decode, which need not be decoded again.
+        on_images: told how many images of how many are checked.
     """
+    checks: list[ImageCheck] = []
     # Decoding leaves Python's lock, so threads use the cores without starting processes.
     with ThreadPoolExecutor(max_workers=min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda image: check_image(root, image, max_pixels), images))
+        for check in pool.map(lambda image: check_image(root, image, max_pixels, decodable), images):
+            checks.append(check)
+            on_images(len(checks), len(images))
+    return checks
 
 
-def check_image(root: Path, image: str, max_pixels: int) -> ImageCheck:
+def check_image(root: Path, image: str, max_pixels: int, decodable: Collection[str] = ()) -> ImageCheck:
     """Return the outcome for one image; see `check_images`."""
     try:
         path = (root / image).resolve()
@@ -64,9 +77,11 @@ def check_image(root: Path, image: str, max_pixels: int) -> ImageCheck:
         if not path.is_file():
             return ImageCheck("", "is not a file")
         content = path.read_bytes()
-        decode_rgb(content, max_pixels=max_pixels)
+        digest = hashlib.sha256(content).hexdigest()
+        if digest not in decodable:
+            decode_rgb(content, max_pixels=max_pixels)
     except DataError as error:
         return ImageCheck("", str(error))
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links, before Python 3.13
         return ImageCheck("", f"cannot be read ({error})")
-    return ImageCheck(hashlib.sha256(content).hexdigest())
+    return ImageCheck(digest)

@@ -1,6 +1,6 @@
 """The manifest: every real pair of a run, checked before any work, with a fingerprint of the data."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 from pairstill.config import DataConfig
 from pairstill.data.captions import MAX_CAPTION_CHARACTERS, normalise_caption
 from pairstill.data.checks import ImageCheck, check_images, clean_path
+from pairstill.data.decodable import Decodable
 from pairstill.data.sources import read_source
 from pairstill.data.sources.raw import RawPair, RawPairs
 from pairstill.errors import ArtifactError, DataError, list_problems, shown
@@ -108,7 +109,13 @@ class Manifest:
         return manifest
 
 
-def build_manifest(config: DataConfig, cache_dir: Path, *, need: Mapping[Split, int] | None = None) -> Manifest:
+def build_manifest(
+    config: DataConfig,
+    cache_dir: Path,
+    *,
+    need: Mapping[Split, int] | None = None,
+    on_images: Callable[[int, int], None] = lambda done, total: None,
+) -> Manifest:
     """Read the pairs, check every one of them, and return those that can be used.
 
     Listings of the same image and split are merged, their captions in order. An image that stands in two splits
@@ -117,8 +124,9 @@ def build_manifest(config: DataConfig, cache_dir: Path, *, need: Mapping[Split, 
 
     Args:
         config: the data settings.
-        cache_dir: folder for images that a source has to draw or extract first.
+        cache_dir: folder for images that a source has to draw or extract first, and for which ones decode.
         need: the least number of images per split; None asks for no more than one image in all.
+        on_images: told how many images of how many are checked.
 
     Raises:
         DataError: there are bad pairs and `config.on_bad_pair` is `error`, or too few images are left. All problems
@@ -128,7 +136,8 @@ def build_manifest(config: DataConfig, cache_dir: Path, *, need: Mapping[Split, 
     raw = read_source(config, cache_dir)
     checked = _Assembly(config)
     checked.problems.extend(raw.unreadable)
-    checked.add_all(raw)
+    decodable = Decodable(cache_dir, raw.image_root, config.max_pixels)
+    checked.add_all(raw, decodable, on_images)
     records, digests = checked.records()
     shortages = _shortages(records, need or {})
     bad = tuple(checked.problems)
@@ -169,11 +178,14 @@ class _Assembly:
     _splits: dict[str, Split] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
 
-    def add_all(self, raw: RawPairs) -> None:
+    def add_all(self, raw: RawPairs, decodable: Decodable, on_images: Callable[[int, int], None]) -> None:
         """Go through all listings; images are read and decoded once each, beforehand."""
         paths = [self._clean(pair) for pair in raw.pairs]
         distinct = list(dict.fromkeys(path for path in paths if path is not None))
-        outcomes = check_images(raw.image_root, distinct, self.config.max_pixels)
+        outcomes = check_images(
+            raw.image_root, distinct, self.config.max_pixels, decodable=decodable.digests, on_images=on_images
+        )
+        decodable.keep({outcome.digest for outcome in outcomes if outcome.problem is None})
         checks = dict(zip(distinct, outcomes, strict=True))
         for pair, path in zip(raw.pairs, paths, strict=True):
             if path is not None:

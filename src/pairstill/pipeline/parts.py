@@ -99,10 +99,16 @@ class Parts:
         return self.ranks.from_main(self._check_pairs)
 
     def _check_pairs(self) -> Manifest:
-        self.console.print("Checking the pairs", style="dim")
         pairs = self.config.distill.num_pairs
         needed = max(pairs, self.config.evaluate.references.random_pairs or 0)
-        manifest = build_manifest(self.config.data, self.cache_dir, need={"train": needed, "val": 1, "test": 1})
+        need: dict[Split, int] = {"train": needed, "val": 1, "test": 1}
+        with self.progress() as progress:
+            task = progress.add_task("Checking the pairs", total=None, status="")
+
+            def on_images(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            manifest = build_manifest(self.config.data, self.cache_dir, need=need, on_images=on_images)
         self.folder.record_data(_describe_data(manifest))
         for problem in manifest.dropped:
             self.folder.metrics.write("dropped_pair", problem=problem)
