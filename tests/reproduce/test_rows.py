@@ -35,7 +35,7 @@ def rows_of(load):
 
 def test_methods_keep_their_folders_and_teachers(load):
     rows = {row.name: row for row in methods_rows(CONFIGS)}
-    assert len(rows) == 46 + 2 * 7
+    assert len(rows) == 46 + 2 * 7 + 3
     settings = Reproduction("flickr8k", data_root="DATA", image_weights="WEIGHTS", out="out")
     row = rows["frozen_200/lors"]
     config = placed(row.load(load), row, 1, settings, Path("out/flickr8k"))
@@ -44,7 +44,7 @@ def test_methods_keep_their_folders_and_teachers(load):
     assert (config.method, config.evaluate.methods, config.seed) == ("lors", ("distilled",), 1)
     assert (config.data.root, config.image.weights) == ("DATA", "WEIGHTS")
     assert rows["trainable_100/ptm_st"].teachers == "trainable"
-    assert rows["short_500/mct"].teachers == "frozen"
+    assert rows["short_500/mct"].teachers == rows["auto_200/ptm_st"].teachers == "frozen"
     assert rows["frozen_100/apm"].load(load).evaluate.methods == ("distilled", "closed_form")
     references = rows["frozen_100/references"]
     assert not references.makes_pairs and references.load(load).evaluate.methods == ("random", "full")

@@ -16,12 +16,17 @@ Load = Callable[[list[str]], RunConfig]
 """Makes a run's settings from command-line options."""
 
 REFERENCES = "references"
-FROZEN = ("frozen_100", "frozen_200", "frozen_500")
-SHORT = ("short_200", "short_500")
-"""Every method that matches trajectories, after as many steps, most of them on features."""
-SHORT_METHODS = ("mtt_vl", "lors", "datm", "mct", "ptm_st", "repblend", "ptm_st_blend")
+# Random is among the references, drawn anew for every student
+_ALL = (REFERENCES, *(method.name for method in METHODS if method.name != "random"))
+_TRAJECTORIES = ("mtt_vl", "lors", "datm", "mct", "ptm_st", "repblend", "ptm_st_blend")
 TRAINED = "trainable_100"
-TRAINED_METHODS = ("mtt_vl", "lors", "ptm_st")
+MEASURED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("frozen_100", "frozen_200", "frozen_500"), _ALL),
+    (("short_200", "short_500"), _TRAJECTORIES),
+    (("auto_100", "auto_200", "auto_500"), ("ptm_st",)),
+    ((TRAINED,), (REFERENCES, "mtt_vl", "lors", "ptm_st")),
+)
+"""Settings of the benchmark, and the methods that are measured with them."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,8 @@ def load_file(path: Path, load: Load) -> RunConfig:
 
 
 def methods_rows(configs: Path) -> list[Row]:
-    """Return every method on Flickr8k in order; Random is among the references, drawn anew for every student."""
-    methods = [REFERENCES, *(method.name for method in METHODS if method.name != "random")]
-    pairs = [(config, method) for config in FROZEN for method in methods]
-    pairs += [(config, method) for config in SHORT for method in SHORT_METHODS]
-    pairs += [(TRAINED, method) for method in (REFERENCES, *TRAINED_METHODS)]
+    """Return every method on Flickr8k, in order."""
+    pairs = [(config, method) for files, methods in MEASURED for config in files for method in methods]
     return [_methods_row(configs / "flickr8k" / f"{config}.yaml", method) for config, method in pairs]
 
 
