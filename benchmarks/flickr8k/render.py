@@ -12,7 +12,7 @@ from pairstill.report.figures import MUTED, Cell, drawing, save_figure, series_s
 from pairstill.report.tables import Row, markdown, summarise
 
 HERE = Path(__file__).parent
-TABLES = {"frozen": "frozen", "short": "frozen", "trainable": "trainable"}
+TABLES = {"frozen": "frozen", "auto": "frozen", "short": "frozen", "trainable": "trainable"}
 """The tables, and the configs whose full data their shares are of."""
 DRAWN = ("Full data", "PTM-ST", "LoRS", "MTT-VL", "Herding", "Random")
 ORDER = [method.name for method in METHODS]
@@ -88,7 +88,7 @@ def main() -> None:
         before, _, after = page.split(mark)
         page = f"{before}{mark}\n{markdown(rows_of(results, table))}{mark}{after}"
     path.write_text(page, encoding="utf-8")
-    draw_recall(rows_of(results, "frozen") + rows_of(results, "short"))
+    draw_recall([row for table in ("frozen", "auto", "short") for row in rows_of(results, table)])
 
 
 if __name__ == "__main__":
