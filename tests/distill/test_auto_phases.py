@@ -37,14 +37,14 @@ def evidence(agreement, along, first, last):
     return Evidence(torch.zeros(1, 1), torch.ones(9), EndpointRange(first, last, 0.0), along, agreement)
 
 
-def test_endpoints_within_the_spread_of_the_best_by_hand():
-    # means 1, 20, 29, 30, 29.5, 28; at epoch 3 the teachers have 29 and 31, whose sample deviation is sqrt 2
-    recalls = torch.tensor([[1.0, 20.0, 28.5, 29.0, 29.0, 27.0], [1.0, 20.0, 29.5, 31.0, 30.0, 29.0]])
+def test_endpoints_within_the_error_of_the_best_by_hand():
+    # means 1, 20, 28.8, 30, 29.5, 28; at epoch 3 the teachers have 29 and 31: deviation sqrt 2, error of the mean 1
+    recalls = torch.tensor([[1.0, 20.0, 28.5, 29.0, 29.0, 27.0], [1.0, 20.0, 29.1, 31.0, 30.0, 29.0]])
     found = admissible_endpoints(recalls)
-    assert (found.first, found.last) == (2, 4) and found.spread == pytest.approx(2**0.5)
+    assert (found.first, found.last) == (3, 4) and found.error == pytest.approx(1.0)
 
 
-def test_one_teacher_has_no_spread_and_the_first_of_equals_is_enough():
+def test_one_teacher_has_no_error_and_the_first_of_equals_is_enough():
     assert admissible_endpoints(torch.tensor([[1.0, 30.0, 30.0, 29.9]])) == EndpointRange(1, 2, 0.0)
 
 

@@ -28,7 +28,7 @@ def test_a_row_for_each_epoch():
 def test_sentences_say_what_and_why():
     why, first, second = phase_lines(EVIDENCE, SEGMENTS, PHASES)
     assert why == (
-        "Endpoints 2 to 2: validation recall there is within its spread over 2 teachers, 0.50, of the best, 30.50."
+        "Endpoints 2 to 2: validation recall there is within its error over 2 teachers, 0.50, of the best, 30.50."
     )
     assert first == "Phase 1: 6 pairs, 3 outer steps, starts 0 to 0, endpoint 2."
     (wide,) = phase_lines(EVIDENCE, [Segment(0, 1, 2, 0.25)], [PhaseConfig(10, 5, 0, 1, 2)])[1:]
@@ -41,4 +41,4 @@ def test_the_file_holds_phases_and_reasons():
     assert [PhaseConfig(**phase) for phase in found["phases"]] == list(PHASES)
     assert found["why"]["step_norms"] == [4.0, 2.0, 1.0]
     assert found["why"]["agreement_of_starts"] == {"2": [[1.0, 0.25], [0.25, 1.0]]}
-    assert found["why"]["admissible_endpoints"] == {"first": 2, "last": 2, "spread": 0.5}
+    assert found["why"]["admissible_endpoints"] == {"first": 2, "last": 2, "error": 0.5}

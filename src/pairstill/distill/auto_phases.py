@@ -2,7 +2,7 @@
 
 The paper sets start ranges and endpoints by hand (Table 12) and names their choice an open problem. Here
 
-- *endpoints* lie where the teachers' validation recall is within its spread of the best: before, they have something
+- *endpoints* lie where the teachers' validation recall is the best, but for its error: before, they have something
   left to learn, beyond, they overfit;
 - *starts* count while more than a share of the gain in validation recall lies ahead on the shortcut;
 - *phases* are runs of neighbouring starts whose gradients for the images do not oppose each other; the number of
@@ -27,14 +27,14 @@ class EndpointRange:
     """Epochs that shortcuts may end at.
 
     Attributes:
-        first: the first whose validation recall is within the spread of the best.
+        first: the first whose mean validation recall is within the error of the best.
         last: the last such epoch.
-        spread: standard deviation of the best epoch's recall over teachers, in percentage points.
+        error: standard error of the best epoch's mean recall over teachers, in percentage points.
     """
 
     first: int
     last: int
-    spread: float
+    error: float
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ class Segment:
 
 
 def admissible_endpoints(recalls: Tensor, span: int = 1) -> EndpointRange:
-    """Return the epochs whose mean validation recall is within one standard deviation of the best epoch's.
+    """Return the epochs whose mean validation recall is within one standard error of the best epoch's.
 
-    With r(k) the mean over teachers, k* = argmax r and s the sample standard deviation at k*, they reach from the
-    first to the last k with r(k) >= r(k*) - s, r(k) > r(0) and k >= `span`. One teacher has no spread: s = 0.
+    With r(k) the mean over n teachers, k* = argmax r and s the sample standard deviation at k* over sqrt n, they reach
+    from the first to the last k with r(k) >= r(k*) - s, r(k) > r(0) and k >= `span`. One teacher has none: s = 0.
 
     Args:
         recalls: validation recall in %, (teachers, epochs + 1), from epoch 0, the untrained model.
@@ -88,13 +88,14 @@ def admissible_endpoints(recalls: Tensor, span: int = 1) -> EndpointRange:
         ConfigError: there is no such epoch.
 
     Example:
-        >>> admissible_endpoints(torch.tensor([[1.0, 20.0, 29.8, 30.5, 28.0], [1.0, 20.0, 29.6, 29.5, 28.0]]))
-        EndpointRange(first=2, last=3, spread=0.7071067690849304)
+        >>> found = admissible_endpoints(torch.tensor([[1.0, 20.0, 29.8, 30.5, 28.0], [1.0, 20.0, 29.6, 29.5, 28.0]]))
+        >>> found.first, found.last, round(found.error, 2)
+        (2, 3, 0.5)
     """
     mean = recalls.mean(0)
     best = int(mean.argmax())
-    spread = float(recalls[:, best].std()) if len(recalls) > 1 else 0.0
-    least = float(mean[best]) - spread
+    error = float(recalls[:, best].std()) / len(recalls) ** 0.5 if len(recalls) > 1 else 0.0
+    least = float(mean[best]) - error
     near = [k for k, recall in enumerate(mean.tolist()) if recall >= least and recall > float(mean[0]) and k >= span]
     if not near:
         raise ConfigError(
@@ -102,7 +103,7 @@ def admissible_endpoints(recalls: Tensor, span: int = 1) -> EndpointRange:
             f"untrained model and {span} (distill.matching_span) after its start: there is nothing to distil; lower "
             "teacher.lr_image and teacher.lr_text, or matching_span, or raise teacher.epochs"
         )
-    return EndpointRange(near[0], near[-1], spread)
+    return EndpointRange(near[0], near[-1], error)
 
 
 def endpoints_of(admissible: EndpointRange, phases: int) -> tuple[int, ...]:

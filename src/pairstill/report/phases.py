@@ -36,8 +36,8 @@ def phase_lines(evidence: Evidence, segments: Sequence[Segment], phases: Sequenc
     """Return what was chosen and why, a sentence each."""
     best, admissible = float(evidence.recalls.mean(0).max()), evidence.admissible
     lines = [
-        f"Endpoints {admissible.first} to {admissible.last}: validation recall there is within its spread over "
-        f"{counted(len(evidence.recalls), 'teacher')}, {admissible.spread:.2f}, of the best, {best:.2f}."
+        f"Endpoints {admissible.first} to {admissible.last}: validation recall there is within its error over "
+        f"{counted(len(evidence.recalls), 'teacher')}, {admissible.error:.2f}, of the best, {best:.2f}."
     ]
     for number, (segment, phase) in enumerate(zip(segments, phases, strict=True), start=1):
         agree = "" if segment.first == segment.last else f", whose gradients agree to {segment.agreement:.2f}"
