@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pairstill import methods
-from pairstill.config import DistillConfig, PhaseConfig, RunConfig
+from pairstill.config import DistillConfig, HeadsConfig, ImageConfig, PhaseConfig, RunConfig, TeacherConfig
 from pairstill.errors import ConfigError
 from pairstill.methods import METHODS, find_method, with_method
 
@@ -19,14 +19,38 @@ TWO = DistillConfig(
 )
 
 
+def run(distill=TWO):
+    """Settings with which every method goes: ten epochs of teachers behind a frozen tower."""
+    return RunConfig(
+        distill=distill,
+        teacher=TeacherConfig(epochs=10),
+        image=ImageConfig(trainable=False),
+        heads=HeadsConfig(kind="linear", image=True, width=8),
+    )
+
+
 def parts(name, distill=TWO):
-    return find_method(name).set_parts(distill)
+    return find_method(name).set_parts(run(distill))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_parts_that_are_set_again_stay(method):
-    once = method.set_parts(TWO)
-    assert method.set_parts(once) == once
+    once = method.set_parts(run())
+    assert method.set_parts(run(once)) == once
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("mtt_vl", {"loss": "infonce"}),
+        ("ncfm", {"objective": "characteristic", "loss": "infonce"}),
+        ("apm", {"objective": "projector", "loss": "infonce"}),
+        ("random", {"loss": "infonce"}),
+        ("lors", {"shortcut": False}),
+    ],
+)
+def test_a_part_that_the_settings_have_by_themselves_spares_none_of_the_others(name, own):
+    assert parts(name, replace(TWO, **own)) == parts(name)
 
 
 def test_names_are_unique_and_documented():
@@ -41,7 +65,7 @@ def test_trajectory_methods_without_phases_have_all_pairs_and_steps_in_one():
     assert parts("lors") == replace(TWO, phases=(expected,), phased=False, shortcut=False, ema=False)
     assert parts("mtt_vl").phases == (replace(expected, num_pairs=200),)
     assert parts("mtt_vl").loss == "infonce" and not parts("mtt_vl").shortcut
-    assert parts("mct").phases == (replace(expected, endpoint=8),)
+    assert parts("mct").phases == parts("datm").phases == (replace(expected, range_end=9, endpoint=10),)
 
 
 def test_one_phase_does_the_warm_starts_of_all():
@@ -52,12 +76,13 @@ def test_one_phase_does_the_warm_starts_of_all():
 
 def test_limiting_cases():
     lors = parts("lors")
-    assert replace(parts("datm"), range_growth=0.0) == lors and parts("datm").range_growth == 0.5
+    # DATM with a constant bound is LoRS
+    assert replace(parts("datm"), range_growth=0.0, phases=lors.phases) == lors and parts("datm").range_growth == 0.5
     assert parts("datm", replace(TWO, range_growth=0.25)).range_growth == 0.25
     assert replace(parts("repblend"), blend=False) == lors
     assert replace(parts("ptm_st_blend"), blend=False) == parts("ptm_st") == TWO
     # MCT with whole epochs is the shortcut without phases and average
-    one = replace(TWO, phases=(replace(lors.phases[0], endpoint=8),), phased=False, ema=False)
+    one = replace(TWO, phases=parts("datm").phases, phased=False, ema=False)
     assert replace(parts("mct"), start_sampling="epochs") == one
 
 

@@ -57,6 +57,11 @@ def test_coresets(do, tmp_path, teachers, options_of, method):
     assert do("run", folder, *SHORT, *options) == folder
 
 
+def test_forgetting_is_not_counted_over_a_few_epochs_alone(tiny, tmp_path, capsys):
+    assert main(tiny("select", tmp_path / "run", "--method=forgetting", "--teacher.keep=endpoints")) == 1
+    assert "method forgetting counts from each epoch" in capsys.readouterr().err
+
+
 def test_commands_that_do_not_go_with_a_method_say_which_do(tiny, tmp_path, capsys):
     assert main(tiny("distill", tmp_path / "run", "--method=herding")) == 2
     assert "method herding chooses real pairs; use `pairstill select`" in capsys.readouterr().err

@@ -114,6 +114,8 @@ class DistillConfig:
             trajectories_per_step=self.trajectories_per_step,
             checkpoint_every=self.checkpoint_every,
         )
+        rates = {"lr_image": self.lr_image, "lr_text": self.lr_text}
+        require_positive("distill", **{name: rate for name, rate in rates.items() if rate is not None})
         require(self.batch_size >= 2, f"distill.batch_size is {self.batch_size}; it must be at least 2")
         require(self.validate_every >= 0 and self.patience >= 0, "distill.validate_every and patience start at 0")
         require(

@@ -34,7 +34,12 @@ class OuterConfig:
 
     def __post_init__(self) -> None:
         for name in ("lr_images", "lr_texts", "lr_similarity", "lr_inner_lr"):
-            require(getattr(self, name) >= 0, f"distill.outer.{name} must not be negative")
+            require(getattr(self, name) >= 0, f"distill.outer.{name} is {getattr(self, name)}; it must not be negative")
+        require(0 <= self.momentum < 1, f"distill.outer.momentum is {self.momentum}; it must be from 0 to below 1")
+        require(
+            all(0 <= beta < 1 for beta in self.betas),
+            f"distill.outer.betas are {list(self.betas)}; each must be from 0 to below 1",
+        )
 
 
 @dataclass(frozen=True)

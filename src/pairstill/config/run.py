@@ -147,7 +147,10 @@ class RunConfig:
     def initial_rates(self) -> tuple[float, float]:
         """Inner rates of the image and the text side that a distillation begins with; by default the teachers'."""
         distill, teacher = self.distill, self.teacher
-        return distill.lr_image or teacher.lr_image, distill.lr_text or teacher.lr_text
+        return (
+            teacher.lr_image if distill.lr_image is None else distill.lr_image,
+            teacher.lr_text if distill.lr_text is None else distill.lr_text,
+        )
 
     @property
     def teachers_seed(self) -> int:

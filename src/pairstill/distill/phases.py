@@ -170,13 +170,15 @@ class Distillation:
         result = folder / f"phase{problem.number}.features.safetensors"
         checkpoint = folder / f"phase{problem.number}.features.checkpoint.safetensors"
         if not self.ranks.from_main(result.is_file):
-            settings = self.config.features_first
+            settings, outer = self.config.features_first, self.config.outer
+            # the rate of features is relative, whatever the unit of the others is
+            unit = float(features.std()) if outer.rate_unit == "absolute" else 1.0
             # a student of features would have to be another one: nothing is validated here
             config = replace(
                 self.config,
                 validate_every=0,
                 patience=0,
-                outer=replace(self.config.outer, lr_images=settings.lr_features),
+                outer=replace(outer, lr_images=settings.lr_features * unit),
             )
             on_features = replace(
                 problem,

@@ -54,4 +54,4 @@ def with_method(config: RunConfig) -> RunConfig:
         ConfigError: there is no such method, or it does not go with the other settings.
     """
     method = find_method(config.method)
-    return replace(config, distill=method.set_parts(config.distill))
+    return replace(config, distill=method.set_parts(config))

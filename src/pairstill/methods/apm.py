@@ -2,16 +2,14 @@
 
 from dataclasses import replace
 
-from pairstill.config import DistillConfig
-from pairstill.methods.base import Method, one_phase
+from pairstill.config import DistillConfig, RunConfig
+from pairstill.methods.base import Method, without_similarities
 
 
-def set_parts(distill: DistillConfig) -> DistillConfig:
-    """One phase, without teachers; a pair more, since no similarities are stored; Adam as its paper has it."""
-    if distill.objective == "projector":
-        return distill
-    outer = replace(distill.outer, optimizer="adam", lr_texts=0.1, betas=(0.6, 0.9))
-    return replace(one_phase(distill, more_pairs=1), objective="projector", loss="infonce", shortcut=True, outer=outer)
+def set_parts(config: RunConfig) -> DistillConfig:
+    """One phase, without teachers and similarities; Adam as its paper has it."""
+    outer = replace(config.distill.outer, optimizer="adam", lr_texts=0.1, betas=(0.6, 0.9))
+    return without_similarities(config.distill, objective="projector", shortcut=True, outer=outer)
 
 
 APM = Method(

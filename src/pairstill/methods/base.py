@@ -4,15 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pairstill.config import DistillConfig, PhaseConfig
+from pairstill.config import DistillConfig, PhaseConfig, RunConfig
 
 if TYPE_CHECKING:
     from pairstill.coreset import Rule  # which imports torch, and a list of methods shall not take seconds
 
 
-def keep_parts(distill: DistillConfig) -> DistillConfig:
-    """Return the settings as they are."""
-    return distill
+def keep_parts(config: RunConfig) -> DistillConfig:
+    """Return the distillation's settings as they are."""
+    return config.distill
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Method:
         source: where it comes from.
         makes: what it makes or learns.
         needs: what must be there: `teacher`, `trajectories`, `features` (a frozen image tower).
-        set_parts: returns the distillation's settings with the parts that make it this method; applied again, it
-            changes nothing.
+        set_parts: returns a run's settings of the distillation with the parts that make it this method; applied again,
+            it changes nothing.
         rule: for a coreset, the rule that chooses the pairs; else None.
     """
 
@@ -35,7 +35,7 @@ class Method:
     source: str
     makes: str
     needs: tuple[str, ...]
-    set_parts: Callable[[DistillConfig], DistillConfig] = keep_parts
+    set_parts: Callable[[RunConfig], DistillConfig] = keep_parts
     rule: "Rule | None" = None
 
     def to_json(self) -> dict[str, Any]:
@@ -50,18 +50,14 @@ class Method:
         }
 
 
-def one_phase(distill: DistillConfig, *, more_pairs: int = 0) -> DistillConfig:
+def one_phase(distill: DistillConfig) -> DistillConfig:
     """Return the settings with one phase in place of several: all their pairs and steps, the first one's start range.
 
-    The steps of a warm start are all phases' too.
-
-    Args:
-        distill: the settings; with a single phase already they stay.
-        more_pairs: pairs to add, for methods without similarities, which are worth about one.
+    The steps of a warm start are all phases' too. With a single phase already the phase stays as it is.
     """
     first = distill.phases[0]
     phase = PhaseConfig(
-        num_pairs=distill.num_pairs + more_pairs,
+        num_pairs=distill.num_pairs,
         outer_steps=sum(phase.outer_steps for phase in distill.phases),
         range_start=first.range_start,
         range_end=first.range_end,
@@ -70,3 +66,19 @@ def one_phase(distill: DistillConfig, *, more_pairs: int = 0) -> DistillConfig:
     warm = distill.features_first
     warm = replace(warm, steps=warm.steps * len(distill.phases))  # each of the phases would do as many
     return replace(distill, phases=(phase,), phased=False, features_first=warm)
+
+
+def without_similarities(distill: DistillConfig, **parts: Any) -> DistillConfig:
+    """Return the settings with one phase, InfoNCE and a pair more, which is worth about what similarities are.
+
+    Settings that have all the parts already have that pair, too.
+
+    Args:
+        distill: the settings.
+        parts: what else to set.
+    """
+    whole = replace(one_phase(distill), loss="infonce", **parts)
+    if whole == distill:
+        return distill
+    (phase,) = whole.phases
+    return replace(whole, phases=(replace(phase, num_pairs=phase.num_pairs + 1),))

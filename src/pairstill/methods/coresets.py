@@ -1,16 +1,12 @@
 """Real pairs, chosen by a rule; students train on them with InfoNCE, at rates that validation chooses."""
 
-from dataclasses import replace
-
-from pairstill.config import DistillConfig
-from pairstill.methods.base import Method, one_phase
+from pairstill.config import DistillConfig, RunConfig
+from pairstill.methods.base import Method, without_similarities
 
 
-def _chosen_pairs(distill: DistillConfig) -> DistillConfig:
-    """Real pairs need no similarities, which are worth about one pair more."""
-    if distill.loss == "infonce":
-        return distill
-    return replace(one_phase(distill, more_pairs=1), loss="infonce")
+def _chosen_pairs(config: RunConfig) -> DistillConfig:
+    """Real pairs need no similarities."""
+    return without_similarities(config.distill)
 
 
 def _coreset(name: str, title: str, source: str, *needs: str) -> Method:

@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 
-from pairstill.config import DistillConfig
+from pairstill.config import DistillConfig, RunConfig
 from pairstill.methods.base import Method
 
 PIXEL_SHARE = 8
 """A phase's steps are done on features; an eighth as many follow on pixels."""
 
 
-def set_parts(distill: DistillConfig) -> DistillConfig:
+def set_parts(config: RunConfig) -> DistillConfig:
     """The phases and shortcuts of the settings, most steps of which are done on features."""
+    distill = config.distill
     if distill.features_first.steps:
         return distill
     steps = max(phase.outer_steps for phase in distill.phases)

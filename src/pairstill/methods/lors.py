@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from pairstill.config import DistillConfig
+from pairstill.config import DistillConfig, RunConfig
 from pairstill.methods.base import Method, one_phase
 
 
-def set_parts(distill: DistillConfig) -> DistillConfig:
+def set_parts(config: RunConfig) -> DistillConfig:
     """One phase on the recorded trajectories, with the last values instead of their average."""
-    return replace(one_phase(distill), loss="wbce", shortcut=False, ema=False)
+    return replace(one_phase(config.distill), loss="wbce", shortcut=False, ema=False)
 
 
 LORS = Method(

@@ -1,17 +1,16 @@
-"""MCT: one straight line to the teachers' last endpoint, matched from anywhere on it."""
+"""MCT: one straight line from the untrained model to the teachers' last epoch, matched from anywhere on it."""
 
 from dataclasses import replace
 
-from pairstill.config import DistillConfig
+from pairstill.config import DistillConfig, RunConfig
 from pairstill.methods.base import Method, one_phase
 
 
-def set_parts(distill: DistillConfig) -> DistillConfig:
-    """One phase on the shortcut to the last of the phases' endpoints, with starts between epochs too."""
-    last = max(phase.endpoint for phase in distill.phases)
-    whole = one_phase(distill)
-    phases = (replace(whole.phases[0], endpoint=last),)
-    return replace(whole, phases=phases, loss="wbce", shortcut=True, ema=False, start_sampling="continuous")
+def set_parts(config: RunConfig) -> DistillConfig:
+    """One phase on the shortcut to the last epoch, with starts all along it, between epochs too."""
+    whole, epochs = one_phase(config.distill), config.teacher.epochs
+    line = replace(whole.phases[0], range_start=0, range_end=epochs - whole.matching_span, endpoint=epochs)
+    return replace(whole, phases=(line,), loss="wbce", shortcut=True, ema=False, start_sampling="continuous")
 
 
 MCT = Method(

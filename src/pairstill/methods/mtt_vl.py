@@ -1,17 +1,12 @@
 """MTT-VL: matching recorded trajectories with InfoNCE, without similarities."""
 
-from dataclasses import replace
-
-from pairstill.config import DistillConfig
-from pairstill.methods.base import Method, one_phase
+from pairstill.config import DistillConfig, RunConfig
+from pairstill.methods.base import Method, without_similarities
 
 
-def set_parts(distill: DistillConfig) -> DistillConfig:
-    """One phase on the recorded trajectories; a pair more, since no similarities are stored."""
-    if distill.loss == "infonce":
-        return distill
-    whole = one_phase(distill, more_pairs=1)
-    return replace(whole, loss="infonce", shortcut=False, ema=False)
+def set_parts(config: RunConfig) -> DistillConfig:
+    """One phase on the recorded trajectories, without similarities."""
+    return without_similarities(config.distill, shortcut=False, ema=False)
 
 
 MTT_VL = Method(

@@ -1,16 +1,12 @@
 """NCFM on pairs: clusters of joint features are matched by their characteristic functions."""
 
-from dataclasses import replace
-
-from pairstill.config import DistillConfig
-from pairstill.methods.base import Method, one_phase
+from pairstill.config import DistillConfig, RunConfig
+from pairstill.methods.base import Method, without_similarities
 
 
-def set_parts(distill: DistillConfig) -> DistillConfig:
-    """One phase whose pairs start from clusters; a pair more, since no similarities are stored."""
-    if distill.objective == "characteristic":
-        return distill
-    return replace(one_phase(distill, more_pairs=1), objective="characteristic", loss="infonce", shortcut=True)
+def set_parts(config: RunConfig) -> DistillConfig:
+    """One phase whose pairs start from clusters, without similarities."""
+    return without_similarities(config.distill, objective="characteristic", shortcut=True)
 
 
 NCFM = Method(

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from pairstill.config import DistillConfig
+from pairstill.config import DistillConfig, RunConfig
 from pairstill.methods.base import Method
 
 
-def set_parts(distill: DistillConfig) -> DistillConfig:
+def set_parts(config: RunConfig) -> DistillConfig:
     """The phases and shortcuts of the settings, with blending."""
-    return replace(distill, blend=True)
+    return replace(config.distill, blend=True)
 
 
 PTM_ST_BLEND = Method(

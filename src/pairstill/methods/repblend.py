@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from pairstill.config import DistillConfig
+from pairstill.config import DistillConfig, RunConfig
 from pairstill.methods import lors
 from pairstill.methods.base import Method
 
 
-def set_parts(distill: DistillConfig) -> DistillConfig:
+def set_parts(config: RunConfig) -> DistillConfig:
     """LoRS with blending."""
-    return replace(lors.set_parts(distill), blend=True)
+    return replace(lors.set_parts(config), blend=True)
 
 
 REPBLEND = Method(

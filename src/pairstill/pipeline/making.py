@@ -120,13 +120,18 @@ def select(parts: Parts) -> DistilledSet:
     """Choose real pairs by the method's rule, unless they are chosen already, and return them.
 
     Raises:
-        ConfigError: the method learns pairs instead.
+        ConfigError: the method learns pairs instead, or the teachers keep too few snapshots for it.
     """
     rule = parts.method.rule
     if rule is None:
         raise ConfigError(
             f"method {parts.method.name} learns its pairs; use `pairstill distill` or `pairstill run`, or one of "
             f"the coresets: {', '.join(m.name for m in METHODS if m.rule is not None)}"
+        )
+    if rule == "forgetting" and parts.config.teacher.keep != "all":
+        raise ConfigError(
+            "method forgetting counts from each epoch of the teachers to the next, but teacher.keep is "
+            f"{parts.config.teacher.keep}; set it to all"
         )
     if parts.ranks.from_main(parts.folder.is_distilled):
         return DistilledSet.load(parts.folder.distilled)

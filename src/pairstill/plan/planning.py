@@ -60,7 +60,7 @@ def _stand_in(config: RunConfig) -> DistillConfig:
 
 
 def _matches_trajectories(method: Method) -> bool:
-    return method.rule is None and method.set_parts(DistillConfig()).objective == "trajectory"
+    return method.rule is None and method.set_parts(RunConfig()).objective == "trajectory"
 
 
 def _plan(config: RunConfig, probe: Probe, folder: Path, tell: Callable[[str], None]) -> Plan:
