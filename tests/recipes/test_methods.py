@@ -58,7 +58,7 @@ def test_coresets(do, tmp_path, teachers, options_of, method):
 
 
 def test_forgetting_is_not_counted_over_a_few_epochs_alone(tiny, tmp_path, capsys):
-    assert main(tiny("select", tmp_path / "run", "--method=forgetting", "--teacher.keep=endpoints")) == 1
+    assert main(tiny("select", tmp_path / "run", "--method=forgetting", "--teacher.keep=endpoints")) == 2
     assert "method forgetting counts from each epoch" in capsys.readouterr().err
 
 
