@@ -1,6 +1,6 @@
 import pytest
 
-from pairstill.wording import counted, duration, with_spread
+from pairstill.wording import counted, duration, human_bytes, with_spread
 
 
 def test_one_thing_is_not_several():
@@ -13,6 +13,14 @@ def test_one_thing_is_not_several():
 )
 def test_times_for_people(seconds, shown):
     assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (999_960, "1.0 MB"), (10**16, "10000.0 TB")],
+)
+def test_sizes_for_people(count, shown):
+    assert human_bytes(count) == shown
 
 
 def test_a_spread_is_shown_where_there_is_one():

@@ -33,7 +33,7 @@ def human_bytes(count: int) -> str:
     """
     value, unit = float(count), "B"
     for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
+        if round(value, 1) < 1000:
             break
         value, unit = value / 1000, larger
     return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"

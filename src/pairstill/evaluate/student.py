@@ -10,7 +10,7 @@ from pairstill.config import StudentConfig
 from pairstill.distilled import DistilledPhase
 from pairstill.encoders.image import to_channels_last
 from pairstill.errors import NumericalError
-from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters
+from pairstill.model.dual_encoder import DropoutMasks, DualEncoder, ModelFactory, Parameters
 from pairstill.model.functional import LossName, pair_loss
 from pairstill.rng import generator
 from pairstill.trajectories.teacher import sgd
@@ -94,7 +94,13 @@ def train_student(
                 for group in optimizer.param_groups:
                     group["lr"] *= 0.1
             draw = generator(*seed, "phase", number, "epoch", epoch)
-            value = _epoch(factory, model, parameters, phase, loss, batch_size, optimizer, draw)
+            value = torch.zeros(())
+            for batch, masks in _batches(factory, phase, batch_size, 2 if loss == "infonce" else 1, draw):
+                value = pair_loss(model, parameters, batch, loss, masks)
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()
+                optimizer.step()
+            value = value.detach()
             if not bool(value.isfinite()):
                 raise NumericalError(
                     f"student: the loss is {float(value)} in epoch {epoch} of phase {number}; its rates are {rates}"
@@ -103,27 +109,15 @@ def train_student(
                 yield (number - 1) * config.epochs + epoch, parameters
 
 
-def _epoch(
-    factory: ModelFactory,
-    model: DualEncoder,
-    parameters: Parameters,
-    phase: StudentPhase,
-    loss: LossName,
-    batch_size: int,
-    optimizer: torch.optim.Optimizer,
-    draw: torch.Generator,
-) -> Tensor:
-    """Train one epoch in place and return its last loss."""
-    value = torch.zeros(())
+def _batches(
+    factory: ModelFactory, phase: StudentPhase, batch_size: int, least: int, draw: torch.Generator
+) -> Iterator[tuple[tuple[Tensor, Tensor, Tensor | None], DropoutMasks | None]]:
+    """Yield the mini-batches of an epoch with at least `least` pairs: images, texts, similarities; dropout masks."""
     for index in torch.randperm(len(phase.images), generator=draw).split(batch_size):
-        if loss == "infonce" and len(index) < 2:
+        if len(index) < least:
             continue
         index = index.to(phase.images.device)
         similarity = None if phase.similarity is None else phase.similarity[index][:, index]
         masks = factory.draw_masks(len(index), draw)
         images = phase.images[index] if phase.augment is None else phase.augment(phase.images[index], draw)
-        value = pair_loss(model, parameters, (images, phase.texts[index], similarity), loss, masks)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        optimizer.step()
-    return value.detach()
+        yield (images, phase.texts[index], similarity), masks
