@@ -96,7 +96,7 @@ def test_settings_take_the_parts_of_their_method():
     assert with_method(config).distill == parts("lors", config.distill)
     with pytest.raises(ConfigError, match="method is 'loors'; the methods are random, herding"):
         with_method(RunConfig(method="loors"))
-    with pytest.raises(ConfigError, match="distill.blend is on but the image tower is trained"):
+    with pytest.raises(ConfigError, match="method repblend needs a frozen image tower.*--image.trainable false"):
         with_method(RunConfig(method="repblend"))
 
 

@@ -54,4 +54,9 @@ def with_method(config: RunConfig) -> RunConfig:
         ConfigError: there is no such method, or it does not go with the other settings.
     """
     method = find_method(config.method)
+    if "features" in method.needs and config.image.trainable:
+        raise ConfigError(
+            f"method {method.name} needs a frozen image tower, but image.trainable is on; freeze it and give its side a "
+            "head: --image.trainable false --heads.image true --heads.width 512 --heads.kind linear"
+        )
     return replace(config, distill=method.set_parts(config))
