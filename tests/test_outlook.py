@@ -43,7 +43,7 @@ def test_a_stage_whose_units_are_not_timed_yet_is_named(outlook):
     hear(2.0, "teacher_epoch")
     # 15 epochs of teachers, 3 students on all pairs by 2 rates by 4 epochs
     assert made.seconds_left() == (2.0 * (15 + 24), ["distill", "evaluate"])
-    assert made.heading() == "Stage 2 of 4: teach, about 0:01:18 left in all, without distill and evaluate"
+    assert made.heading() == "Stage 2 of 4: teach, about 0:01:18 left, distill and evaluate not counted"
 
 
 def test_what_is_not_known_of_the_stage_itself_makes_it_a_lower_bound(outlook):

@@ -131,11 +131,11 @@ class Outlook:
         known, unknown = self.seconds_left()
         if not known:
             return ""
-        in_all = " in all" if len(self._stages) > 1 else ""
         later = [stage for stage in unknown if stage != self._stage]
         about = "about" if later == unknown else "at least"  # of this stage itself not everything is known yet
-        without = f", without {' and '.join(later)}" if later else ""
-        return f"{about} {timedelta(seconds=round(known))} left{in_all}{without}"
+        in_all = " in all" if len(self._stages) > 1 else ""
+        what = f", {' and '.join(later)} not counted" if later else in_all
+        return f"{about} {timedelta(seconds=round(known))} left{what}"
 
     def heading(self) -> str:
         """Return where the run stands, in a line."""

@@ -55,3 +55,8 @@ def test_a_local_encoder_is_named_without_its_folder(make):
 
 def test_the_optimistic_protocol_is_called_so(make):
     assert "optimistic" in card(make(), "parquet", replace(FACTS, protocol="paper"))
+
+
+def test_whoever_reads_a_set_is_told_of_weights_that_were_a_local_file(make):
+    texts = [card(make(), "parquet", replace(FACTS, local_weights=local)) for local in (True, False)]
+    assert ["--image.weights WEIGHTS" in text for text in texts] == [True, False]

@@ -28,7 +28,13 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     shown = {"features": "frozen image tower"}
     table = Table("name", "title", "makes", "needs", "source")
     for method in METHODS:
-        table.add_row(method.name, method.title, method.makes, ", ".join(shown.get(need, need) for need in method.needs) or "-", method.source)
+        table.add_row(
+            method.name,
+            method.title,
+            method.makes,
+            ", ".join(shown.get(need, need) for need in method.needs) or "-",
+            method.source,
+        )
     shown_on(wide=True).print(table)
     return 0
 

@@ -48,6 +48,7 @@ class CardFacts:
         results: a Markdown table of measured recalls, or None.
         protocol: the protocol of those results, or None.
         png: what PNG costs, or why it was not measured.
+        local_weights: whether the image tower's weights were a local file, which whoever reads the set must have too.
     """
 
     method: str
@@ -56,6 +57,7 @@ class CardFacts:
     results: str | None
     protocol: str | None
     png: PngCost | str
+    local_weights: bool = False
 
 
 def card(distilled: DistilledSet, layout: Layout, facts: CardFacts) -> str:
@@ -68,7 +70,7 @@ def card(distilled: DistilledSet, layout: Layout, facts: CardFacts) -> str:
         _sources(distilled, facts),
         _numbers(facts),
         _png(distilled, facts) if layout in WITH_PNG else "",
-        _use(distilled),
+        _use(facts),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -178,7 +180,8 @@ def _png(distilled: DistilledSet, facts: CardFacts) -> str:
     )
 
 
-def _use(distilled: DistilledSet) -> str:
+def _use(facts: CardFacts) -> str:
+    weights = " --image.weights WEIGHTS" if facts.local_weights else ""
     return (
         "## Intended use and limits\n\n"
         "For research on dataset distillation, and for training small image-text retrieval models with the encoders "
@@ -189,7 +192,7 @@ def _use(distilled: DistilledSet) -> str:
         "- The texts are embeddings: a set is of no use without its text tower.\n"
         "- Distillation is no anonymisation: do not publish a set whose real pairs you may not publish.\n\n"
         "## Reading it\n\n"
-        "```sh\npairstill evaluate --distilled THIS_FOLDER --data.root DATA --run_dir runs/check\n```\n\n"
+        f"```sh\npairstill evaluate --distilled THIS_FOLDER --data.root DATA{weights} --run_dir runs/check\n```\n\n"
         "```python\nfrom pathlib import Path\nfrom pairstill.exchange.folder import open_set\n\n"
         'distilled = open_set(Path("THIS_FOLDER"))   # phases, images, text_embeddings, similarity, rates\n```\n'
     )

@@ -65,6 +65,7 @@ def export(parts: Parts, asked: Export) -> None:
         results=markdown(summarise(results)) if results else None,
         protocol=parts.config.evaluate.protocol,
         png=png,
+        local_weights=parts.config.image.weights is not None,
     )
     write_export(
         distilled, asked.layout, asked.out, card(distilled, asked.layout, facts), public_settings(parts.config)
