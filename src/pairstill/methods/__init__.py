@@ -56,7 +56,7 @@ def with_method(config: RunConfig) -> RunConfig:
     method = find_method(config.method)
     if "features" in method.needs and config.image.trainable:
         raise ConfigError(
-            f"method {method.name} needs a frozen image tower, but image.trainable is on; freeze it and give its side a "
-            "head: --image.trainable false --heads.image true --heads.width 512 --heads.kind linear"
+            f"method {method.name} needs a frozen image tower, but image.trainable is on; freeze it and give its side "
+            "a head: --image.trainable false --heads.image true --heads.width 512 --heads.kind linear"
         )
     return replace(config, distill=method.set_parts(config))
