@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -260,3 +261,19 @@ def test_embedded_scenes_need_no_settings(tmp_path):
     manifest = build_manifest(config, tmp_path, need={"train": 4, "val": 2, "test": 3})
     assert [len(manifest.split(split)) for split in ("train", "val", "test")] == [4, 2, 3]
     assert manifest.caption_owner("val") == [0] * 5 + [1] * 5
+
+
+def test_what_is_wrong_with_nearly_all_pairs_is_said_once(make_karpathy, tmp_path):
+    other = [entry(f"{number}.png", "training", "x") for number in range(3)]
+    message = problem_of(make_karpathy([*other, entry("v.png", "val", "x")]), tmp_path)
+    assert message.endswith("\nThe splits are called 'training' (3 times): call them train, val, test.")
+    config = make_karpathy(GOOD)
+    (tmp_path / "elsewhere").mkdir()
+    message = problem_of(replace(config, images="elsewhere"), tmp_path)
+    assert message.endswith("set data.images, which is 'elsewhere', to their folder below data.root.")
+    assert "drop" not in message
+
+
+def test_too_few_training_images_say_how_to_ask_for_fewer_pairs(make_karpathy, tmp_path):
+    message = problem_of(make_karpathy(GOOD), tmp_path, need={"train": 5})
+    assert message.endswith("add images, or ask for fewer pairs, such as --distill.phases '[{num_pairs: 1}]'")

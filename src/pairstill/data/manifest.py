@@ -1,5 +1,7 @@
 """The manifest: every real pair of a run, checked before any work, with a fingerprint of the data."""
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +19,7 @@ from pairstill.schema import SPLITS, ImageRecord, Split
 from pairstill.storage import digest, read_json, write_json
 
 _FORMAT = "pairstill-manifest-1"
+_MISSING, _OTHER_SPLIT = " is missing from ", re.compile(r" has split (.*); it must be one of ")
 
 
 @dataclass(frozen=True)
@@ -142,30 +145,56 @@ def build_manifest(
     shortages = _shortages(records, need or {})
     bad = tuple(checked.problems)
     if shortages or (bad and config.on_bad_pair == "error"):
-        raise DataError(_report(config, shortages, bad))
+        raise DataError(_report(config, shortages, bad, len(records)))
     return Manifest(config.source, raw.image_root, records, digests, bad)
 
 
 def _shortages(records: tuple[ImageRecord, ...], need: Mapping[Split, int]) -> list[str]:
     if not records:
         return ["no usable image is left; check data.root, data.annotations and data.images"]
-    have = {split: sum(record.split == split for record in records) for split in SPLITS}
+    have: dict[Split, int] = {split: sum(record.split == split for record in records) for split in SPLITS}
     return [
-        f"split '{split}' has {have[split]} usable images but {need[split]} are needed; add images or ask for fewer"
+        f"split '{split}' has {have[split]} usable images but {need[split]} are needed; "
+        f"add images{_or_fewer(split, have)}"
         for split in SPLITS
         if have[split] < need.get(split, 0)
     ]
 
 
-def _report(config: DataConfig, shortages: list[str], bad: tuple[str, ...]) -> str:
+def _or_fewer(split: Split, have: Mapping[Split, int]) -> str:
+    """Return how to ask for fewer pairs, as the end of a sentence, where that helps."""
+    if split != "train" or not have[split]:
+        return ""
+    return f", or ask for fewer pairs, such as --distill.phases '[{{num_pairs: {max(1, have[split] // 2)}}}]'"
+
+
+def _report(config: DataConfig, shortages: list[str], bad: tuple[str, ...], usable: int) -> str:
     # Shortages come first: they are few, and a long list of bad pairs must not hide them.
     problems = [*shortages, *bad]
     place = config.root or config.source
     noun = "problem" if len(problems) == 1 else "problems"
     message = f"{len(problems)} {noun} in the pairs of {place}:\n{list_problems(problems)}"
-    if bad and config.on_bad_pair == "error":
+    if causes := _common_causes(config, bad, usable):
+        message += "\n" + "\n".join(causes)
+    elif bad and config.on_bad_pair == "error":
         message += "\nCorrect them, or leave the bad pairs out with `--data.on_bad_pair drop`."
     return message
+
+
+def _common_causes(config: DataConfig, bad: tuple[str, ...], usable: int) -> list[str]:
+    """Return what is wrong with more pairs than there are usable images, so that it is no matter of single pairs."""
+    missing = sum(_MISSING in problem for problem in bad)
+    splits = Counter(found[1] for problem in bad if (found := _OTHER_SPLIT.search(problem)))
+    causes = []
+    if missing > usable:
+        causes.append(
+            f"{missing} images are not where they are looked for: set data.images, which is {config.images!r}, to "
+            "their folder below data.root."
+        )
+    if splits.total() > usable:
+        values = ", ".join(f"{value} ({count} times)" for value, count in splits.most_common(5))
+        causes.append(f"The splits are called {values}: call them {', '.join(SPLITS)}.")
+    return causes
 
 
 @dataclass

@@ -50,6 +50,8 @@ def measure_missing(parts: Parts, methods: Sequence[str]) -> None:
         for student in students_of(parts, method)
         if any((row_name(parts, method), p, student) not in known for p in parts.config.evaluate.protocols)
     ]
+    if any(method == "random" for method, _ in jobs):
+        _tell_if_few(parts)
     with parts.timed("evaluate"), parts.progress() as progress:
         task = progress.add_task("Students", total=len(jobs), status="")
         for method, student in jobs:
@@ -112,7 +114,7 @@ def measure_student(parts: Parts, method: str, student: int, distilled: Distille
             assert distilled is not None
             return parts.bench.closed_form(distilled, parts.config.distill.projector.ridge)
         case "random":
-            return parts.bench.random(_random_pairs(parts), student)
+            return parts.bench.random(random_pairs(parts), student)
         case _:
             return parts.bench.full(student)
 
@@ -159,7 +161,7 @@ def _about(parts: Parts, method: str, student: int, distilled: DistilledSet | No
             assert distilled is not None
             pairs, size = distilled.num_pairs, distilled.storage_bytes
         case "random":
-            pairs = _random_pairs(parts)
+            pairs = random_pairs(parts)
             size = pairs * 4 * (pixels + parts.text.spec.width)
         case _:
             pairs = train.num_captions
@@ -190,8 +192,18 @@ def row_name(parts: Parts, method: str) -> str:
             return method
 
 
-def _random_pairs(parts: Parts) -> int:
-    return parts.config.evaluate.references.random_pairs or budget(parts)
+def random_pairs(parts: Parts) -> int:
+    """Return how many real pairs Random has: those that the distilled set is worth, or all images if they are fewer."""
+    return parts.config.evaluate.references.random_pairs or min(budget(parts), parts.splits.train.num_images)
+
+
+def _tell_if_few(parts: Parts) -> None:
+    """Say that Random has fewer pairs than the distilled set is worth, if the training split has no more images."""
+    have, worth = random_pairs(parts), budget(parts)
+    if parts.config.evaluate.references.random_pairs is None and have < worth:
+        parts.console.print(
+            f"Random has all {have} training images, one pair each: the distilled set is worth {worth}", style="yellow"
+        )
 
 
 def budget(parts: Parts) -> int:

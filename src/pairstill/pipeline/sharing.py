@@ -24,7 +24,7 @@ from pairstill.evaluate.shares import (
     with_identity,
 )
 from pairstill.evaluate.stored import StoredRanks
-from pairstill.pipeline.measuring import budget, distilled_set, measure_pairs
+from pairstill.pipeline.measuring import distilled_set, measure_pairs, random_pairs
 from pairstill.pipeline.parts import Parts
 from pairstill.rng import generator
 from pairstill.runlog import progress_bar
@@ -95,7 +95,7 @@ def _strict(parts: Parts) -> Parts:
 
 def _measures(parts: Parts, distilled: DistilledSet) -> dict[str, Measure]:
     """Return what measures a student of each variant that applies to these pairs."""
-    bench, pairs = parts.bench, budget(parts)
+    bench, pairs = parts.bench, random_pairs(parts)
     measures: dict[str, Measure] = {
         DISTILLED: lambda student: measure_pairs(parts, distilled, student),
         RANDOM: lambda student: bench.random(pairs, student),
