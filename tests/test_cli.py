@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 from functools import cache
@@ -177,6 +179,14 @@ def test_errors_become_one_line_and_an_exit_status(capsys, monkeypatch, error, c
     assert out == "" and len(err.splitlines()) == 1
     assert err.startswith("pairstill: ")
     assert "interrupted" in err if code == 130 else "error: got this" in err
+
+
+def test_sigterm_ends_a_command_as_an_interrupt_does(capsys, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("pairstill.cli.stages.open_pipeline", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(["run"]) == 143
+    assert capsys.readouterr().err == "pairstill: interrupted; the same command goes on from here\n"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,10 @@
 """The command line: one module for each command, all settings from YAML files and dotted options."""
 
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -70,7 +73,10 @@ def _parsers(commands: Sequence[Command]) -> dict[str, ArgumentParser]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status: 0 done, 1 an error in the run, 2 wrong usage."""
+    """Run the command line and return the exit status.
+
+    0 is done, 1 an error in the run, 2 wrong usage; 130 and 143 are interrupted from the keyboard and by SIGTERM.
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     named = [command for command in COMMANDS if arguments[:1] == [command.name]]
     parsers = _parsers(named or COMMANDS)  # the others' hundreds of options would take most of the time of --help
@@ -79,15 +85,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = _parsed(parser, arguments)
         for command in COMMANDS:
             if command.name == parsed.command:
-                return command.run(parsers[command.name], parsed[command.name])
+                with _term_as_interrupt():
+                    return command.run(parsers[command.name], parsed[command.name])
         parser.print_help()
         return 2
     except PairstillError as error:
         print(error_line(str(error)), file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("pairstill: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stop, _Stopped) else 130
+
+
+class _Stopped(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
+@contextmanager
+def _term_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM raise `_Stopped` in the block; only the main thread can."""
+
+    def stop(*_: object) -> None:
+        raise _Stopped
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _parsed(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
