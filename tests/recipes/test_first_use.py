@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,9 +76,17 @@ def test_what_is_wrong_before_anything_is_made_leaves_no_folder(tiny, monkeypatc
 
 def test_a_row_that_fails_before_anything_is_made_leaves_no_folder(tmp_path):
     out = tmp_path / "reproduced"
-    command = ["reproduce", "flickr8k", "nowhere", "nowhere.safetensors", "--only=[short_200/lors]", "--device=cpu"]
+    weights = str(Path(__file__))  # a file, which nobody comes to read
+    command = ["reproduce", "flickr8k", "nowhere", weights, "--only=[short_200/lors]", "--device=cpu"]
     assert main([*command, f"--out={out}", f"--cache_dir={tmp_path / 'cache'}"]) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [["--image.weights=nowhere.safetensors"], ["--image.name=no_such_tower"]])
+def test_a_tower_that_cannot_be_is_refused_before_any_pair_is_read(tiny, capsys, tmp_path, options):
+    assert main(tiny("run", tmp_path / "run", *options)) == 2
+    told = capsys.readouterr().err
+    assert "which" in told and "Checking the pairs" not in told
 
 
 def test_a_failure_leaves_a_folder_that_was_there_before(tiny, do, tmp_path):

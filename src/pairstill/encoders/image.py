@@ -54,15 +54,28 @@ class ImageEncoder:
     spec: ImageSpec
 
 
+def check_image_tower(config: ImageConfig) -> None:
+    """Refuse a tower that cannot be built, as far as that is seen at once.
+
+    Raises:
+        ConfigError: timm does not know the name, or the file of the weights is not there.
+    """
+    if not timm.is_model(config.name):
+        alike = ", ".join(timm.list_models(f"*{config.name.split('_')[0]}*")[:8]) or "none"
+        raise ConfigError(f"image.name is {config.name!r}, which timm does not know; names alike: {alike}")
+    if config.weights is not None and not Path(config.weights).is_file():
+        raise ConfigError(
+            f"image.weights is {config.weights!r}, which is no file; give a safetensors file of the tower"
+        )
+
+
 def build_image_encoder(config: ImageConfig) -> ImageEncoder:
     """Build the tower that `config` names, without a classifier.
 
     Raises:
         ConfigError: timm does not know the name, or the weights do not fit the model.
     """
-    if not timm.is_model(config.name):
-        alike = ", ".join(timm.list_models(f"*{config.name.split('_')[0]}*")[:8]) or "none"
-        raise ConfigError(f"image.name is {config.name!r}, which timm does not know; names alike: {alike}")
+    check_image_tower(config)
     with seeded_globally("image tower", config.init_seed):
         tower = _create(config)
     if config.weights is not None:
@@ -100,8 +113,6 @@ def _create(config: ImageConfig) -> Any:
 
 def _load_weights(tower: Any, path: Path) -> None:
     """Load a safetensors state, leaving out the classifier that the tower does not have."""
-    if not path.is_file():
-        raise ConfigError(f"image.weights is {str(path)!r}, which is no file; give a safetensors file of the tower")
     classifier = tower.pretrained_cfg.get("classifier")
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 from pairstill.data.manifest import Manifest
 from pairstill.data.tasks.settings import CocoQa, ZeroShot
 from pairstill.distilled import DistilledSet
+from pairstill.encoders.image import check_image_tower
 from pairstill.pipeline import crossing, downstream, exporting, making, measuring, reporting, sharing, teaching
 from pairstill.pipeline.crossing import Crossing
 from pairstill.pipeline.exporting import Export
@@ -24,6 +25,7 @@ class Pipeline(Parts):
 
     def prepare(self) -> Manifest:
         """Check the pairs and encode all splits."""
+        check_image_tower(self.config.image)  # before all images are read
         with self.timed("prepare"):
             manifest, _ = self.manifest, self.splits
         return manifest
