@@ -3,7 +3,6 @@
 import pytest
 
 from pairstill.cli import COMMANDS, main
-from pairstill.cli.usage import nearest
 
 
 @pytest.fixture
@@ -121,11 +120,3 @@ def test_of_several_processes_an_error_says_which_it_is_of(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main(["run", "--xyzzy"])
     assert capsys.readouterr().err.startswith("pairstill: error on rank 1: there is no option --xyzzy.")
-
-
-def test_near_names_are_alike_as_a_whole_or_after_the_last_dot():
-    names = ["teacher.epochs", "student.epochs", "seed", "distill.ema"]
-    assert nearest("epochs", names) == ["teacher.epochs", "student.epochs"]
-    assert nearest("techer.epochs", names) == ["teacher.epochs", "student.epochs"]
-    assert nearest("sed", {"seed": "--seed"}) == ["--seed"]
-    assert nearest("verbose", names) == []

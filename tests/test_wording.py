@@ -1,6 +1,6 @@
 import pytest
 
-from pairstill.wording import counted, duration, human_bytes, with_spread
+from pairstill.wording import counted, duration, human_bytes, nearest, with_spread
 
 
 def test_one_thing_is_not_several():
@@ -30,3 +30,11 @@ def test_a_spread_is_shown_where_there_is_one():
         "32.6",
         "",
     ]
+
+
+def test_near_names_are_alike_as_a_whole_or_after_the_last_dot():
+    names = ["teacher.epochs", "student.epochs", "seed", "distill.ema"]
+    assert nearest("epochs", names) == ["teacher.epochs", "student.epochs"]
+    assert nearest("techer.epochs", names) == ["teacher.epochs", "student.epochs"]
+    assert nearest("sed", {"seed": "--seed"}) == ["--seed"]
+    assert nearest("verbose", names) == []

@@ -1,4 +1,11 @@
-"""How messages and pages count things."""
+"""How messages and pages count things and name what is near."""
+
+from collections.abc import Iterable, Mapping
+from difflib import SequenceMatcher
+
+SHOWN_NAMES = 3
+NEAR, MARGIN = 0.7, 0.15
+"""Names are shown that are at least as alike as this, where 1 is the same, and not much less alike than the best."""
 
 
 def counted(number: int, thing: str) -> str:
@@ -47,3 +54,38 @@ def with_spread(mean: float | None, spread: float | None) -> str:
         ('32.6 ± 0.2', '32.6', '')
     """
     return "" if mean is None else f"{mean:.1f}" + ("" if spread is None else f" ± {spread:.1f}")
+
+
+def nearest(name: str, names: Iterable[str] | Mapping[str, str]) -> list[str]:
+    """Return the names that are most like one, the most alike first: as a whole, and in what follows the last dot.
+
+    Args:
+        name: what was got.
+        names: what is allowed, perhaps with how it is shown.
+
+    Example:
+        >>> nearest("distil.inner_step", ["distill.inner_steps", "distill.ema", "device"])
+        ['distill.inner_steps']
+        >>> nearest("epochs", {"teacher.epochs": "--teacher.epochs", "seed": "--seed"})
+        ['--teacher.epochs']
+    """
+    shown = names if isinstance(names, Mapping) else {each: each for each in names}
+    scores = {each: _likeness(name, each) for each in shown}
+    best = sorted(scores, key=lambda each: -scores[each])[:SHOWN_NAMES]
+    return [shown[each] for each in best if scores[each] >= max(NEAR, scores[best[0]] - MARGIN)]
+
+
+def _likeness(name: str, other: str) -> float:
+    last, other_last = name.rpartition(".")[2], other.rpartition(".")[2]
+    return (SequenceMatcher(None, name, other).ratio() + SequenceMatcher(None, last, other_last).ratio()) / 2
+
+
+def did_you_mean(names: Iterable[str]) -> str:
+    """Return a question about the names that are near to one that does not exist, as the end of a sentence.
+
+    Example:
+        >>> did_you_mean(["lors"]), did_you_mean([])
+        ('; did you mean lors?', '.')
+    """
+    names = list(names)
+    return f"; did you mean {' or '.join(names)}?" if names else "."

@@ -94,7 +94,7 @@ def test_coresets_choose_one_pair_more_and_store_no_similarities(name):
 def test_settings_take_the_parts_of_their_method():
     config = RunConfig(method="lors")
     assert with_method(config).distill == parts("lors", config.distill)
-    with pytest.raises(ConfigError, match="method is 'loors'; the methods are random, herding"):
+    with pytest.raises(ConfigError, match=r"method is 'loors'; did you mean lors\? The methods are random, herding"):
         with_method(RunConfig(method="loors"))
     with pytest.raises(ConfigError, match="method repblend needs a frozen image tower.*--image.trainable false"):
         with_method(RunConfig(method="repblend"))

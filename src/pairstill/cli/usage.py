@@ -3,16 +3,12 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from difflib import SequenceMatcher
 from typing import Any, NoReturn, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
 from pairstill.cli.running import error_line
-
-SHOWN_NAMES = 3
-NEAR, MARGIN = 0.7, 0.15
-"""Names are shown that are at least as alike as this, where 1 is the same, and not much less alike than the best."""
+from pairstill.wording import did_you_mean, nearest
 
 _NOTHING = object()
 _KINDS = {
@@ -79,7 +75,7 @@ def in_plain_words(parser: ArgumentParser, message: str) -> str:
         return _in_file(parser, found[1]) + _no_such("setting", found[1], near)
     if found := re.match(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*?)\)", message, re.DOTALL):
         choices = [choice.strip(" '") for choice in found[3].split(",")]
-        return f"{found[1]}: got {found[2]!r}{_did_you_mean(nearest(found[2], choices))} Allowed: {', '.join(choices)}"
+        return f"{found[1]}: got {found[2]!r}{did_you_mean(nearest(found[2], choices))} Allowed: {', '.join(choices)}"
     if found := re.match(r"the following arguments are required: (.*)", message):
         return f"missing: {', '.join(_as_written(parser, key) for key in found[1].split(', '))}"
     if found := re.match(r'expected "(\S+)" to be one of \{(.*)\}', message):
@@ -97,18 +93,13 @@ def _unrecognised(parser: ArgumentParser, words: list[str]) -> str:
 
 
 def _no_such(kind: str, name: str, near: Iterable[str]) -> str:
-    return f"there is no {kind} {name}{_did_you_mean(near)}"
+    return f"there is no {kind} {name}{did_you_mean(near)}"
 
 
 def _in_file(parser: ArgumentParser, name: str, value: str | None = None) -> str:
     """Return which file a setting is in, as the beginning of an error; nothing if it is in none."""
     path = parser.file_of(name, value) if isinstance(parser, Parser) else None
     return f"in {path}, " if path else ""
-
-
-def _did_you_mean(names: Iterable[str]) -> str:
-    names = list(names)
-    return f"; did you mean {' or '.join(names)}?" if names else "."
 
 
 def _bad_value(parser: ArgumentParser, key: str, message: str) -> str:
@@ -125,7 +116,7 @@ def _bad_value(parser: ArgumentParser, key: str, message: str) -> str:
     choices = [choice for kind in allowed for choice in re.findall(r"'([^']+)'", kind) if "Literal" in kind]
     near = nearest(got[1], choices)
     kinds = " or ".join(map(_kind, allowed))
-    return f"{_in_file(parser, key, got[1])}{key}: got {got[1]}{_did_you_mean(near)} Allowed: {kinds}"
+    return f"{_in_file(parser, key, got[1])}{key}: got {got[1]}{did_you_mean(near)} Allowed: {kinds}"
 
 
 def _kind(kind: str) -> str:
@@ -161,27 +152,3 @@ def _names(parser: ArgumentParser) -> dict[str, str]:
                 inside = f" '[{{{field.name}: ...}}]'" if get_origin(hint) is tuple else f".{field.name}"
                 names[f"{action.dest}.{field.name}"] = f"--{action.dest}{inside}"
     return names
-
-
-def nearest(name: str, names: Iterable[str] | Mapping[str, str]) -> list[str]:
-    """Return the names that are most like one, the most alike first: as a whole, and in what follows the last dot.
-
-    Args:
-        name: what was got.
-        names: what is allowed, perhaps with how it is shown.
-
-    Example:
-        >>> nearest("distil.inner_step", ["distill.inner_steps", "distill.ema", "device"])
-        ['distill.inner_steps']
-        >>> nearest("epochs", {"teacher.epochs": "--teacher.epochs", "seed": "--seed"})
-        ['--teacher.epochs']
-    """
-    shown = names if isinstance(names, Mapping) else {each: each for each in names}
-    scores = {each: _likeness(name, each) for each in shown}
-    best = sorted(scores, key=lambda each: -scores[each])[:SHOWN_NAMES]
-    return [shown[each] for each in best if scores[each] >= max(NEAR, scores[best[0]] - MARGIN)]
-
-
-def _likeness(name: str, other: str) -> float:
-    last, other_last = name.rpartition(".")[2], other.rpartition(".")[2]
-    return (SequenceMatcher(None, name, other).ratio() + SequenceMatcher(None, last, other_last).ratio()) / 2

@@ -16,6 +16,7 @@ from pairstill.methods.ncfm import NCFM
 from pairstill.methods.ptm_st import PTM_ST
 from pairstill.methods.ptm_st_blend import PTM_ST_BLEND
 from pairstill.methods.repblend import REPBLEND
+from pairstill.wording import did_you_mean, nearest
 
 METHODS: tuple[Method, ...] = (
     RANDOM,
@@ -44,7 +45,8 @@ def find_method(name: str) -> Method:
     for method in METHODS:
         if method.name == name:
             return method
-    raise ConfigError(f"method is {name!r}; the methods are {', '.join(method.name for method in METHODS)}")
+    names = [method.name for method in METHODS]
+    raise ConfigError(f"method is {name!r}{did_you_mean(nearest(name, names))} The methods are {', '.join(names)}")
 
 
 def with_method(config: RunConfig) -> RunConfig:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from pairstill.errors import ConfigError
+from pairstill.wording import did_you_mean, nearest
 
 TABLE_KEYS = {"title", "columns", "groups", "scaled", "reference", "unscaled", "command"}
 ROW_KEYS = {"title", "paper", "spread", "mean", "settings", "without"}
@@ -118,7 +119,8 @@ def find_table(tables: list[PaperTable], name: str) -> PaperTable:
     for table in tables:
         if table.name == name:
             return table
-    raise ConfigError(f"{name!r} cannot be reproduced; there are flickr8k, {', '.join(table.name for table in tables)}")
+    names = ["flickr8k", *(table.name for table in tables)]
+    raise ConfigError(f"{name!r} cannot be reproduced{did_you_mean(nearest(name, names))} There are {', '.join(names)}")
 
 
 def _table(name: str, entry: Mapping[str, Any]) -> PaperTable:
