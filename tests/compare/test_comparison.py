@@ -192,3 +192,14 @@ def test_files_of_a_comparison_without_distillations_have_no_curves(make_run, tm
     assert stored == json.loads(json.dumps(found.to_json()))
     assert stored["differences"][0]["recall"]["value"] == pytest.approx(31, abs=1)
     assert stored["runs"] == {"PTM-ST": [str(tmp_path / "a")], "LoRS": [str(tmp_path / "b")]}
+
+
+def test_a_run_of_random_pairs_is_told_from_the_reference_and_not_compared_with_it(make_run):
+    runs = [
+        make_run("a", {("random_selected", "strict"): (25,), ("random", "strict"): (20,)}, method="random"),
+        make_run("b", {("ptm_st", "strict"): (60,), ("random", "strict"): (20,)}),
+    ]
+    found = compare([open_run(*run) for run in runs], 100, torch.Generator().manual_seed(0))
+    pairs = {(contest.first, contest.second) for contest in found.contests}
+    assert pairs == {("Random, one draw", "PTM-ST"), ("PTM-ST", "Random, 21 pairs")}
+    assert "'Random, one draw' is a run of the method random" in page(found)

@@ -47,7 +47,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
 
 
 def _show(comparison: "Comparison", options: Namespace) -> None:
-    from pairstill.compare.files import EXPLANATION
+    from pairstill.compare.files import explanation
     from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, cells, header, spread_cells
 
     rows = comparison.rows
@@ -58,7 +58,7 @@ def _show(comparison: "Comparison", options: Namespace) -> None:
     print(SPREAD_NOTE + "\n")
     for contest in comparison.contests:
         print(f"{contest.protocol}: {contest.sentence}")
-    print("\n" + EXPLANATION.format(resamples=options.resamples))
+    print("\n" + explanation(comparison, options.resamples))
     if options.out is not None:
         print(f"The tables and curves are in {options.out}")
 

@@ -10,6 +10,7 @@ import torch
 from pairstill.compare.runs import MeasuredRun, check_same_test_data, hits_of
 from pairstill.config import Protocol
 from pairstill.evaluate.bootstrap import Difference, ImageHits, difference, resampled_recalls
+from pairstill.evaluate.measurement import RANDOM_SELECTED
 from pairstill.report.tables import TITLES, Row, summarise
 
 
@@ -180,7 +181,7 @@ def _field(groups: Sequence[Group], protocol: Protocol) -> _Field:
     pairs = list(combinations(hits, 2))
     for group in groups:
         random = hits_of(group.runs, "random", protocol)
-        if group.title in made and random is not None and group.first.made != "random":
+        if group.title in made and random is not None and group.first.made != RANDOM_SELECTED:
             sizes = sorted({r["num_pairs"] for run in group.runs for r in run.results if r["method"] == "random"})
             title = f"Random, {' and '.join(map(str, sizes))} pairs"
             if title in hits and not torch.equal(hits[title].captions, random.captions):

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from pairstill.compare.comparison import Comparison
 from pairstill.compare.curves import curve_rows, draw_curves
+from pairstill.evaluate.measurement import RANDOM_SELECTED
 from pairstill.report.curves import curve_points
 from pairstill.report.figures import save_figure
-from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, markdown, markdown_table, spread_cells
+from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, TITLES, markdown, markdown_table, spread_cells
 from pairstill.storage import write_json, write_text_atomic
 
 EXPLANATION = (
@@ -14,6 +15,18 @@ EXPLANATION = (
     "over the test images ({resamples:,} resamples), students averaged. They tell of other test images; what other "
     "students, distillations and teachers would change is the spread above."
 )
+
+RANDOMS = (
+    f"{TITLES[RANDOM_SELECTED]!r} is a run of the method random, whose pairs are drawn once; {TITLES['random']!r} "
+    "draws other pairs for every student."
+)
+
+
+def explanation(comparison: Comparison, resamples: int) -> str:
+    """Return what the differences mean, and what is what where there are two kinds of random pairs."""
+    text = EXPLANATION.format(resamples=resamples)
+    drawn_once = any(group.first.made == RANDOM_SELECTED for group in comparison.groups)
+    return f"{text} {RANDOMS}" if drawn_once else text
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
@@ -38,6 +51,5 @@ def page(comparison: Comparison) -> str:
     spreads = markdown_table(SPREAD_HEADER, map(spread_cells, comparison.rows))
     sentences = "".join(f"- {contest.protocol}: {contest.sentence}\n" for contest in comparison.contests)
     if comparison.contests:
-        explanation = EXPLANATION.format(resamples=comparison.contests[0].difference.resamples)
-        sentences += f"\n{explanation}\n"
+        sentences += f"\n{explanation(comparison, comparison.contests[0].difference.resamples)}\n"
     return f"{markdown(comparison.rows)}\n## Spread\n\n{spreads}\n{SPREAD_NOTE}\n\n## Differences\n\n{sentences}"
