@@ -29,7 +29,7 @@ sys.exit(main(sys.argv[1:]))
     [("trainable", 1, 1), ("trainable", 1, 4), ("trainable", 2, 3), ("frozen", 1, 4), ("frozen", 2, 1)],
 )
 def test_an_interrupted_distillation_goes_on_to_the_same_bits(
-    tiny, do, options_of, undisturbed, same_set, interrupt, events, tmp_path, mode, phase, step
+    tiny, do, options_of, undisturbed, same_set, interrupt, events, capsys, tmp_path, mode, phase, step
 ):
     folder = tmp_path / "run"
     interrupt(event="distill_step", phase=phase, step=step)
@@ -37,11 +37,14 @@ def test_an_interrupted_distillation_goes_on_to_the_same_bits(
     assert not (folder / "distilled").exists()
     done = len(events(folder, "distill_step"))
     interrupt()
+    capsys.readouterr()
     do("distill", folder, *options_of[mode])
+    told = capsys.readouterr().err
     assert same_set(folder, undisturbed[mode])
     # checkpoints come every second step and at a phase's end: it went on from the last, not from the beginning
     first = events(folder, "distill_step")[done]
     assert (first["phase"], first["step"]) == (phase, step - (step - 1) % 2)
+    assert (f"Phase {phase} of 2: going on at step {first['step']} of " in told) == (first["step"] > 1)
     assert len(events(folder, "teacher_epoch")) == 6
 
 

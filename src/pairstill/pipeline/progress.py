@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import fmean
-from typing import Any
+
+from rich.progress import Progress, TaskID
 
 from pairstill.distill.features_first import OnInversion
 from pairstill.distill.memory import ModeChoice
@@ -62,6 +63,18 @@ def show_damage(parts: Parts, message: str) -> None:
     parts.console.print(message, style="yellow", markup=False)
 
 
+def _named(parts: Parts, phase: int, on: str) -> str:
+    return f"Phase {phase} of {len(parts.config.distill.phases)}{on}"
+
+
+def _begin(parts: Parts, progress: Progress, report: StepReport) -> TaskID:
+    """Begin to show a stage of a phase by its first step here; say if others were done before."""
+    name = _named(parts, report.phase, "" if report.stage == "pixels" else f", {report.stage}")
+    if report.step > 1:
+        parts.console.print(f"{name}: going on at step {report.step} of {report.steps}", style="dim", highlight=False)
+    return progress.add_task(name, total=report.steps, status="")
+
+
 @contextmanager
 def distill_progress(parts: Parts) -> Iterator[Watch]:
     """Show and log outer steps, validations, and how near found pixels come to their features."""
@@ -74,17 +87,13 @@ def distill_progress(parts: Parts) -> Iterator[Watch]:
             bench.validate_closed_form, ridge=parts.config.distill.projector.ridge
         )  # the student that it is made for
     with parts.progress() as progress:
-        tasks: dict[tuple[int, str], Any] = {}
-
-        def named(phase: int, on: str) -> str:
-            return f"Phase {phase} of {len(parts.config.distill.phases)}{on}"
+        tasks: dict[tuple[int, str], TaskID] = {}
 
         def on_step(report: StepReport) -> None:
             parts.folder.metrics.write("distill_step", **asdict(report))
             task = (report.phase, report.stage)
             if task not in tasks:
-                on = "" if report.stage == "pixels" else f", {report.stage}"
-                tasks[task] = progress.add_task(named(report.phase, on), total=report.steps, status="")
+                tasks[task] = _begin(parts, progress, report)
             rates = f"rates {report.inner_lr_image:.3f} {report.inner_lr_text:.3f}"
             shown = "" if recall.value is None else f"recall {recall.value:.1f}, "
             status = f"{shown}loss {sum(report.losses.values()):.3f}, {rates}"
@@ -98,7 +107,7 @@ def distill_progress(parts: Parts) -> Iterator[Watch]:
             return recall.value
 
         def on_inversion(phase: int) -> OnInversion:
-            task, errors = progress.add_task(named(phase, ", inversion"), total=None, status=""), list[float]()
+            task, errors = progress.add_task(_named(parts, phase, ", inversion"), total=None, status=""), list[float]()
 
             def hear(step: int, steps: int, error: float) -> None:
                 parts.outlook.hear("inversion_step", {"phase": phase, "step": step, "steps": steps})
