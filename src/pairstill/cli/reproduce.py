@@ -87,6 +87,8 @@ def _list(configs: str | None, out: Path, table_name: str | None, *, as_json: bo
             console.print(f"Needs: {', '.join(needs)}", soft_wrap=True, markup=False)
         for line in (*table.ways(), ""):
             console.print(line, soft_wrap=True, markup=False)
+    where = f"The settings are below {folder}. DATA is what stands above as data/NAME."
+    console.print(where, soft_wrap=True, markup=False)
     return 0
 
 
