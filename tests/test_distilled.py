@@ -76,6 +76,7 @@ def test_saving_again_gives_the_same_files(make, tmp_path):
 
 def test_similarities_of_the_three_kinds_by_hand():
     assert torch.equal(compose_similarity({}, 3), torch.eye(3))
+    assert compose_similarity({}, 3, torch.device("meta")).device.type == "meta"  # where the pairs are
     matrix = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     assert torch.equal(compose_similarity({"matrix": matrix}, 2), matrix)
     low_rank = {

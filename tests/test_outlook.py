@@ -46,6 +46,17 @@ def test_a_stage_whose_units_are_not_timed_yet_is_named(outlook):
     assert made.heading() == "Stage 2 of 4: teach, about 0:01:18 left, distill and evaluate not counted"
 
 
+def test_a_student_that_two_protocols_report_counts_once():
+    clock = Clock()
+    made = Outlook(replace(CONFIG, evaluate=replace(CONFIG.evaluate, protocol="both", methods=("distilled",))), clock)
+    made.enter("evaluate")
+    clock.now = 100.0
+    for protocol in ("strict", "paper"):
+        made.hear("student", {"method": "ptm_st", "protocol": protocol})
+    made.hear("student", {"method": "apm_closed_form", "protocol": "strict"})
+    assert made.seconds_left() == (200.0, [])
+
+
 def test_what_is_not_known_of_the_stage_itself_makes_it_a_lower_bound(outlook):
     made, hear = outlook
     made.enter("evaluate")

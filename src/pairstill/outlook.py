@@ -27,6 +27,7 @@ class Outlook:
         self._stages: tuple[str, ...] = ()
         self._stage, self._recall = "", None
         self._took: dict[str, list[float]] = {"epoch": [], "features": [], "inversion": [], "pixels": [], "student": []}
+        self._protocol = config.evaluate.protocols[0]
         evaluate, references = config.evaluate, config.evaluate.references
         rates = len(references.rate_scales)
         self._full = rates * (references.full_epochs or config.teacher.epochs)
@@ -94,6 +95,8 @@ class Outlook:
                 return
             case "student":
                 method = values["method"]
+                if values.get("protocol", self._protocol) != self._protocol or method.endswith("closed_form"):
+                    return  # the same student once more, or one that is solved at once
                 kind = method if method in ("random", "full") else "distilled"
                 unit = "epoch" if kind == "full" else "student"
                 units = self._full if kind == "full" else self._trainings[kind]

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from pairstill import methods
-from pairstill.config import DistillConfig, HeadsConfig, ImageConfig, PhaseConfig, RunConfig, TeacherConfig
+from pairstill.config import (
+    AutoPhasesConfig,
+    DistillConfig,
+    HeadsConfig,
+    ImageConfig,
+    PhaseConfig,
+    RunConfig,
+    TeacherConfig,
+)
 from pairstill.errors import ConfigError
 from pairstill.methods import METHODS, find_method, with_method
 
@@ -23,7 +31,7 @@ def run(distill=TWO):
     """Settings with which every method goes: ten epochs of teachers behind a frozen tower."""
     return RunConfig(
         distill=distill,
-        teacher=TeacherConfig(epochs=10),
+        teacher=TeacherConfig(epochs=10, keep="all"),
         image=ImageConfig(trainable=False),
         heads=HeadsConfig(kind="linear", image=True, width=8),
     )
@@ -47,9 +55,15 @@ def test_parts_that_are_set_again_stay(method):
         ("apm", {"objective": "projector", "loss": "infonce"}),
         ("random", {"loss": "infonce"}),
         ("lors", {"shortcut": False}),
+        ("lors", {"blend": True}),
+        ("lors", {"range_growth": 0.5}),
+        ("mtt_vl", {"start_sampling": "continuous"}),
+        ("mct", {"range_growth": 0.5}),
+        ("mct", {"auto_phases": AutoPhasesConfig()}),
+        ("lors", {"objective": "characteristic", "loss": "infonce"}),
     ],
 )
-def test_a_part_that_the_settings_have_by_themselves_spares_none_of_the_others(name, own):
+def test_what_the_settings_have_of_this_or_another_method_makes_no_difference(name, own):
     assert parts(name, replace(TWO, **own)) == parts(name)
 
 
@@ -84,6 +98,17 @@ def test_limiting_cases():
     # MCT with whole epochs is the shortcut without phases and average
     one = replace(TWO, phases=parts("datm").phases, phased=False, ema=False)
     assert replace(parts("mct"), start_sampling="epochs") == one
+
+
+def test_trajectories_are_matched_whatever_objective_the_settings_have():
+    other = replace(TWO, objective="characteristic", loss="infonce")
+    for method in METHODS:
+        if "trajectories" in method.needs and method.name != "ncfm" and method.rule is None:
+            assert parts(method.name, other).objective == "trajectory"
+
+
+def test_the_whole_path_reaches_the_last_target_in_either_reading():
+    assert parts("mct", replace(TWO, range_reading="exclusive")).phases[0].range_end == 10
 
 
 @pytest.mark.parametrize("name", ["random", "herding", "k_center", "forgetting"])

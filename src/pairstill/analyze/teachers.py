@@ -12,6 +12,7 @@ from typing import Any
 from pairstill.analyze.settings import TeachersAnalysis
 from pairstill.analyze.subject import analysis_seed, whole_range
 from pairstill.config import PhaseConfig
+from pairstill.distill.checkpoints import discard_checkpoints
 from pairstill.distill.gradients import similarity_factors
 from pairstill.distill.initial import draw_pairs
 from pairstill.distill.outer_loop import OuterHooks, StepReport, distill_phase
@@ -116,7 +117,7 @@ def _distilled(parts: Parts, problem: PhaseProblem, stem: Path) -> Learned:
 
             hooks = OuterHooks(lambda choice: None, on_step, lambda learned, step: 0.0)
             save_tensors(result, distill_phase(problem, checkpoint, hooks))
-        checkpoint.unlink(missing_ok=True)
+        discard_checkpoints(checkpoint)
     return {name: value.to(parts.device) for name, value in load_tensors(result).items()}
 
 
@@ -124,7 +125,8 @@ def _students(parts: Parts, problem: PhaseProblem, learned: Learned, count: int,
     """Return the recalls of students on learned pairs; goes on from the file `known`."""
     found = [StudentRecall(**recall) for recall in read_json(known)][:count] if known.is_file() else []
     images = learned["images"]
-    similarity = compose_similarity(similarity_factors(learned, problem.constant_factors), len(images))
+    factors = similarity_factors(learned, problem.constant_factors)
+    similarity = compose_similarity(factors, len(images), images.device)
     rates = float(learned["inner_lr_image"]), float(learned["inner_lr_text"])
     phase = StudentPhase(images, learned["texts"], similarity, *rates)
     with progress_bar(parts.console) as progress:

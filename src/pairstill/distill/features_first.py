@@ -1,12 +1,12 @@
 """Pixels whose features behind a frozen tower are given ones: the second part of a warm start."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from pairstill.config import FeaturesFirstConfig
+from pairstill.config import FeaturesFirstConfig, OuterConfig
 from pairstill.encoders.image import to_channels_last
 from pairstill.errors import NumericalError
 
@@ -46,6 +46,18 @@ class FeatureRange:
         """Move features (pairs, width) to the nearest ones in the range, in place and without a graph."""
         with torch.no_grad():
             features.clamp_(self.lower.to(features), self.upper.to(features))
+
+
+def outer_on_features(outer: OuterConfig, config: FeaturesFirstConfig, features: Tensor) -> OuterConfig:
+    """Return the outer optimiser's settings for steps on features, whose rate is relative whatever `rate_unit` is.
+
+    Args:
+        outer: the settings for pixels.
+        config: the rate, in units of the features' standard deviation.
+        features: where the steps start from, (pairs, width).
+    """
+    unit = float(features.std()) if outer.rate_unit == "absolute" else 1.0
+    return replace(outer, lr_images=config.lr_features * unit)
 
 
 def features_of(tower: nn.Module, images: Tensor) -> Tensor:

@@ -104,7 +104,8 @@ def _as_the_student_sees(problem: PhaseProblem, learned: Learned) -> tuple[Inner
         inputs = to_channels_last(images) if images.ndim == 4 else images
     else:
         inputs = torch.cat([problem.tower(to_channels_last(chunk)) for chunk in images.split(TOWER_CHUNK)])
-    similarity = compose_similarity(similarity_factors(learned, problem.constant_factors), len(images))
+    factors = similarity_factors(learned, problem.constant_factors)
+    similarity = compose_similarity(factors, len(images), images.device)
     rates = InnerRates(learned["inner_lr_image"], learned["inner_lr_text"])
     return InnerData(inputs, learned["texts"], similarity), rates
 

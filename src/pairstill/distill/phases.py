@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pairstill.config import DistillConfig, PhaseConfig
 from pairstill.distill.checkpoints import discard_checkpoints
 from pairstill.distill.direct import ADVERSARY, DirectObjective
-from pairstill.distill.features_first import FeatureRange, OnInversion, features_of, invert_features
+from pairstill.distill.features_first import FeatureRange, OnInversion, features_of, invert_features, outer_on_features
 from pairstill.distill.gradients import similarity_factors
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.memory import ModeChoice
@@ -170,15 +170,13 @@ class Distillation:
         result = folder / f"phase{problem.number}.features.safetensors"
         checkpoint = folder / f"phase{problem.number}.features.checkpoint.safetensors"
         if not self.ranks.from_main(result.is_file):
-            settings, outer = self.config.features_first, self.config.outer
-            # the rate of features is relative, whatever the unit of the others is
-            unit = float(features.std()) if outer.rate_unit == "absolute" else 1.0
+            settings = self.config.features_first
             # a student of features would have to be another one: nothing is validated here
             config = replace(
                 self.config,
                 validate_every=0,
                 patience=0,
-                outer=replace(outer, lr_images=settings.lr_features * unit),
+                outer=outer_on_features(self.config.outer, settings, features),
             )
             on_features = replace(
                 problem,

@@ -51,14 +51,14 @@ class DistilledPhase:
         return 4 * scalars
 
 
-def compose_similarity(factors: Mapping[str, Tensor], pairs: int) -> Tensor:
+def compose_similarity(factors: Mapping[str, Tensor], pairs: int, device: torch.device | None = None) -> Tensor:
     """Return the similarity matrix (pairs, pairs) of its factors.
 
     `matrix` is the matrix; `weights`, `left`, `right` and `scale` give diag(weights) + scale left right^T, where the
-    constant scale is a/r of LoRS (Appendix A); no factors at all are the identity.
+    constant scale is a/r of LoRS (Appendix A); no factors at all are the identity, made on `device`.
     """
     if not factors:
-        return torch.eye(pairs)
+        return torch.eye(pairs, device=device)
     if "matrix" in factors:
         return factors["matrix"]
     return torch.diag(factors["weights"]) + factors["scale"] * factors["left"] @ factors["right"].T

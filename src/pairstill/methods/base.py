@@ -68,6 +68,22 @@ def one_phase(distill: DistillConfig) -> DistillConfig:
     return replace(distill, phases=(phase,), phased=False, features_first=warm)
 
 
+PLAIN: dict[str, Any] = {"objective": "trajectory", "blend": False, "range_growth": 0.0, "start_sampling": "epochs"}
+"""What a method that matches trajectories has unless it is what makes it another method."""
+
+
+def whole_path(distill: DistillConfig, epochs: int) -> DistillConfig:
+    """Return settings of one phase with starts from the first epoch to the last that has a target.
+
+    Args:
+        distill: the settings, with one phase.
+        epochs: of the teachers.
+    """
+    (phase,) = distill.phases
+    last = epochs - distill.matching_span + (distill.range_reading == "exclusive")
+    return replace(distill, phases=(replace(phase, range_start=0, range_end=last, endpoint=epochs),))
+
+
 def without_similarities(distill: DistillConfig, **parts: Any) -> DistillConfig:
     """Return the settings with one phase, InfoNCE and a pair more, which is worth about what similarities are.
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pairstill.config import DistillConfig, RunConfig
 from pairstill.methods import lors
-from pairstill.methods.base import Method
+from pairstill.methods.base import Method, whole_path
 
 GROWTH = 0.5
 
@@ -14,10 +14,8 @@ def set_parts(config: RunConfig) -> DistillConfig:
 
     It does so over half of the steps unless the settings say over how many.
     """
-    whole = lors.set_parts(config)
-    last = config.teacher.epochs - whole.matching_span
-    phases = (replace(whole.phases[0], range_end=last, endpoint=config.teacher.epochs),)
-    return replace(whole, phases=phases, range_growth=config.distill.range_growth or GROWTH)
+    whole = whole_path(lors.set_parts(config), config.teacher.epochs)
+    return replace(whole, range_growth=config.distill.range_growth or GROWTH)
 
 
 DATM = Method(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from pairstill.config import DistillConfig, RunConfig
+from pairstill.methods import ptm_st
 from pairstill.methods.base import Method
 
 PIXEL_SHARE = 8
@@ -11,7 +12,7 @@ PIXEL_SHARE = 8
 
 def set_parts(config: RunConfig) -> DistillConfig:
     """The phases and shortcuts of the settings, most steps of which are done on features."""
-    distill = config.distill
+    distill = ptm_st.set_parts(config)
     if distill.features_first.steps:
         return distill
     steps = max(phase.outer_steps for phase in distill.phases)

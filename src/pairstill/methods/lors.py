@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from pairstill.config import DistillConfig, RunConfig
-from pairstill.methods.base import Method, one_phase
+from pairstill.methods.base import PLAIN, Method, one_phase
 
 
 def set_parts(config: RunConfig) -> DistillConfig:
     """One phase on the recorded trajectories, with the last values instead of their average."""
-    return replace(one_phase(config.distill), loss="wbce", shortcut=False, ema=False)
+    return replace(one_phase(config.distill), **PLAIN, loss="wbce", shortcut=False, ema=False)
 
 
 LORS = Method(

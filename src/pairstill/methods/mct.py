@@ -3,14 +3,13 @@
 from dataclasses import replace
 
 from pairstill.config import DistillConfig, RunConfig
-from pairstill.methods.base import Method, one_phase
+from pairstill.methods.base import PLAIN, Method, one_phase, whole_path
 
 
 def set_parts(config: RunConfig) -> DistillConfig:
     """One phase on the shortcut to the last epoch, with starts all along it, between epochs too."""
-    whole, epochs = one_phase(config.distill), config.teacher.epochs
-    line = replace(whole.phases[0], range_start=0, range_end=epochs - whole.matching_span, endpoint=epochs)
-    return replace(whole, phases=(line,), loss="wbce", shortcut=True, ema=False, start_sampling="continuous")
+    whole = replace(whole_path(one_phase(config.distill), config.teacher.epochs), auto_phases=None)
+    return replace(whole, **{**PLAIN, "start_sampling": "continuous"}, loss="wbce", shortcut=True, ema=False)
 
 
 MCT = Method(

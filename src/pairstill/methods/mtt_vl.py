@@ -1,12 +1,12 @@
 """MTT-VL: matching recorded trajectories with InfoNCE, without similarities."""
 
 from pairstill.config import DistillConfig, RunConfig
-from pairstill.methods.base import Method, without_similarities
+from pairstill.methods.base import PLAIN, Method, without_similarities
 
 
 def set_parts(config: RunConfig) -> DistillConfig:
     """One phase on the recorded trajectories, without similarities."""
-    return without_similarities(config.distill, shortcut=False, ema=False)
+    return without_similarities(config.distill, **PLAIN, shortcut=False, ema=False)
 
 
 MTT_VL = Method(

@@ -8,7 +8,7 @@ from pairstill.methods.base import Method
 
 def set_parts(config: RunConfig) -> DistillConfig:
     """The phases and shortcuts of the settings, with blending."""
-    return replace(config.distill, blend=True)
+    return replace(config.distill, objective="trajectory", blend=True)
 
 
 PTM_ST_BLEND = Method(

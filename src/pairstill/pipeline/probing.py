@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pairstill.config import FeaturesFirstConfig, PhaseConfig
+from pairstill.distill.features_first import outer_on_features
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.phases import Distillation
 from pairstill.distill.problem import PhaseProblem
@@ -45,9 +46,9 @@ def matching_problem(
         validate_every=0,
         patience=0,
     )
-    if not config.image.trainable:
-        settings = replace(settings, outer=replace(distill.outer, lr_images=distill.features_first.lr_features))
     images, texts = train.image_inputs(train.caption_owner[captions]).cpu(), train.texts(captions).cpu().clone()
+    if not config.image.trainable:
+        settings = replace(settings, outer=outer_on_features(distill.outer, distill.features_first, images))
     unnamed = ("",) * len(captions)
     distillation = Distillation(
         config=settings,
