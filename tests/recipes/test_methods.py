@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import yaml
@@ -42,6 +43,22 @@ def test_methods_that_learn(do, tmp_path, teachers, options_of, method):
     assert any(event["event"] == "distill_step" for event in events)
     # pairs that come without rates have them chosen
     assert bool(results(folder)[method.name]["settings"]) == (method.name in ("ncfm", "apm"))
+
+
+@pytest.mark.parametrize("method", LEARNED, ids=lambda method: method.name)
+def test_methods_lower_their_own_loss(do, events, tmp_path, teachers, options_of, method):
+    phase = "[{num_pairs: 6, outer_steps: 16, range_start: 0, range_end: 0, endpoint: 3}]"
+    # from the first epoch to the last: every step has the same to match, of every method
+    steps = (f"--distill.phases={phase}", "--distill.matching_span=3", "--distill.trajectories_per_step=2")
+    own = (
+        f"--method={method.name}",
+        f"--trajectories_dir={teachers}",
+        "--teacher.keep=all",
+        "--distill.validate_every=0",
+    )
+    folder = do("distill", tmp_path / "run", *options_of["frozen"], *own, *steps, "--distill.validate_every=0")
+    first_stage = [sum(event["losses"].values()) for event in events(folder, "distill_step")][:16]
+    assert mean(first_stage[-4:]) < 0.9 * mean(first_stage[:4])
 
 
 @pytest.mark.parametrize("method", CORESETS, ids=lambda method: method.name)
