@@ -1,10 +1,14 @@
 """The errors pairstill raises; every message says what was got, what is allowed and what to do."""
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
 SHOWN_PROBLEMS = 20
 SHOWN_CHARACTERS = 200
+
+_ELSEWHERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
+"""What no room mends: the place cannot have files, or not of this user."""
 
 
 class PairstillError(Exception):
@@ -30,10 +34,11 @@ class StorageError(PairstillError, OSError):
     def cannot_write(cls, path: Path, reason: Exception) -> "StorageError":
         """Return the error for a file that could not be written; what was there before still is."""
         why = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
-        return cls(
-            f"{path} cannot be written ({why}); what is on the disk is whole. Make room, or make the folder writable, "
-            "and the same command goes on from there"
-        )
+        if isinstance(reason, OSError) and reason.errno in _ELSEWHERE:
+            do = "Choose another run_dir, or another folder where it is none of a run, or make this one writable"
+        else:
+            do = "Make room, or make the folder writable, and the same command goes on from there"
+        return cls(f"{path} cannot be written ({why}); what is on the disk is whole. {do}")
 
 
 class BusyError(PairstillError):
