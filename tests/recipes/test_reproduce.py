@@ -118,6 +118,14 @@ def test_the_list_shows_every_row(capsys):
     assert "pairstill reproduce table4 --scale scenes" in shown and "No small version" in shown
 
 
+def test_listed_settings_can_be_typed_where_they_are(capsys, monkeypatch, tmp_path):
+    for place, written in ((CONFIGS.parent, " configs/paper/table4/"), (tmp_path, f"are below {CONFIGS}")):
+        monkeypatch.chdir(place)
+        assert main(["reproduce", "table4", "--list"]) == 0
+        shown = capsys.readouterr().out
+        assert written in shown and (("are below" in shown) == (place == tmp_path))
+
+
 def test_the_list_is_of_one_table_when_one_is_named(capsys):
     assert main(["reproduce", "table4", "--list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)

@@ -65,7 +65,9 @@ def _list(configs: str | None, out: Path, table_name: str | None, *, as_json: bo
     if as_json:
         print(json.dumps([each.to_json() for each in listed]))
         return 0
-    console = shown_on(wide=True)
+    console, here = shown_on(wide=True), Path.cwd()
+    full = folder.absolute()
+    typed = full.relative_to(here) if full.is_relative_to(here) else Path()  # a long path would break the table
     for table in dict.fromkeys(each.table for each in listed):
         members = [each for each in listed if each.table == table]
         what = "mean recall" if table.has_recalls else ", ".join(table.columns)
@@ -81,13 +83,15 @@ def _list(configs: str | None, out: Path, table_name: str | None, *, as_json: bo
             row = each.row
             paper = f"{row.mean:.1f}" if table.has_recalls else " ".join(f"{value:g}" for value in row.values)
             ours = ", ".join(f"{value:.1f} ({scale})" for scale, value in each.ours.items())
-            shown.add_row(row.group, row.title, each.config or f"none: {row.without}", paper, ours)
+            settings = f"none: {row.without}" if each.config is None else str(typed / each.config)
+            shown.add_row(row.group, row.title, settings, paper, ours)
         console.print(shown)
         for needs in dict.fromkeys(each.needs for each in members if each.needs):
             console.print(f"Needs: {', '.join(needs)}", soft_wrap=True, markup=False)
         for line in (*table.ways(), ""):
             console.print(line, soft_wrap=True, markup=False)
-    where = f"The settings are below {folder}. DATA is what stands above as data/NAME."
+    where = "" if typed != Path() else f"The settings are below {folder}. "
+    where += "At --scale paper, DATA is the folder above as data: the one that holds flickr30k, coco or llava_cc3m."
     console.print(where, soft_wrap=True, markup=False)
     return 0
 
