@@ -89,6 +89,7 @@ def test_rows_are_chosen_by_name(rows_of):
     ("values", "message"),
     [
         ({"benchmark": "table4"}, "table4 needs a scale: --scale scenes"),
+        ({"benchmark": "tabel4"}, "'tabel4' cannot be reproduced; did you mean table4"),
         ({"benchmark": "table4", "scale": "flickr8k"}, "needs the folder of the dataset"),
         ({"benchmark": "table4", "scale": "flickr8k", "data_root": "DATA"}, "needs the image tower's weights"),
         ({"benchmark": "table4", "scale": "scenes", "data_root": "DATA"}, "scale scenes takes none; leave it out"),

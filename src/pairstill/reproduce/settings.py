@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from pairstill.errors import ConfigError
+from pairstill.reproduce.paper import find_table, read_tables
 
 METHODS_BENCHMARK = "flickr8k"
 """The benchmark that is no table of the paper: every method on Flickr8k."""
@@ -53,6 +54,7 @@ class Reproduction:
             if self.scale not in (None, "flickr8k"):
                 raise ConfigError(f"scale is {self.scale}, but flickr8k is not a table; leave --scale out")
         elif self.scale is None:
+            find_table(read_tables(self.configs_folder / "paper"), self.benchmark)  # a misspelt one needs no scale
             raise ConfigError(
                 f"{self.benchmark} needs a scale: --scale scenes (embedded pairs, minutes), --scale flickr8k DATA "
                 "WEIGHTS (frozen towers, minutes a row), or --scale paper DATA (the paper's own settings, a large GPU)"
