@@ -20,10 +20,12 @@ class ImageCheck:
     Attributes:
         digest: SHA-256 of the file's content; empty if there is a problem.
         problem: what is wrong, as the end of a sentence that begins with the image; None if nothing is.
+        missing: whether the problem is that there is no such file.
     """
 
     digest: str
     problem: str | None = None
+    missing: bool = False
 
 
 def clean_path(image: str) -> str:
@@ -73,7 +75,7 @@ def check_image(root: Path, image: str, max_pixels: int, decodable: Collection[s
         if not path.is_relative_to(root):
             return ImageCheck("", f"is a link that leaves the image root (to {path})")
         if not path.exists():
-            return ImageCheck("", f"is missing from {root}")
+            return ImageCheck("", f"is missing from {root}", missing=True)
         if not path.is_file():
             return ImageCheck("", "is not a file")
         content = path.read_bytes()

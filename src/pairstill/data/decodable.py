@@ -25,10 +25,10 @@ class Decodable:
         """
         self._path = cache_dir / "decodable" / f"{digest(str(root), str(max_pixels), version('pillow'))}.json"
         self.digests = frozenset[str]()
+        """SHA-256 of each content that is known to decode."""
         with suppress(ArtifactError):
             if self._path.is_file():
                 self.digests = frozenset(map(str, read_sealed(self._path)["digests"]))
-        """SHA-256 of each content that is known to decode."""
 
     def keep(self, digests: Collection[str]) -> None:
         """Write down that these contents decode, unless all of them are known.

@@ -1,6 +1,5 @@
 """The manifest: every real pair of a run, checked before any work, with a fingerprint of the data."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from pairstill.schema import SPLITS, ImageRecord, Split
 from pairstill.storage import digest, read_json, write_json
 
 _FORMAT = "pairstill-manifest-1"
-_MISSING, _OTHER_SPLIT = " is missing from ", re.compile(r" has split (.*); it must be one of ")
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def build_manifest(
     shortages = _shortages(records, need or {})
     bad = tuple(checked.problems)
     if shortages or (bad and config.on_bad_pair == "error"):
-        raise DataError(_report(config, shortages, bad, len(records)))
+        raise DataError(_report(config, shortages, bad, checked.common_causes(len(records))))
     return Manifest(config.source, raw.image_root, records, digests, bad)
 
 
@@ -168,33 +166,17 @@ def _or_fewer(split: Split, have: Mapping[Split, int]) -> str:
     return f", or ask for fewer pairs, such as --distill.phases '[{{num_pairs: {max(1, have[split] // 2)}}}]'"
 
 
-def _report(config: DataConfig, shortages: list[str], bad: tuple[str, ...], usable: int) -> str:
+def _report(config: DataConfig, shortages: list[str], bad: tuple[str, ...], causes: list[str]) -> str:
     # Shortages come first: they are few, and a long list of bad pairs must not hide them.
     problems = [*shortages, *bad]
     place = config.root or config.source
     noun = "problem" if len(problems) == 1 else "problems"
     message = f"{len(problems)} {noun} in the pairs of {place}:\n{list_problems(problems)}"
-    if causes := _common_causes(config, bad, usable):
+    if causes:
         message += "\n" + "\n".join(causes)
     elif bad and config.on_bad_pair == "error":
         message += "\nCorrect them, or leave the bad pairs out with `--data.on_bad_pair drop`."
     return message
-
-
-def _common_causes(config: DataConfig, bad: tuple[str, ...], usable: int) -> list[str]:
-    """Return what is wrong with more pairs than there are usable images, so that it is no matter of single pairs."""
-    missing = sum(_MISSING in problem for problem in bad)
-    splits = Counter(found[1] for problem in bad if (found := _OTHER_SPLIT.search(problem)))
-    causes = []
-    if missing > usable:
-        causes.append(
-            f"{missing} images are not where they are looked for: set data.images, which is {config.images!r}, to "
-            "their folder below data.root."
-        )
-    if splits.total() > usable:
-        values = ", ".join(f"{value} ({count} times)" for value, count in splits.most_common(5))
-        causes.append(f"The splits are called {values}: call them {', '.join(SPLITS)}.")
-    return causes
 
 
 @dataclass
@@ -206,6 +188,8 @@ class _Assembly:
     _captions: dict[str, list[str]] = field(default_factory=dict)
     _splits: dict[str, Split] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
+    _missing: int = 0
+    _other_splits: Counter[str] = field(default_factory=Counter)
 
     def add_all(self, raw: RawPairs, decodable: Decodable, on_images: Callable[[int, int], None]) -> None:
         """Go through all listings; images are read and decoded once each, beforehand."""
@@ -226,6 +210,19 @@ class _Assembly:
         records = tuple(ImageRecord(image, tuple(self._captions[image]), self._splits[image]) for image in images)
         return records, tuple(self._digests[image] for image in images)
 
+    def common_causes(self, usable: int) -> list[str]:
+        """Return what is wrong with more pairs than there are usable images: no matter of single pairs."""
+        causes = []
+        if self._missing > usable:
+            causes.append(
+                f"{self._missing} images are not where they are looked for: set data.images, which is "
+                f"{self.config.images!r}, to their folder below data.root."
+            )
+        if self._other_splits.total() > usable:
+            values = ", ".join(f"{value} ({count} times)" for value, count in self._other_splits.most_common(5))
+            causes.append(f"The splits are called {values}: call them {', '.join(SPLITS)}.")
+        return causes
+
     def _clean(self, pair: RawPair) -> str | None:
         try:
             return clean_path(pair.image)
@@ -237,8 +234,10 @@ class _Assembly:
         split, image = _as_split(pair.split), f"{pair.where}: image {shown(pair.image)}"
         if check.problem is not None:
             self.problems.append(f"{image} {check.problem}")
+            self._missing += check.missing
         elif split is None:
             self.problems.append(f"{image} has split {shown(pair.split)}; it must be one of {', '.join(SPLITS)}")
+            self._other_splits[shown(pair.split)] += 1
         elif self._splits.setdefault(path, split) != split:
             self.problems.append(f"{image} is in split '{split}' but also in '{self._splits[path]}'")
         else:
