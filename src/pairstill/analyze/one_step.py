@@ -14,12 +14,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pairstill.analyze.curvature import PointDerivatives, flat, spectral_norm
-from pairstill.distill.gradients import similarity_factors
+from pairstill.distill.gradients import similarity_of
 from pairstill.distill.hypergradient import hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, PairLoss
 from pairstill.distill.matching import matching_losses
 from pairstill.distill.problem import PhaseProblem
-from pairstill.distilled import compose_similarity
 from pairstill.model.dual_encoder import DropoutMasks, Parameters
 from pairstill.model.functional import pair_loss
 from pairstill.trajectories.shortcut import Path as TeacherPath
@@ -99,12 +98,12 @@ class OneStepProblem:
         model, device = copy.deepcopy(problem.model).double(), problem.factory.device
         initial = {name: value.to(device).double() for name, value in problem.initial.items()}
         constant = {name: value.to(device).double() for name, value in problem.constant_factors.items()}
-        similarity = compose_similarity(similarity_factors(initial, constant), len(initial["images"]))
+        similarity = similarity_of(initial, constant).double()
 
         def loss(parameters: Parameters, x: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
             return pair_loss(model, parameters, (x, y, s), problem.config.loss, masks)
 
-        data = InnerData(initial["images"], initial["texts"], similarity.to(device).double())
+        data = InnerData(initial["images"], initial["texts"], similarity)
         rates = InnerRates(initial["inner_lr_image"], initial["inner_lr_text"])
         return OneStepProblem(loss, data, rates, problem.config.matching_span)
 

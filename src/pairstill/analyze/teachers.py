@@ -13,11 +13,10 @@ from pairstill.analyze.settings import TeachersAnalysis
 from pairstill.analyze.subject import analysis_seed, whole_range
 from pairstill.config import PhaseConfig
 from pairstill.distill.checkpoints import discard_checkpoints
-from pairstill.distill.gradients import similarity_factors
+from pairstill.distill.gradients import similarity_of
 from pairstill.distill.initial import draw_pairs
 from pairstill.distill.outer_loop import OuterHooks, StepReport, distill_phase
 from pairstill.distill.problem import Learned, PhaseProblem
-from pairstill.distilled import compose_similarity
 from pairstill.errors import ConfigError
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.evaluate.student import StudentPhase, train_student
@@ -125,8 +124,7 @@ def _students(parts: Parts, problem: PhaseProblem, learned: Learned, count: int,
     """Return the recalls of students on learned pairs; goes on from the file `known`."""
     found = [StudentRecall(**recall) for recall in read_json(known)][:count] if known.is_file() else []
     images = learned["images"]
-    factors = similarity_factors(learned, problem.constant_factors)
-    similarity = compose_similarity(factors, len(images), images.device)
+    similarity = similarity_of(learned, problem.constant_factors)
     rates = float(learned["inner_lr_image"]), float(learned["inner_lr_text"])
     phase = StudentPhase(images, learned["texts"], similarity, *rates)
     with progress_bar(parts.console) as progress:

@@ -104,8 +104,7 @@ def _as_the_student_sees(problem: PhaseProblem, learned: Learned) -> tuple[Inner
         inputs = to_channels_last(images) if images.ndim == 4 else images
     else:
         inputs = torch.cat([problem.tower(to_channels_last(chunk)) for chunk in images.split(TOWER_CHUNK)])
-    factors = similarity_factors(learned, problem.constant_factors)
-    similarity = compose_similarity(factors, len(images), images.device)
+    similarity = similarity_of(learned, problem.constant_factors)
     rates = InnerRates(learned["inner_lr_image"], learned["inner_lr_text"])
     return InnerData(inputs, learned["texts"], similarity), rates
 
@@ -155,3 +154,9 @@ def similarity_factors(learned: Mapping[str, Tensor], constant: Mapping[str, Ten
     """Return the learned and the constant factors of the similarity, under their plain names."""
     factors = {name.removeprefix(SIMILARITY): v for name, v in learned.items() if name.startswith(SIMILARITY)}
     return {**factors, **({name: v.to(learned["images"].device) for name, v in constant.items()} if factors else {})}
+
+
+def similarity_of(learned: Mapping[str, Tensor], constant: Mapping[str, Tensor]) -> Tensor:
+    """Return the similarity matrix (pairs, pairs) of what is learned, where its images are."""
+    images = learned["images"]
+    return compose_similarity(similarity_factors(learned, constant), len(images), images.device)
