@@ -87,10 +87,7 @@ def test_an_option_is_not_taken_by_its_beginning(refused):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "distill: {inner_step: 1}",
-            "there is no setting distill.inner_step; did you mean distill.inner_steps?",
-        ),
+        ("distill: {inner_step: 1}", "there is no setting distill.inner_step; did you mean distill.inner_steps?"),
         ("distil: {x: 1}", "there is no setting distil.x; did you mean distill?"),
         ("teacher: {epochs: many}", "teacher.epochs: got many. Allowed: a whole number"),
     ],

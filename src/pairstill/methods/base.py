@@ -10,11 +10,6 @@ if TYPE_CHECKING:
     from pairstill.coreset import Rule  # which imports torch, and a list of methods shall not take seconds
 
 
-def keep_parts(config: RunConfig) -> DistillConfig:
-    """Return the distillation's settings as they are."""
-    return config.distill
-
-
 @dataclass(frozen=True)
 class Method:
     """A way to a small set of pairs, as a composition of parts.
@@ -35,7 +30,7 @@ class Method:
     source: str
     makes: str
     needs: tuple[str, ...]
-    set_parts: Callable[[RunConfig], DistillConfig] = keep_parts
+    set_parts: Callable[[RunConfig], DistillConfig]
     rule: "Rule | None" = None
 
     def to_json(self) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 from pairstill.config import DistillConfig, RunConfig
+from pairstill.methods import ptm_st
 from pairstill.methods.base import Method
 
 
 def set_parts(config: RunConfig) -> DistillConfig:
     """The phases and shortcuts of the settings, with blending."""
-    return replace(config.distill, objective="trajectory", blend=True)
+    return replace(ptm_st.set_parts(config), blend=True)
 
 
 PTM_ST_BLEND = Method(
