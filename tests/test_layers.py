@@ -3,7 +3,7 @@
 import pytest
 
 from pairstill.errors import ConfigError
-from pairstill.layers import overlay, read_layers
+from pairstill.layers import in_todays_words, overlay, read_layers
 
 
 def test_settings_above_win_and_lists_are_exchanged():
@@ -40,3 +40,14 @@ def test_what_is_no_settings_file_is_named(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message) as caught:
         read_layers(tmp_path / "a.yaml")
     assert "a.yaml" in str(caught.value) or "nowhere" in str(caught.value)
+
+
+@pytest.mark.parametrize(("old", "new"), [("true", "plain"), ("false", "as_they_are")])
+def test_settings_from_when_captions_were_normalised_or_not_mean_what_they_meant(tmp_path, old, new):
+    (tmp_path / "old.yaml").write_text(f"data:\n  root: here\n  normalise_captions: {old}\nseed: 3\n")
+    assert read_layers(tmp_path / "old.yaml") == {"data": {"root": "here", "captions": new}, "seed": 3}
+
+
+def test_settings_of_today_stay():
+    for settings in ({}, {"data": None}, {"data": {"captions": "paper"}, "seed": 1}):
+        assert in_todays_words(settings) == settings

@@ -12,6 +12,7 @@ from pairstill.config import DataConfig, DistillConfig, EvaluateConfig, PhaseCon
 from pairstill.errors import ArtifactError, ConfigError, DataError
 from pairstill.provenance import commit, environment
 from pairstill.runfolder import FREE_SETTINGS, RunFolder, plain, to_yaml
+from pairstill.storage import digest
 
 
 @pytest.fixture
@@ -92,6 +93,22 @@ def test_other_settings_are_refused_and_named(config):
     assert message.count("\n  - ") == 3
     # the refused settings must not have replaced those of the run
     assert yaml.safe_load((RunFolder(config).path / "config.yaml").read_text())["seed"] == 0
+
+
+@pytest.mark.parametrize(("old", "captions"), [("true", "plain"), ("false", "as_they_are")])
+def test_a_run_from_when_captions_were_normalised_or_not_goes_on(config, old, captions):
+    now = replace(config, data=DataConfig(captions=captions))
+    folder = RunFolder(now)
+    folder.add_result(result(1.0))
+    path = folder.path / "config.yaml"
+    before = to_yaml(now).replace(f"captions: {captions}", f"normalise_captions: {old}")
+    path.write_text(f"{before}# sha256 of the lines above: {digest(before)}\n")
+    del folder
+    assert settings_of_run(path.parent).data.captions == captions
+    assert RunFolder(now).results() == [result(1.0)]
+    path.write_text(f"{before}# sha256 of the lines above: {digest(before)}\n")
+    with pytest.raises(ConfigError, match=f"data.captions: '{captions}' before, 'paper' now"):
+        RunFolder(replace(config, data=DataConfig(captions="paper")))
 
 
 def test_free_settings_may_change(config):

@@ -63,4 +63,18 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read as YAML settings: {error}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path} holds {type(content).__name__} at its top; settings are keys with values")
-    return content or {}
+    return in_todays_words(content or {})
+
+
+def in_todays_words(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they are written today, if they were written when some had other names or values.
+
+    Example:
+        >>> in_todays_words({"data": {"normalise_captions": False}})
+        {'data': {'captions': 'as_they_are'}}
+    """
+    data = settings.get("data")
+    if not isinstance(data, Mapping) or "normalise_captions" not in data:
+        return dict(settings)
+    rest = {name: value for name, value in data.items() if name != "normalise_captions"}
+    return {**settings, "data": {"captions": "plain" if data["normalise_captions"] else "as_they_are", **rest}}

@@ -12,6 +12,7 @@ import yaml
 from pairstill.config import PhaseConfig, RunConfig
 from pairstill.defaults import filled
 from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, list_problems
+from pairstill.layers import in_todays_words
 from pairstill.locks import LOCK, Lock, hold
 from pairstill.provenance import environment
 from pairstill.runlog import MetricsLog
@@ -238,7 +239,7 @@ def other_settings(path: Path, config: RunConfig) -> list[str]:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Return the settings in a run's `config.yaml`, or in one from before there were checksums.
+    """Return the settings in a run's `config.yaml`, in today's words, or in one from before there were checksums.
 
     Raises:
         ArtifactError: the file is no YAML of settings, or not what was written.
@@ -253,7 +254,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     whole, _, checksum = text.rpartition(_CHECKSUM)
     if whole and digest(whole) != checksum.rstrip("\n"):
         raise ArtifactError(f"{path} is damaged, or was edited: its checksum does not match; {_OF_THIS_RUN}")
-    return settings
+    return in_todays_words(settings)
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairstill.data.captions import normalise_caption
+from pairstill.data.captions import caption_as, paper_caption, plain_caption
 
 
 @pytest.mark.parametrize(
@@ -26,20 +26,20 @@ from pairstill.data.captions import normalise_caption
     ],
 )
 def test_examples(text, expected):
-    assert normalise_caption(text) == expected
+    assert plain_caption(text) == expected
 
 
 def test_keeps_thirty_words_and_cuts_the_thirty_first():
     words = [f"w{number}" for number in range(31)]
-    assert normalise_caption(" ".join(words[:30])) == " ".join(words[:30])
-    assert normalise_caption(" ".join(words)) == " ".join(words[:30])
+    assert plain_caption(" ".join(words[:30])) == " ".join(words[:30])
+    assert plain_caption(" ".join(words)) == " ".join(words[:30])
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_result_is_a_fixed_point_in_single_spaces(text):
-    result = normalise_caption(text)
-    assert normalise_caption(result) == result
+    result = plain_caption(text)
+    assert plain_caption(result) == result
     assert result == " ".join(result.split())
     assert len(result.split()) <= 30
 
@@ -47,4 +47,36 @@ def test_result_is_a_fixed_point_in_single_spaces(text):
 @settings(deadline=None)
 @given(st.text(alphabet=string.printable))
 def test_ascii_text_keeps_only_lower_case_letters_and_digits(text):
-    assert set(normalise_caption(text)) <= set(string.ascii_lowercase + string.digits + " ")
+    assert set(plain_caption(text)) <= set(string.ascii_lowercase + string.digits + " ")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A man's red-and-white hat, worn well .", "a man's red-and-white hat, worn well"),
+        ("Is it a dog?  No: it's a 'cat'!", "is it a dog? no it's a 'cat'"),
+        ('"Stop!", he said; (now) ~ #1 * 2', "stop , he said now 1 2"),  # a mark parts words, it does not join them
+        ("end.start", "end start"),
+        ("snow - and/or ice & salt", "snow - and/or ice & salt"),
+        ("the man’s `hat´", "the man’s `hat´"),
+        (" two  blanks\n\nand lines\n", "two blanks and lines"),
+        ("one\ttab", "one\ttab"),
+        (" .!: ", ""),
+    ],
+)
+def test_the_papers_captions_lose_ten_marks_and_nothing_else(text, expected):
+    assert paper_caption(text) == expected
+
+
+def test_the_papers_captions_end_after_thirty_words():
+    words = [f"w{number}," for number in range(31)]  # of which a lone dash is one, too
+    assert paper_caption(" ".join(words[:30])) == " ".join(words[:30])
+    assert paper_caption(" ".join(words)) == " ".join(words[:30])
+    assert paper_caption(" - ".join(words)) == " - ".join(words[:15]) + " -"
+
+
+def test_every_form_of_a_caption():
+    text = " The boy's T-shirt, red! "
+    assert caption_as("plain", text) == "the boys t shirt red"
+    assert caption_as("paper", text) == "the boy's t-shirt, red"
+    assert caption_as("as_they_are", text) == "The boy's T-shirt, red!"

@@ -44,8 +44,15 @@ def test_records_splits_captions_and_owners(make_karpathy, tmp_path):
 
 
 def test_captions_stay_as_written_on_request(make_karpathy, tmp_path):
-    manifest = build_manifest(make_karpathy(GOOD, normalise_captions=False), tmp_path)
+    manifest = build_manifest(make_karpathy(GOOD, captions="as_they_are"), tmp_path)
     assert manifest.captions("train") == ["One.", "Two!", "Three"]
+
+
+def test_captions_are_the_papers_on_request(make_karpathy, tmp_path):
+    pairs = [entry("a.png", "train", "It's a half-pipe, empty."), entry("b.png", "train", "\t")]
+    manifest = build_manifest(make_karpathy(pairs, captions="paper", on_bad_pair="drop"), tmp_path)
+    assert manifest.captions("train") == ["it's a half-pipe, empty"]
+    assert len(manifest.dropped) == 1  # white space alone is no caption, though the paper's form keeps a tab
 
 
 def problem_of(config, cache_dir, need=None):

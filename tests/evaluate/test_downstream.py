@@ -58,12 +58,12 @@ def test_answers_are_ranked_for_each_question_by_each_student(make_factory, make
     )
     monkeypatch.setattr(module, "QUESTIONS_AT_A_TIME", 2)
     monkeypatch.setattr(module, "TEXTS_AT_A_TIME", 3)
-    answering = Answering(model, students, text, CPU, normalise=True)
+    answering = Answering(model, students, text, CPU, "plain")
     embedded = answering.image_embeddings(split)
     found = answering.ranks(questions, embedded, 1, 5)
     assert found.shape == (4, 2) and len(set(found.flatten().tolist())) > 1
     for row, number in enumerate(range(1, 5)):
-        texts = text.encode(answer_texts(questions.questions[number], questions.answers, normalise=True))
+        texts = text.encode(answer_texts(questions.questions[number], questions.answers, "plain"))
         for column, parameters in enumerate(students):
             answers = model.text_head.__class__(16, factory.width).requires_grad_(False)
             answers.load_state_dict({k.removeprefix("text_head."): v for k, v in parameters.items() if "text_" in k})

@@ -83,6 +83,21 @@ def test_rows_of_one_run_have_the_same_numbers():
         assert len(known) == 1, rows
 
 
+def test_every_row_has_captions_and_pixels_as_the_authors_code():
+    for row in ROWS:
+        if row.settings:
+            settings = read_layers(PAPER / row.settings)
+            assert settings["data"]["captions"] == "paper", row
+            assert settings["image"]["mean"] == [0.48145466, 0.4578275, 0.40821073], row  # CLIP's, for every tower
+            assert settings["image"]["std"] == [0.26862954, 0.26130258, 0.27577711], row
+
+
+@pytest.mark.parametrize(("row", "rate"), [("table2/500_ptm_st", 5000.0), ("table3/500_ptm_st", 1000.0)])
+def test_only_coco_at_500_pairs_has_the_large_rate_of_texts(row, rate):
+    assert read_layers(PAPER / f"{row}.yaml")["distill"]["outer"]["lr_texts"] == rate
+    assert read_layers(PAPER / "table3" / "500_lors.yaml")["distill"]["outer"]["lr_texts"] == 1000.0
+
+
 def test_recalls_grow_with_their_depth():
     for row in ROWS:
         if TABLES[row.table].columns == RECALLS:

@@ -4,7 +4,7 @@ A run is described by one `RunConfig`. Each part is passed on as the smallest pi
 Rates and sizes default to the embedded benchmark (`scenes`); `configs/` holds the others.
 """
 
-from pairstill.config.data import MAX_CAPTION_WORDS, ColumnsConfig, DataConfig, ScenesConfig, SplitsConfig
+from pairstill.config.data import MAX_CAPTION_WORDS, CaptionForm, ColumnsConfig, DataConfig, ScenesConfig, SplitsConfig
 from pairstill.config.distill import DistillConfig
 from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig
 from pairstill.config.evaluate import CrossConfig, EvaluateConfig, Protocol, ReferencesConfig, StudentConfig
@@ -16,6 +16,7 @@ from pairstill.config.teacher import TeacherConfig
 
 __all__ = [  # in the order in which the documentation shows them
     "MAX_CAPTION_WORDS",
+    "CaptionForm",
     "ScenesConfig",
     "ColumnsConfig",
     "SplitsConfig",

@@ -6,6 +6,7 @@ from typing import Literal
 from pairstill.config.checks import require, require_positive
 
 MAX_CAPTION_WORDS = 30
+CaptionForm = Literal["plain", "paper", "as_they_are"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ class DataConfig:
         scenes: settings of the embedded benchmark.
         split_seed: seed of the random 3:1:1 split of `llava_cc3m`.
         on_bad_pair: `error` stops before any work and lists every bad pair; `drop` leaves them out and reports them.
-        normalise_captions: lower-case, strip punctuation and keep at most 30 words, as the paper's code does.
+        captions: how captions are written before they are encoded. `plain` is lower case without any punctuation;
+            `paper` is what the authors' code does: lower case without `.!"()*#:;~`, so that commas, hyphens and
+            apostrophes stay. Both keep at most 30 words. `as_they_are` changes nothing.
         max_pixels: images with more pixels than this are refused as decompression bombs.
     """
 
@@ -90,7 +93,7 @@ class DataConfig:
     scenes: ScenesConfig = field(default_factory=ScenesConfig)
     split_seed: int = 0
     on_bad_pair: Literal["error", "drop"] = "error"
-    normalise_captions: bool = True
+    captions: CaptionForm = "plain"
     max_pixels: int = 89_478_485
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
-from pairstill.data.captions import MAX_CAPTION_CHARACTERS, normalise_caption
+from pairstill.data.captions import MAX_CAPTION_CHARACTERS, caption_as
 from pairstill.data.checks import ImageCheck, check_images, clean_path
 from pairstill.data.decodable import Decodable
 from pairstill.data.sources import read_source
@@ -254,8 +254,8 @@ class _Assembly:
                     f"{MAX_CAPTION_CHARACTERS}: {shown(text)}"
                 )
                 continue
-            caption = normalise_caption(text) if self.config.normalise_captions else text.strip()
-            if not caption:
+            caption = caption_as(self.config.captions, text)
+            if not caption.strip():
                 self.problems.append(f"{image} has the empty caption {shown(text)}")
             elif caption in known:
                 self.problems.append(f"{image} is listed twice with caption {shown(caption)}")

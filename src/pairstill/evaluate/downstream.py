@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pairstill.config import CaptionForm
 from pairstill.data.tasks.cocoqa import Questions, answer_texts
 from pairstill.encoders.split import EncodedSplit
 from pairstill.encoders.text import TextEncoder
@@ -41,14 +42,14 @@ class Answering:
         students: the parameters of each.
         text: the text tower.
         device: where texts are embedded.
-        normalise: whether texts are normalised as captions are.
+        form: how captions are written, and so what is asked.
     """
 
     model: DualEncoder
     students: Sequence[Parameters]
     text: TextEncoder
     device: torch.device
-    normalise: bool
+    form: CaptionForm
 
     def image_embeddings(self, split: EncodedSplit) -> list[Tensor]:
         """Return the embeddings (images, width) of all images by each student."""
@@ -67,7 +68,7 @@ class Answering:
         return torch.cat([self._ranks(questions, images, chunk) for chunk in chunks])
 
     def _ranks(self, questions: Questions, images: Sequence[Tensor], chunk: range) -> Tensor:
-        asked = (answer_texts(questions.questions[i], questions.answers, normalise=self.normalise) for i in chunk)
+        asked = (answer_texts(questions.questions[i], questions.answers, self.form) for i in chunk)
         texts = self.text.encode([text for candidates in asked for text in candidates])
         image_of = torch.tensor([questions.image_of[i] for i in chunk])
         right = torch.tensor([questions.right[i] for i in chunk])

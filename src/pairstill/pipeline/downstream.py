@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pairstill.data.captions import normalise_caption
+from pairstill.data.captions import caption_as
 from pairstill.data.tasks.cocoqa import TEMPLATE, Questions, read_cocoqa
 from pairstill.data.tasks.labelled import LabelledImages, read_captions, read_folder, read_hub
 from pairstill.data.tasks.settings import PLACE, CocoQa, ZeroShot
@@ -158,9 +158,8 @@ def _labelled(parts: Parts, task: ZeroShot) -> LabelledImages:
 
 def _encoded(parts: Parts, images: LabelledImages, task: ZeroShot) -> EncodedSplit:
     """Return the images with the prompts as texts and the classes as owners, as `zero_shot_ranks` takes them."""
-    prompts = [template.replace(PLACE, name) for name in images.class_names for template in task.templates]
-    if parts.config.data.normalise_captions:
-        prompts = [normalise_caption(prompt) for prompt in prompts]
+    written = [template.replace(PLACE, name) for name in images.class_names for template in task.templates]
+    prompts = [caption_as(parts.config.data.captions, prompt) for prompt in written]
     with parts.encoding("the classes") as encoding:
         return EncodedSplit(
             images=encoding.images(images.paths, images.digests, "zero-shot classification"),
@@ -207,8 +206,7 @@ def _answer_ranks(desk: _Desk, questions: Questions, students: list[ChosenStuden
     """Return the ranks (questions, students); those of a killed run are read, not computed again."""
     parts = desk.parts
     parameters = [chosen.parameters for chosen in students]
-    normalise = parts.config.data.normalise_captions
-    answering = Answering(parts.factory.build(), parameters, parts.text, parts.device, normalise)
+    answering = Answering(parts.factory.build(), parameters, parts.text, parts.device, parts.config.data.captions)
     with parts.encoding("COCO-QA") as encoding:
         rows = encoding.images(questions.paths, questions.digests, "COCO-QA")
     nothing = CachedRows([torch.empty(0, parts.text.spec.width)])

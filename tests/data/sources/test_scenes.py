@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from pairstill.config import DataConfig, ScenesConfig
-from pairstill.data.captions import normalise_caption
+from pairstill.data.captions import plain_caption
 from pairstill.data.sources.scenes import read
 from pairstill.data.sources.scenes.rendering import render
 from pairstill.data.sources.scenes.scene import Scene, SceneObject, draw_scene, generate_scenes
@@ -118,7 +118,7 @@ def test_captions_by_hand(seed):
         f"(on|against|before) {BLACK}",
     )
     for caption, pattern in zip(describe(PAIR, str(seed)), patterns, strict=True):
-        assert re.fullmatch(pattern, normalise_caption(caption))
+        assert re.fullmatch(pattern, plain_caption(caption))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_triangles_name_the_upper_part_first_and_the_lower_part_first(arrangemen
 
 def test_captions_of_a_scene_differ_and_fit_into_the_word_limit(listings):
     for item in listings:
-        captions = [normalise_caption(caption) for caption in describe(item.scene, item.seed)]
+        captions = [plain_caption(caption) for caption in describe(item.scene, item.seed)]
         assert len(set(captions)) == 5
         assert all(len(caption.split()) < 30 for caption in captions)
 

@@ -85,15 +85,16 @@ def test_images_must_be_there_once_and_whole(task, tmp_path):
 
 
 def test_the_template():
-    assert answer_texts("what is it", ["cat"], normalise=False) == ["Question: what is it Answer: cat."]
-    assert answer_texts("what is it", ["cat", "dog"], normalise=True) == [
+    assert answer_texts("what is it", ["cat"], "as_they_are") == ["Question: what is it Answer: cat."]
+    assert answer_texts("what is it", ["cat", "dog"], "plain") == [
         "question what is it answer cat",
         "question what is it answer dog",
     ]
+    assert answer_texts("What's it?", ["ice-cream"], "paper") == ["question what's it? answer ice-cream"]
 
 
 def test_a_long_question_is_cut_so_that_every_answer_stays():
-    texts = answer_texts(" ".join(map(str, range(40))), ["cat", "ice cream"], normalise=True)
+    texts = answer_texts(" ".join(map(str, range(40))), ["cat", "ice cream"], "plain")
     assert [text.split()[-2:] for text in texts] == [["answer", "cat"], ["ice", "cream"]]
     assert [len(text.split()) for text in texts] == [29, 30]
 

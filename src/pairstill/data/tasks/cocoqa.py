@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from pairstill.config import MAX_CAPTION_WORDS
-from pairstill.data.captions import normalise_caption
+from pairstill.config import MAX_CAPTION_WORDS, CaptionForm
+from pairstill.data.captions import caption_as
 from pairstill.data.checks import check_images
 from pairstill.data.tasks.settings import CocoQa
 from pairstill.errors import DataError, list_problems
@@ -137,22 +137,22 @@ def _find_images(folder: Path, identities: Sequence[int]) -> list[str]:
     return [found[image] for image in identities]
 
 
-def answer_texts(question: str, answers: Sequence[str], *, normalise: bool) -> list[str]:
+def answer_texts(question: str, answers: Sequence[str], form: CaptionForm) -> list[str]:
     """Return a question with each candidate answer, in the paper's template "Question: {question} Answer: {answer}.".
 
     Args:
-        question: as written; if texts are normalised, it is cut so that an answer of any length follows within the
-            30 words of a normalised caption.
+        question: as written; where captions are cut at 30 words, it is cut so that an answer of any length follows
+            within them.
         answers: the candidates.
-        normalise: whether texts are normalised as captions are.
+        form: how captions are written.
 
     Example:
-        >>> answer_texts("What is red?", ["ball"], normalise=True)
+        >>> answer_texts("What is red?", ["ball"], "plain")
         ['question what is red answer ball']
     """
-    if not normalise:
-        return [TEMPLATE.format(question=question, answer=answer) for answer in answers]
-    room = MAX_CAPTION_WORDS - len(normalise_caption(TEMPLATE.format(question="", answer="")).split())
-    room -= max(len(normalise_caption(answer).split()) for answer in answers)
-    kept = " ".join(normalise_caption(question).split()[: max(room, 0)])
-    return [normalise_caption(TEMPLATE.format(question=kept, answer=answer)) for answer in answers]
+    kept = question
+    if form != "as_they_are":
+        room = MAX_CAPTION_WORDS - len(caption_as(form, TEMPLATE.format(question="", answer="")).split())
+        room -= max(len(caption_as(form, answer).split()) for answer in answers)
+        kept = " ".join(caption_as(form, question).split()[: max(room, 0)])
+    return [caption_as(form, TEMPLATE.format(question=kept, answer=answer)) for answer in answers]

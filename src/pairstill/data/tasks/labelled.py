@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pairstill.data.captions import normalise_caption
+from pairstill.data.captions import plain_caption
 from pairstill.data.checks import check_images
 from pairstill.data.manifest import Manifest
 from pairstill.data.sources.extraction import extract_once
@@ -145,7 +145,7 @@ def read_captions(task: ZeroShot, manifest: Manifest) -> LabelledImages:
     chosen = draw_classes([kind[0] for kind in words], task)
     words = [words[kind] for kind in chosen]
     flat = [word for kind in words for word in kind]
-    if len(set(flat)) < len(flat) or not all(normalise_caption(word) == word and " " not in word for word in flat):
+    if len(set(flat)) < len(flat) or not all(plain_caption(word) == word and " " not in word for word in flat):
         raise DataError(
             f"zeroshot.classes is {task.classes}; each is its words with | between them, in lower case, and a word "
             "stands for one class"
@@ -183,7 +183,7 @@ def class_of(captions: Sequence[str], words: Sequence[Sequence[str]]) -> int | N
         >>> class_of(["a dog runs", "the dogs play", "an animal"], [["dog", "dogs"], ["horse"]])
         0
     """
-    texts = [frozenset(normalise_caption(caption).split()) for caption in captions]
+    texts = [frozenset(plain_caption(caption).split()) for caption in captions]
     named = [sum(not text.isdisjoint(kind) for text in texts) for kind in words]
     best = max(range(len(words)), key=named.__getitem__)
     alone = sum(count > 0 for count in named) == 1
