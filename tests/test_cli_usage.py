@@ -3,6 +3,7 @@
 import pytest
 
 from pairstill.cli import COMMANDS, main
+from pairstill.cli.usage import Parser, positionals_first
 
 
 @pytest.fixture
@@ -117,3 +118,22 @@ def test_of_several_processes_an_error_says_which_it_is_of(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main(["run", "--xyzzy"])
     assert capsys.readouterr().err.startswith("pairstill: error on rank 1: there is no option --xyzzy.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ordered"),
+    [
+        ("t --scale s DATA W", "t DATA W --scale s"),
+        ("--scale=s t --list DATA", "t DATA --scale=s --list"),
+        ("t --seed -1 DATA", "t DATA --seed -1"),
+        ("t --list -- --scale", "t --list -- --scale"),
+        ("t --scal s DATA", "t --scal s DATA"),
+        ("t DATA --scale", "t DATA --scale"),
+    ],
+)
+def test_what_belongs_to_no_option_may_stand_anywhere(arguments, ordered):
+    parser = Parser()
+    parser.add_argument("--scale")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--list", action="store_true")
+    assert positionals_first(parser, arguments.split()) == ordered.split()

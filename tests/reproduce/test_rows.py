@@ -74,7 +74,7 @@ def test_rows_at_the_papers_scale_are_its_own(rows_of, load):
 def test_tables_without_a_small_version_say_why(rows_of):
     with pytest.raises(ConfigError, match="table2 cannot be scaled down: the rows of Table 1"):
         rows_of("table2", "scenes")
-    with pytest.raises(ConfigError, match="table17 is measured by another command: pairstill evaluate"):
+    with pytest.raises(ConfigError, match="table17 is measured by another command: `pairstill evaluate"):
         rows_of("table17", "paper")
 
 

@@ -3,7 +3,7 @@
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from jsonargparse import ArgumentParser, Namespace
@@ -27,7 +27,7 @@ from pairstill.cli import (
 )
 from pairstill.cli.command import Command
 from pairstill.cli.running import error_line
-from pairstill.cli.usage import Parser
+from pairstill.cli.usage import Parser, positionals_first
 from pairstill.errors import ConfigError, PairstillError
 
 COMMANDS: tuple[Command, ...] = (
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsers = _parsers(named or COMMANDS)  # the others' hundreds of options would take most of the time of --help
     parser = build_parser(parsers)
     try:
-        parsed = _parsed(parser, arguments)
+        parsed = parsed_by(parser, parsers, arguments)
         for command in COMMANDS:
             if command.name == parsed.command:
                 with _term_as_interrupt():
@@ -118,9 +118,19 @@ def _term_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-def _parsed(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+def parsed_by(parser: ArgumentParser, parsers: Mapping[str, ArgumentParser], arguments: Sequence[str]) -> Namespace:
+    """Return a command line as parsed.
+
+    Args:
+        parser: the whole command line's, from `build_parser`.
+        parsers: the commands' own, which it was built from.
+        arguments: the command and what follows it.
+
+    Raises:
+        ConfigError: the settings cannot be read.
+    """
     try:
-        return parser.parse_args(_expanded(_underscored(arguments)))
+        return parser.parse_args(_expanded(parsers, _underscored(arguments)))
     except PairstillError:
         raise
     except (ValueError, RecursionError) as error:  # what the parser does not expect: numbers of thousands of digits
@@ -136,8 +146,10 @@ def _underscored(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def _expanded(arguments: list[str]) -> list[str]:
+def _expanded(parsers: Mapping[str, ArgumentParser], arguments: list[str]) -> list[str]:
+    """Return the arguments with what they imply, in the order that the parser needs."""
     for command in COMMANDS:
-        if arguments[:1] == [command.name] and command.expand is not None:
-            return [command.name, *command.expand(arguments[1:])]
+        if arguments[:1] == [command.name]:
+            rest = arguments[1:] if command.expand is None else command.expand(arguments[1:])
+            return [command.name, *(rest if command.nest else positionals_first(parsers[command.name], rest))]
     return arguments

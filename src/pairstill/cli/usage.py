@@ -1,8 +1,9 @@
 """Wrong usage, told in a few lines: what was got, which allowed names are near to it, where all of them are."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import islice
 from typing import Any, NoReturn, get_args, get_origin
 
 from jsonargparse import ArgumentParser
@@ -50,6 +51,32 @@ class Parser(ArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or _command_of(self)
         help_command = f"{parser.prog.replace(' [options]', '')} --help"
         self.exit(2, f"{error_line(in_plain_words(parser, message))}\nAll that is allowed: {help_command}\n")
+
+
+def positionals_first(parser: ArgumentParser, arguments: Sequence[str]) -> list[str]:
+    """Return a command's arguments with those that belong to no option before the others: they may stand anywhere.
+
+    With an option that is not known, such as "--", they stay as they are: nobody can tell whether a value follows it.
+
+    Args:
+        parser: the parser of the command.
+        arguments: what follows its name.
+    """
+    options = parser._option_string_actions
+    alone: list[str] = []
+    others: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if not name.startswith("--") and word != "-h":
+            alone.append(word)
+        elif name not in options:
+            return list(arguments)
+        else:
+            others.append(word)
+            if not equals and options[name].nargs != 0:
+                others += islice(words, 1)
+    return [*alone, *others]
 
 
 def _command_of(parser: ArgumentParser) -> ArgumentParser:

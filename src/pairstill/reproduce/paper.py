@@ -84,13 +84,14 @@ class PaperTable:
 
     def ways(self) -> list[str]:
         """Return what there is to type for the table, and why not more."""
+        reproduce = f"pairstill reproduce {self.name} --scale"
         if self.command is not None:
             large = f"On runs of these settings: {self.command}"
         else:
-            large = f"As in the paper, on a large GPU: pairstill reproduce {self.name} --scale paper DATA"
+            large = f"As in the paper, on a large GPU: `{reproduce} paper DATA`"
         if not self.scaled:
             return [large, f"No small version: {self.unscaled}."]
-        return [large, f"Small: pairstill reproduce {self.name} --scale scenes, or --scale flickr8k DATA WEIGHTS"]
+        return [large, f"Small: `{reproduce} scenes`; on photos: `{reproduce} flickr8k DATA WEIGHTS`"]
 
     def scaled_rows(self) -> list[PaperRow]:
         """Return the rows that run scaled down."""
