@@ -1,3 +1,72 @@
-"""Multimodal dataset distillation: a few hundred synthetic pairs in place of a large image-text set."""
+"""Multimodal dataset distillation: a few hundred synthetic pairs in place of a large image-text set.
+
+The names below are what most programs need. Each is imported when it is first used, so `import pairstill` is quick.
+
+Example:
+    >>> import pairstill
+    >>> run = pairstill.Run(pairstill.RunConfig(run_dir="runs/first"))  # doctest: +SKIP
+    >>> rows = run.run()  # prepare, teach, distill, evaluate: does what is not done yet  # doctest: +SKIP
+    >>> pairs = pairstill.load_set("runs/first/distilled")  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pairstill.config import RunConfig
+    from pairstill.distilled import DistilledPairs, DistilledPhase, DistilledSet
+    from pairstill.errors import PairstillError
+    from pairstill.evaluate.retrieval import Recalls, retrieval_ranks
+    from pairstill.exchange.folder import open_set as load_set
+    from pairstill.methods import METHODS, find_method
+    from pairstill.pipeline import Pipeline as Run
+    from pairstill.pipeline.exporting import Export
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "DistilledPairs": "pairstill.distilled",
+    "DistilledPhase": "pairstill.distilled",
+    "DistilledSet": "pairstill.distilled",
+    "Export": "pairstill.pipeline.exporting",
+    "METHODS": "pairstill.methods",
+    "PairstillError": "pairstill.errors",
+    "Recalls": "pairstill.evaluate.retrieval",
+    "Run": "pairstill.pipeline:Pipeline",
+    "RunConfig": "pairstill.config",
+    "find_method": "pairstill.methods",
+    "load_set": "pairstill.exchange.folder:open_set",
+    "retrieval_ranks": "pairstill.evaluate.retrieval",
+}
+"""Where each public name lives, with its name there where that is another."""
+
+__all__ = [
+    "DistilledPairs",
+    "DistilledPhase",
+    "DistilledSet",
+    "Export",
+    "METHODS",
+    "PairstillError",
+    "Recalls",
+    "Run",
+    "RunConfig",
+    "__version__",
+    "find_method",
+    "load_set",
+    "retrieval_ranks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pairstill' has no attribute {name!r}; its names are {', '.join(__all__)}")
+    home, _, there = _HOMES[name].partition(":")
+    found = getattr(import_module(home), there or name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

@@ -119,13 +119,14 @@ def _check_file(folder: Path, name: str, digest: str) -> None:
         raise ArtifactError(f"{path} does not match {MANIFEST}; it was changed or cut short")
 
 
-def open_set(path: Path) -> DistilledSet:
+def open_set(path: str | Path) -> DistilledSet:
     """Return the distilled set at `path`: a run's folder, its `distilled` folder, or an export of any format.
 
     Raises:
         ArtifactError: there is none, or it is damaged.
         MissingDependencyError: the format needs an optional package.
     """
+    path = Path(path)
     if (path / MANIFEST).is_file():
         return read_export(path)
     for folder in (path, path / "distilled"):
