@@ -1,3 +1,5 @@
+import gc
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -29,6 +31,28 @@ def test_a_wider_batch_saves_more(make_loop):
         saved_bytes(lambda s=step: step_graph(loop.loss, loop.start, loop.data, s)) for step in (whole, half)
     )
     assert large > 1.5 * small > 0
+
+
+def live_tensors():
+    gc.collect()
+    return sum(issubclass(type(found), torch.Tensor) for found in gc.get_objects())
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("fails", [False, True])
+def test_measuring_a_graph_does_not_keep_it(make_loop, trainable, fails):
+    loop = make_loop(trainable=trainable, steps=1)
+
+    def build():
+        graph = step_graph(loop.loss, loop.start, loop.data, loop.steps[0])
+        if fails:
+            raise ValueError("in the middle")
+        return graph
+
+    before = live_tensors()
+    with pytest.raises(ValueError, match="in the middle") if fails else nullcontext():
+        assert saved_bytes(build) > 0
+    assert live_tensors() == before
 
 
 @pytest.mark.parametrize(("steps", "mode"), [(3, "exact_store"), (4, "exact_recompute")])

@@ -28,19 +28,24 @@ class ModeChoice:
 
 
 def saved_bytes(build: Callable[[], Any]) -> int:
-    """Return the bytes of all distinct tensors that autograd saves while `build` runs."""
+    """Return the bytes of all distinct tensors that autograd saves while `build` runs; what it returns is let go."""
     sizes: dict[tuple[torch.device, int], int] = {}
-    kept: list[Tensor] = []  # a freed tensor's address could come again
+    # A graph that holds its own tensors through Python is a cycle that no collector sees. So it is given boxes, which
+    # are emptied afterwards; until then they hold every tensor, so that no address comes again.
+    boxes: list[list[Tensor]] = []
 
-    def pack(value: Tensor) -> Tensor:
+    def pack(value: Tensor) -> list[Tensor]:
         storage = value.untyped_storage()
-        if (value.device, storage.data_ptr()) not in sizes:
-            kept.append(value)
         sizes[value.device, storage.data_ptr()] = storage.nbytes()
-        return value
+        boxes.append([value])
+        return boxes[-1]
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-        build()
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda box: box[0]):
+            build()
+    finally:
+        for box in boxes:
+            box.clear()
     return sum(sizes.values())
 
 
