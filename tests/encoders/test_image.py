@@ -87,11 +87,13 @@ def test_weights_without_any_classifier(tmp_path):
     build_image_encoder(ImageConfig(weights=str(path)))
 
 
-@pytest.mark.parametrize("wrong", ["shape", "missing", "extra"])
+@pytest.mark.parametrize("wrong", ["shape", "kind", "missing", "extra"])
 def test_weights_of_another_tower(tmp_path, wrong):
     state = timm.create_model("nf_resnet_tiny", num_classes=0).state_dict()
     if wrong == "shape":
         state["stem.conv.weight"] = torch.zeros(1)
+    elif wrong == "kind":
+        state["stem.conv.weight"] = state["stem.conv.weight"].to(torch.int32)
     elif wrong == "missing":
         del state["stem.conv.weight"]
     else:
@@ -108,9 +110,11 @@ def test_missing_weights(tmp_path):
         build_image_encoder(ImageConfig(weights=str(tmp_path / "nothing")))
 
 
-def test_damaged_weights(tmp_path):
+@pytest.mark.parametrize("keep", [0, 5, 100, -1])
+def test_damaged_weights(tmp_path, keep):
     path = tmp_path / "tower.safetensors"
-    path.write_bytes(b"not safetensors at all")
+    save_file(timm.create_model("nf_resnet_tiny", num_classes=0).state_dict(), path)
+    path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ConfigError, match="image.weights .* safetensors"):
         build_image_encoder(ImageConfig(weights=str(path)))
 
@@ -125,3 +129,26 @@ def test_channels_last_changes_memory_not_values():
     y = to_channels_last(x)
     assert torch.equal(x, y) and y.is_contiguous(memory_format=torch.channels_last)
     assert y.stride()[1] == 1 and math.prod(y.shape) == 120
+
+
+@pytest.mark.parametrize("size", [8, 2**40])
+def test_sizes_that_a_tower_cannot_take(size):
+    with pytest.raises(ConfigError, match=f"image.size is {size}, and vit_tiny_patch16_224 cannot .* own size is 224"):
+        build_image_encoder(ImageConfig(name="vit_tiny_patch16_224", size=size))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite(tmp_path, value):
+    state = timm.create_model("nf_resnet_tiny", num_classes=0).state_dict()
+    state["stem.conv.weight"][0, 0, 0, 0] = value
+    save_file(state, tmp_path / "tower.safetensors")
+    with pytest.raises(ConfigError, match="values that are not finite in stem.conv.weight"):
+        build_image_encoder(ImageConfig(weights=str(tmp_path / "tower.safetensors")))
+
+
+def test_weights_of_batch_norms_that_give_no_numbers(tmp_path):
+    state = timm.create_model("resnet18", num_classes=0).state_dict()
+    state["bn1.running_var"].fill_(-1)
+    save_file(state, tmp_path / "tower.safetensors")
+    with pytest.raises(ConfigError, match="resnet18 gives features that are not finite"):
+        build_image_encoder(ImageConfig(name="resnet18", size=32, weights=str(tmp_path / "tower.safetensors")))

@@ -1,18 +1,22 @@
 import hashlib
+import json
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast
 
 from pairstill.config import TextConfig
 from pairstill.encoders import text as module
 from pairstill.encoders.text import HashedNgrams, build_text_encoder
-from pairstill.errors import ConfigError, MissingDependencyError
+from pairstill.errors import ConfigError, MissingDependencyError, NumericalError
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog", "runs", "over", "the", "green", "grass"]
 FROZEN = [-0.3849, 0.0, -1.9245, -1.1547, -0.3849, 1.1547, -1.1547, 0.0]
@@ -160,6 +164,123 @@ def test_the_specification_knows_the_weights(folder, tmp_path):
 def test_a_folder_that_holds_no_encoder(tmp_path):
     with pytest.raises(ConfigError, match="(?s)transformers cannot load it .*give a hub name, or a local folder"):
         build_text_encoder(TextConfig(name=str(tmp_path)))
+
+
+def changed(folder, tmp_path, change=None, **config):
+    """A copy of the folder with other weights, other settings, or both."""
+    copied = shutil.copytree(folder, tmp_path / "changed")
+    if change is not None:
+        state = load_file(copied / "model.safetensors")
+        change(state)
+        save_file(state, copied / "model.safetensors", {"format": "pt"})
+    if config:
+        path = copied / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
+    return TextConfig(name=str(copied))
+
+
+LAYER = "encoder.layer.0.output.dense.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "says"),
+    [
+        (lambda s: s.pop(LAYER), {}, f"{LAYER} is missing"),
+        (lambda s: s.clear(), {}, "word_embeddings.weight is missing|and 2[0-9] more"),
+        (lambda s: s.update(more=torch.ones(1)), {}, "more has no place in it"),
+        (lambda s: s.update({LAYER: torch.ones(3, 3)}), {}, rf"{LAYER} is \(3, 3\), not \(8, 16\)"),
+        (lambda s: s[LAYER].fill_(torch.nan), {}, f"values that are not finite in {LAYER}"),
+        (None, {"num_hidden_layers": 1}, "encoder.layer.1.attention.output.LayerNorm.bias has no place in it"),
+        (None, {"num_hidden_layers": 3}, "encoder.layer.2.attention.output.LayerNorm.bias is missing"),
+        (None, {"hidden_size": 16}, r"embeddings.LayerNorm.bias is \(8,\), not \(16,\)"),
+        (None, {"vocab_size": 3}, r"word_embeddings.weight is \([0-9]+, 8\), not \(3, 8\)"),
+        (None, {"hidden_size": 0}, "transformers cannot load it .ZeroDivisionError"),
+        (None, {"hidden_act": "magic"}, "transformers cannot load it .KeyError: 'magic'"),
+        (None, {"dtype": "float99"}, "transformers cannot load it .AttributeError"),
+    ],
+)
+def test_weights_that_are_not_the_models(folder, tmp_path, change, config, says):
+    with pytest.raises(ConfigError, match=f"(?s)text.name is .*{says}"):
+        build_text_encoder(changed(folder, tmp_path, change, **config))
+
+
+def test_a_pooler_is_not_used_and_may_be_missing(folder, tmp_path):
+    def without(state):
+        for key in [key for key in state if key.startswith("pooler.")]:
+            del state[key]
+
+    before = torch.get_rng_state()
+    encoder = build_text_encoder(changed(folder, tmp_path, without))
+    assert torch.equal(torch.get_rng_state(), before)
+    whole = build_text_encoder(TextConfig(name=str(folder)))
+    assert torch.equal(encoder.encode(CAPTIONS), whole.encode(CAPTIONS))
+
+
+def test_the_head_of_a_whole_model_is_left_out(folder, tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        model = BertForMaskedLM(BertConfig.from_pretrained(folder))
+    headed = shutil.copytree(folder, tmp_path / "headed")
+    model.bert.load_state_dict(BertModel.from_pretrained(folder, add_pooling_layer=False).state_dict())
+    model.save_pretrained(headed)
+    expected = build_text_encoder(TextConfig(name=str(folder))).encode(CAPTIONS)
+    assert torch.equal(build_text_encoder(TextConfig(name=str(headed))).encode(CAPTIONS), expected)
+    state = load_file(headed / "model.safetensors")
+    del state[f"bert.{LAYER}"]
+    save_file(state, headed / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match=f"{LAYER} is missing"):
+        build_text_encoder(TextConfig(name=str(headed)))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"[" * 100_000, bytes(range(256)), "cut"])
+def test_damaged_files(folder, tmp_path, name, content):
+    config = changed(folder, tmp_path)
+    path = Path(config.name) / name
+    path.write_bytes(path.read_bytes()[:-20] if content == "cut" else content)
+    with pytest.raises(ConfigError, match="text.name is .* transformers cannot load it"):
+        build_text_encoder(config)
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_a_token_beyond_the_vocabulary(folder, tmp_path, special):
+    config = changed(folder, tmp_path)
+    path = Path(config.name) / "tokenizer.json"
+    settings = json.loads(path.read_text())
+    if special:
+        settings["post_processor"]["special_tokens"]["[CLS]"]["ids"] = [999]
+    else:
+        settings["model"]["vocab"]["dog"] = 999
+    path.write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match="cannot encode captions of [0-9]+ tokens, numbered up to 999, of which it"):
+        build_text_encoder(config).encode(["a dog"])
+
+
+def test_a_caption_longer_than_the_model_takes(folder):
+    encoder = build_text_encoder(TextConfig(name=str(folder)))
+    with pytest.raises(ConfigError, match="cannot encode captions of 42 tokens.* or lower text.max_tokens"):
+        encoder.encode(["a " * 40])
+
+
+def test_fewer_tokens_than_the_tokenizer_adds(folder):
+    with pytest.raises(ConfigError, match="text.max_tokens is 2, .* adds 2 tokens .* must be 3 or more"):
+        build_text_encoder(TextConfig(name=str(folder), max_tokens=2))
+
+
+def test_the_specification_knows_the_tokenizer_and_the_settings(folder, tmp_path):
+    digest = build_text_encoder(TextConfig(name=str(folder))).spec.digest
+    config = changed(folder, tmp_path, hidden_act="relu")
+    assert build_text_encoder(config).spec.digest != digest
+    path = Path(config.name) / "tokenizer.json"
+    (Path(config.name) / "config.json").write_bytes((folder / "config.json").read_bytes())
+    assert build_text_encoder(config).spec.digest == digest
+    path.write_text(path.read_text() + " ")
+    assert build_text_encoder(config).spec.digest != digest
+
+
+def test_weights_too_large_for_their_precision(folder, tmp_path):
+    config = changed(folder, tmp_path, lambda s: s[LAYER].fill_(1e38))
+    with pytest.raises(NumericalError, match="whose embedding of .* is not finite"):
+        build_text_encoder(config).encode(CAPTIONS)
 
 
 # MiniLM

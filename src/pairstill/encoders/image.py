@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pairstill.config import ImageConfig
 from pairstill.encoders import towers as _registered  # noqa: F401 - importing registers the towers with timm
+from pairstill.encoders.weights import check_finite, check_keys
 from pairstill.errors import ConfigError
 from pairstill.rng import seeded_globally
 
@@ -84,8 +85,7 @@ def build_image_encoder(config: ImageConfig) -> ImageEncoder:
     known = tower.pretrained_cfg
     own = int(known["input_size"][-1])
     size = config.size or own
-    if size != own and hasattr(tower, "set_input_size"):  # transformers, whose places are learned for one size
-        tower.set_input_size(img_size=(size, size))
+    width = _checked_width(config.name, tower, size, own)
     return ImageEncoder(
         tower,
         ImageSpec(
@@ -93,7 +93,7 @@ def build_image_encoder(config: ImageConfig) -> ImageEncoder:
             size=size,
             mean=config.mean or tuple(known["mean"]),
             std=config.std or tuple(known["std"]),
-            width=_checked_width(tower, size),
+            width=width,
             digest=_state_digest(tower),
         ),
     )
@@ -117,24 +117,50 @@ def _load_weights(tower: Any, path: Path) -> None:
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
     try:
         state = load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise ConfigError(f"image.weights {str(path)!r} is not a whole safetensors file ({error})") from error
     state = {name: value for name, value in state.items() if not name.startswith(tuple(f"{head}." for head in heads))}
-    try:
-        tower.load_state_dict(state)
-    except RuntimeError as error:
-        raise ConfigError(f"image.weights {str(path)!r} does not fit {type(tower).__name__}: {error}") from error
+    own: dict[str, Tensor] = tower.state_dict()
+    check_keys(
+        f"image.weights {str(path)!r} does not fit {type(tower).__name__}",
+        missing=own.keys() - state.keys(),
+        other=(
+            f"{name} is {value.dtype} {tuple(value.shape)}, not {own[name].dtype} {tuple(own[name].shape)}"
+            for name, value in state.items()
+            if name in own and _kind(value) != _kind(own[name])
+        ),
+        left_over=state.keys() - own.keys(),
+    )
+    tower.load_state_dict(state)
+    check_finite(f"image.weights {str(path)!r}", tower)
 
 
-def _checked_width(tower: Any, size: int) -> int:
-    """Return `num_features`, after checking that the pooled output really has this width."""
+def _kind(value: Tensor) -> tuple[object, ...]:
+    """Return what must be the same of two weights; float16 for float32 will do."""
+    return value.is_floating_point(), value.is_complex(), value.shape
+
+
+def _checked_width(name: str, tower: Any, size: int, own: int) -> int:
+    """Return `num_features`, after checking that images of this size really give features of this width."""
     width = int(tower.num_features)
-    with torch.no_grad():
-        found = tuple(tower(torch.zeros(1, 3, size, size)).shape)
-    if found != (1, width):
+    try:
+        if size != own and hasattr(tower, "set_input_size"):  # transformers, whose places are learned for one size
+            tower.set_input_size(img_size=(size, size))
+        with torch.no_grad():
+            found = tower(torch.zeros(1, 3, size, size))
+    except (RuntimeError, AssertionError, ValueError) as error:  # no room for them, or less than one patch
         raise ConfigError(
-            f"the image tower gives features of shape {found} where its num_features says (1, {width}); "
+            f"image.size is {size}, and {name} cannot take an image of {size} x {size} ({error}); its own size is {own}"
+        ) from error
+    if found.shape != (1, width):
+        raise ConfigError(
+            f"the image tower gives features of shape {tuple(found.shape)} where its num_features says (1, {width}); "
             "choose a model whose pooled features are its num_features"
+        )
+    if not bool(found.isfinite().all()):
+        raise ConfigError(
+            f"the image tower {name} gives features that are not finite for a black image; its weights are damaged: "
+            "give others"
         )
     return width
 

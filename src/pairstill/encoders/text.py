@@ -2,20 +2,21 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pairstill.config import TextConfig
-from pairstill.errors import ConfigError, MissingDependencyError
+from pairstill.encoders.pretrained_text import encoder_digest, load_encoder
+from pairstill.errors import ConfigError, MissingDependencyError, NumericalError, shown
 from pairstill.storage import digest, file_digest
 
 BATCH = 128
+WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -126,72 +127,64 @@ class TransformersEncoder:
         """Load tokenizer and model from a hub name or a local folder.
 
         Raises:
-            ConfigError: transformers cannot load `source`.
+            ConfigError: transformers cannot load `source` or not as a whole, or it does not encode captions.
         """
-        from transformers import AutoModel, AutoTokenizer
-
-        try:
-            with _no_loading_bar():
-                self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
-                self._model: Any = AutoModel.from_pretrained(source, use_safetensors=True).eval().requires_grad_(False)
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"text.name is {config.name!r}: transformers cannot load it ({error}); "
-                "give a hub name, or a local folder with config.json, a tokenizer and safetensors weights"
-            ) from error
+        self._tokenizer, self._model = load_encoder(config.name, source)
         self._pool: Callable[[Tensor, Tensor], Tensor] = _mean_pool if config.pooling == "mean" else _first_token
-        self._spec = TextSpec(
-            config.name,
-            config.pooling,
-            config.max_tokens,
-            int(self._model.config.hidden_size),
-            self._digest(source),
-        )
-
-    def _digest(self, source: str) -> str:
-        """Return a digest of the weights: of the local file if there is one, else of the loaded tensors."""
-        local = Path(source) / "model.safetensors"
-        if local.is_file():
-            return file_digest(local)
-        return digest(*(p.numpy().tobytes() for _, p in sorted(self._model.state_dict().items())))
+        least = self._tokenizer.num_special_tokens_to_add() + 1
+        if config.max_tokens < least:
+            raise ConfigError(
+                f"text.max_tokens is {config.max_tokens}, but {config.name!r} adds {least - 1} tokens to each caption; "
+                f"it must be {least} or more"
+            )
+        self._spec = TextSpec(config.name, config.pooling, config.max_tokens, 0, "")
+        width = self._encode(["a caption"]).shape[1]
+        # the packaged one never changes, and is known by its weights alone
+        known = file_digest(Path(source) / WEIGHTS) if config.name == "minilm" else encoder_digest(source, self._model)
+        self._spec = replace(self._spec, width=width, digest=known)
 
     @property
     def spec(self) -> TextSpec:
         """The encoder's specification."""
         return self._spec
 
-    @torch.no_grad()
     def encode(self, captions: Sequence[str]) -> Tensor:
-        """Return embeddings (captions, width)."""
-        embeddings = torch.empty(len(captions), self._spec.width)
-        if not captions:
-            return embeddings
+        """Return embeddings (captions, width).
+
+        Raises:
+            ConfigError: the tokenizer is not the model's, or a caption is longer than the model can take.
+            NumericalError: an embedding is not finite.
+        """
+        embeddings = torch.empty(len(captions), self._spec.width, dtype=torch.float32)
         # captions of like length share a batch, so that little of it is padding
-        for index in torch.tensor([len(caption) for caption in captions]).argsort(stable=True).split(BATCH):
-            tokens = self._tokenizer(
-                [captions[i] for i in index.tolist()],
-                padding=True,
-                truncation=True,
-                max_length=self._spec.max_tokens,
-                return_tensors="pt",
-            )
-            hidden = self._model(**tokens).last_hidden_state
-            embeddings[index] = self._pool(hidden, tokens["attention_mask"]).float()
+        lengths = torch.tensor([len(caption) for caption in captions])
+        for index in lengths.argsort(stable=True).split(BATCH) if captions else ():
+            embeddings[index] = self._encode([captions[int(i)] for i in index])
         return embeddings
 
-
-@contextmanager
-def _no_loading_bar() -> Iterator[None]:
-    """Silence transformers' progress bars, which would break into ours, and leave them as they were."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+    @torch.no_grad()
+    def _encode(self, captions: list[str]) -> Tensor:
+        """Return the embeddings of one batch."""
+        seen = "captions"
+        try:
+            tokens = self._tokenizer(
+                captions, padding=True, truncation=True, max_length=self._spec.max_tokens, return_tensors="pt"
+            )
+            ids, known = tokens["input_ids"], self._model.get_input_embeddings().weight.shape[0]
+            seen = f"captions of {ids.shape[1]} tokens, numbered up to {int(ids.max())}, of which it knows {known}"
+            hidden = self._model(**tokens).last_hidden_state
+            embeddings = self._pool(hidden, tokens["attention_mask"]).float()
+        except Exception as error:  # a tokenizer and a model that do not belong together fail in any way
+            raise ConfigError(
+                f"text.name is {self._spec.name!r}, which cannot encode {seen} ({type(error).__name__}: {error}); "
+                "give a tokenizer that belongs to the model, or lower text.max_tokens"
+            ) from error
+        if len(wrong := (~embeddings.isfinite().all(1)).nonzero()):
+            raise NumericalError(
+                f"text.name is {self._spec.name!r}, whose embedding of {shown(captions[int(wrong[0])])} is not finite; "
+                "its weights are damaged, or too large for their precision: give others"
+            )
+        return embeddings
 
 
 def _first_token(hidden: Tensor, mask: Tensor) -> Tensor:

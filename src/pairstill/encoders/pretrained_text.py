@@ -1,0 +1,98 @@
+"""Tokenizer and weights of a transformers encoder, whole or refused: nothing is filled in at random."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pairstill.encoders.weights import check_finite, check_keys
+from pairstill.errors import SHOWN_CHARACTERS, ConfigError
+from pairstill.rng import seeded_globally
+from pairstill.storage import digest, file_digest
+
+_ENCODER_FILES = (".json", ".txt", ".model", ".safetensors")
+"""What a folder of transformers keeps tokenizers, settings and weights in."""
+
+
+def load_encoder(name: str, source: str) -> tuple[Any, Any]:
+    """Return the tokenizer and the model in evaluation mode, of a hub name or a local folder.
+
+    Args:
+        name: what the settings call it, for errors.
+        source: the hub name, or the folder.
+
+    Raises:
+        ConfigError: transformers cannot load it, weights are missing or left over, or hold values that are not finite.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        # what it fills in at random, such as a pooler that nothing uses, shall at least be the same every time
+        with _quiet_loading(), seeded_globally("text tower"):
+            tokenizer: Any = AutoTokenizer.from_pretrained(source)
+            model, found = AutoModel.from_pretrained(
+                source, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+    except Exception as error:  # it raises whatever a damaged file leads to, KeyError and ZeroDivisionError included
+        raise ConfigError(
+            f"text.name is {name!r}: transformers cannot load it ({_reason(error)}); "
+            "give a hub name, or a local folder with config.json, a tokenizer and safetensors weights that belong "
+            "together"
+        ) from error
+    _check_keys(name, model, found)
+    check_finite(f"text.name is {name!r}, which", model)
+    return tokenizer, model.eval().requires_grad_(False)
+
+
+def encoder_digest(source: str, model: Any) -> str:
+    """Return a digest of all that embeddings depend on: of a local folder's files, else of the loaded tensors."""
+    folder = Path(source)
+    files = sorted(path for path in folder.glob("*") if path.suffix in _ENCODER_FILES and path.is_file())
+    if files:
+        return digest(*(part for path in files for part in (path.name, file_digest(path))))
+    # as bytes, because numpy knows no bfloat16
+    tensors = (value.reshape(-1).view(torch.uint8) for _, value in sorted(model.state_dict().items()))
+    return digest(*(value.numpy().tobytes() for value in tensors))
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says, in one line; a bare KeyError says nothing without its kind."""
+    text = " ".join(str(error).split())[:SHOWN_CHARACTERS]
+    return text if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {text}"
+
+
+def _check_keys(name: str, model: Any, found: Mapping[str, Any]) -> None:
+    """Refuse weights that are not the model's, but for poolers, and heads beside the encoder, which are not used."""
+    below = f"{model.base_model_prefix}."
+    has_head = type(model).__name__ not in (model.config.architectures or [type(model).__name__])
+    check_keys(
+        f"text.name is {name!r}, whose weights are not those of the {type(model).__name__} in its config.json",
+        missing=(key for key in found["missing_keys"] if not _is_pooler(key)),
+        other=(f"{key} is {tuple(got)}, not {tuple(wanted)}" for key, got, wanted in found["mismatched_keys"]),
+        left_over=(
+            key for key in found["unexpected_keys"] if not (_is_pooler(key) or (has_head and not key.startswith(below)))
+        ),
+    )
+
+
+def _is_pooler(key: str) -> bool:
+    return "pooler" in key.split(".")
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Silence transformers' progress bars and reports, which would break into ours, and leave them as they were."""
+    from transformers.utils import logging as theirs
+
+    shown, verbosity = theirs.is_progress_bar_enabled(), theirs.get_verbosity()
+    theirs.disable_progress_bar()
+    theirs.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(verbosity)
+        if shown:
+            theirs.enable_progress_bar()
