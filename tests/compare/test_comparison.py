@@ -7,7 +7,15 @@ import torch
 from pairstill.compare.comparison import compare
 from pairstill.compare.files import page, write_comparison
 from pairstill.compare.runs import open_run
-from pairstill.config import DistillConfig, EvaluateConfig, PhaseConfig, RunConfig, SeedsConfig, StudentConfig
+from pairstill.config import (
+    DistillConfig,
+    EvaluateConfig,
+    ImageConfig,
+    PhaseConfig,
+    RunConfig,
+    SeedsConfig,
+    StudentConfig,
+)
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.evaluate.measurement import measured_as
 from pairstill.evaluate.retrieval import QueryRanks
@@ -81,17 +89,21 @@ def test_methods_are_compared_two_by_two_and_each_with_its_random(make_run):
         *(("PTM-ST", 20, 2), ("Random", 21, 1), ("LoRS", 20, 2)),
     ]
     first, second = sentences(found)
-    assert first.startswith("strict: PTM-ST is ahead of LoRS by 20.0 [")
-    assert second.startswith("strict: PTM-ST is ahead of Random, 21 pairs by 42.5 [") and second.endswith("p = 0.010")
+    assert first.startswith("strict: for these distillations, PTM-ST is ahead of LoRS by 20.0 [")
+    assert second.startswith("strict: for these distillations, PTM-ST is ahead of Random, 21 pairs by 42.5 [")
+    assert second.endswith("p = 0.010")
     assert [contest.difference.is_clear for contest in found.contests] == [True, True]
 
 
 def test_a_sentence_names_the_better_one_first_and_says_when_nothing_is_clear(make_run):
     worse = make_run("a", {("ptm_st", "strict"): (20,)})
     (sentence,) = sentences(compared(worse, make_run("b", {("lors", "strict"): (70,)}, method="lors")))
-    assert sentence.startswith("strict: LoRS is ahead of PTM-ST by 50.0 [")
+    assert sentence.startswith("strict: for these distillations, LoRS is ahead of PTM-ST by 50.0 [")
     (sentence,) = sentences(compared(worse, make_run("c", {("lors", "strict"): (20,)}, method="lors")))
-    assert sentence == "strict: PTM-ST and LoRS do not clearly differ: the first is ahead by 0.0 [0.0, 0.0], p = 1.000"
+    assert sentence == (
+        "strict: for these distillations, PTM-ST and LoRS do not clearly differ: the first is ahead by 0.0 [0.0, 0.0], "
+        "p = 1.000"
+    )
 
 
 def test_each_protocol_is_compared_by_itself(make_run):
@@ -117,6 +129,47 @@ def test_runs_that_differ_in_seeds_alone_are_one_row_with_their_spread(make_run)
     # means of sets 45 and 65 by the same teachers; those of teachers 55 and 15
     assert row.spreads.distillations == pytest.approx(200**0.5) and row.spreads.teachers == pytest.approx(800**0.5)
     assert found.contests == ()
+
+
+def test_several_distillations_are_resampled_and_the_sentence_says_what_it_speaks_of(make_run):
+    def repeated(name, rates, **settings):
+        method = settings.get("method", "ptm_st")
+        return [
+            make_run(f"{name}{seed}", {(method, "strict"): (rate,)}, seeds=SeedsConfig(0, seed), **settings)
+            for seed, rate in enumerate(rates)
+        ]
+
+    near, far, one = repeated("a", (40, 60)), repeated("b", (50, 50), method="lors"), repeated("c", (50,), method="mct")
+    (found,) = compared(*near, *far).contests
+    assert found.sentence.startswith("over 2 distillations of each, PTM-ST and LoRS do not clearly differ")
+    assert found.distillations == (2, 2) and found.difference.recall.value == pytest.approx(0)
+    assert found.difference.recall.low < -9 and found.difference.recall.high > 9  # 40 or 60 against 50
+    (found,) = compared(*near, *one).contests
+    assert found.sentence.startswith("over 2 sets of PTM-ST and this one set of MCT, PTM-ST and MCT do not clearly")
+
+
+def test_runs_of_several_seeds_that_measured_the_same_random_count_it_once(make_run):
+    runs = [
+        make_run(f"a{seed}", {("ptm_st", "strict"): (60,), ("random", "strict"): (20, 30)}, seeds=SeedsConfig(0, seed))
+        for seed in range(3)
+    ]
+    (found,) = compared(*runs).contests
+    assert found.distillations == (3, 2) and found.difference.recall.value == pytest.approx(35)
+
+
+def test_settings_beside_the_pairs_that_differ_are_named(make_run, tmp_path):
+    runs = [
+        make_run("a", {("ptm_st", "strict"): (40,)}),
+        make_run("b", {("lors", "strict"): (60,)}, method="lors", image=ImageConfig(name="resnet18")),
+        make_run("c", {("mct", "strict"): (60,)}, method="mct", student=StudentConfig(epochs=7), cache_dir="elsewhere"),
+    ]
+    found = compared(*runs)
+    assert found.differing == (
+        "image.name: nf_resnet_tiny (PTM-ST, MCT); resnet18 (LoRS)",
+        "student.epochs: 50 (PTM-ST, LoRS); 7 (MCT)",
+    )
+    assert found.to_json()["differing"] == list(found.differing) and found.differing[0] in page(found)
+    assert compared(runs[0]).differing == () and "differ in what follows" not in page(compared(runs[0]))
 
 
 def test_other_settings_make_other_rows_whose_titles_tell_them_apart(make_run):

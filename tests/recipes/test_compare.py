@@ -9,7 +9,9 @@ def test_two_runs_side_by_side_from_the_command_line(do, undisturbed, capsys, tm
     capsys.readouterr()
     assert main(["compare", str(whole), str(chosen), "--out", str(tmp_path / "out"), "--resamples", "100"]) == 0
     shown = capsys.readouterr().out
-    assert "Random, one draw" in shown and "over distillations" in shown and "100 resamples" in shown
+    assert (
+        "Random, one draw" in shown and "over distillations" in shown and "100 resamples" in shown and "are in" in shown
+    )
     assert {f.name for f in (tmp_path / "out").iterdir()} == {
         *("comparison.md", "comparison.json", "curves.png", "curves.svg", "curves.csv"),
     }

@@ -22,7 +22,12 @@ def _parser() -> ArgumentParser:
     parser = plain_parser(NAME, TEXT)
     parser.add_argument("runs", nargs="+", type=str, help="folders of measured runs; those alike but for seeds are one")
     parser.add_argument("--out", type=str, default=None, help="folder for the tables and the curves (PNG, SVG, CSV)")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of the test images, for the intervals")
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=RESAMPLES,
+        help="for the intervals: of the test images, and of what a row has several of",
+    )
     parser.add_argument("--json", action="store_true", help="print the comparison as one JSON object")
     return parser
 
@@ -47,6 +52,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
 
 
 def _show(comparison: "Comparison", options: Namespace) -> None:
+    from pairstill.compare.differing import NOTE
     from pairstill.compare.files import explanation
     from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, cells, header, spread_cells
 
@@ -54,12 +60,16 @@ def _show(comparison: "Comparison", options: Namespace) -> None:
     columns = header(rows)
     protocols = dict.fromkeys(row.protocol for row in rows)
     show_table(recall_title(tuple(protocols)), columns, (cells(row, columns) for row in rows))
+    if comparison.differing:
+        print("\n".join((NOTE, *comparison.differing, "")))
     show_table("Where the spread comes from", SPREAD_HEADER, map(spread_cells, rows))
     print(SPREAD_NOTE + "\n")
     for contest in comparison.contests:
         print(f"{contest.protocol}: {contest.sentence}")
     print("\n" + explanation(comparison, options.resamples))
-    if options.out is not None:
+    if options.out is None:
+        print("Give --out FOLDER for the curves, and the tables as files")
+    else:
         print(f"The tables and curves are in {options.out}")
 
 

@@ -34,7 +34,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     show_table("Mean recall on the test split in % (protocol strict)", HEADER, cells)
     for sentence in sentences(report.shares, report.variants):
         print(sentence)
-    print("Intervals: 95 %, over the test images; students averaged.")
+    print("Intervals: 95 %, over the test images, for these pairs and these students.")
     return 0
 
 

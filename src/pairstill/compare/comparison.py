@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
+from pairstill.compare.differing import differing_settings
 from pairstill.compare.runs import MeasuredRun, check_same_test_data, hits_of
 from pairstill.config import Protocol
-from pairstill.evaluate.bootstrap import Difference, ImageHits, difference, resampled_recalls
+from pairstill.evaluate.bootstrap import Difference, difference
+from pairstill.evaluate.hierarchy import RepeatedHits, resampled_repeats
 from pairstill.evaluate.measurement import RANDOM_SELECTED
 from pairstill.report.tables import TITLES, Row, summarise
 
@@ -41,12 +43,14 @@ class Contest:
         second: title of the second row.
         protocol: how both are reported.
         difference: of their mean recalls.
+        distillations: how many sets of pairs the first and the second row have; what one has several of is resampled.
     """
 
     first: str
     second: str
     protocol: Protocol
     difference: Difference
+    distillations: tuple[int, int]
 
     @property
     def sentence(self) -> str:
@@ -57,12 +61,24 @@ class Contest:
             ahead, behind, value, low, high = behind, ahead, -value, -high, -low
         numbers = f"by {value:.1f} [{low:.1f}, {high:.1f}], p {_probability(self.difference.p_value)}"
         if self.difference.is_clear:
-            return f"{ahead} is ahead of {behind} {numbers}"
-        return f"{ahead} and {behind} do not clearly differ: the first is ahead {numbers}"
+            return f"{self._scope}, {ahead} is ahead of {behind} {numbers}"
+        return f"{self._scope}, {ahead} and {behind} do not clearly differ: the first is ahead {numbers}"
+
+    @property
+    def _scope(self) -> str:
+        """Which distillations it speaks of: those that were measured, or others as well."""
+        first, second = self.distillations
+        if first == second:
+            return "for these distillations" if first == 1 else f"over {first} distillations of each"
+        titled = zip((self.first, self.second), self.distillations, strict=True)
+        return "over " + " and ".join(
+            f"{'this one set' if sets == 1 else f'{sets} sets'} of {title}" for title, sets in titled
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         names = {"first": self.first, "second": self.second, "protocol": self.protocol}
+        names |= {"distillations": list(self.distillations)}
         return {**names, **asdict(self.difference), "clear": self.difference.is_clear, "sentence": self.sentence}
 
 
@@ -74,17 +90,20 @@ class Comparison:
         groups: the runs, repetitions together.
         rows: of all runs.
         contests: methods in pairs, and each against the Random of its runs where that was measured.
+        differing: a line for each setting beside those of the pairs that is not the same for all groups.
     """
 
     groups: tuple[Group, ...]
     rows: tuple[Row, ...]
     contests: tuple[Contest, ...]
+    differing: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {
             "runs": {group.title: [str(run.path) for run in group.runs] for group in self.groups},
             "rows": [asdict(row) for row in self.rows],
+            "differing": list(self.differing),
             "differences": [contest.to_json() for contest in self.contests],
         }
 
@@ -94,7 +113,7 @@ def compare(runs: Sequence[MeasuredRun], resamples: int, generator: torch.Genera
 
     Args:
         runs: at least one.
-        resamples: of the test images.
+        resamples: of the test images, and of what a row has several of.
         generator: draws them.
 
     Raises:
@@ -108,7 +127,8 @@ def compare(runs: Sequence[MeasuredRun], resamples: int, generator: torch.Genera
         field = _field(groups, protocol)
         if field.pairs:
             contests += _contests(field, protocol, resamples, generator)
-    return Comparison(tuple(groups), tuple(rows_of(groups)), tuple(contests))
+    differing = differing_settings({group.title: group.first.config for group in groups})
+    return Comparison(tuple(groups), tuple(rows_of(groups)), tuple(contests), tuple(differing))
 
 
 def grouped(runs: Sequence[MeasuredRun]) -> list[Group]:
@@ -170,7 +190,7 @@ def _distinct_results(groups: Sequence[Group]) -> list[dict[str, Any]]:
 class _Field:
     """The rows that are compared under a protocol, by title, and which of them with which."""
 
-    hits: dict[str, ImageHits]
+    hits: dict[str, RepeatedHits]
     pairs: list[tuple[str, str]]
 
 
@@ -184,7 +204,7 @@ def _field(groups: Sequence[Group], protocol: Protocol) -> _Field:
         if group.title in made and random is not None and group.first.made != RANDOM_SELECTED:
             sizes = sorted({r["num_pairs"] for run in group.runs for r in run.results if r["method"] == "random"})
             title = f"Random, {' and '.join(map(str, sizes))} pairs"
-            if title in hits and not torch.equal(hits[title].captions, random.captions):
+            if title in hits and not hits[title].is_same(random):
                 title = f"{title} ({group.first.path})"
             hits[title] = random
             pairs.append((group.title, title))
@@ -192,10 +212,18 @@ def _field(groups: Sequence[Group], protocol: Protocol) -> _Field:
 
 
 def _contests(field: _Field, protocol: Protocol, resamples: int, generator: torch.Generator) -> list[Contest]:
-    means = {title: hits.mean_recall for title, hits in field.hits.items()}
-    drawn = resampled_recalls(list(field.hits.values()), resamples, generator)
-    resampled = dict(zip(field.hits, drawn, strict=True))
-    return [Contest(a, b, protocol, difference(means[a], means[b], resampled[a], resampled[b])) for a, b in field.pairs]
+    drawn = resampled_repeats(list(field.hits.values()), resamples, generator)
+    resampled, hits = dict(zip(field.hits, drawn, strict=True)), field.hits
+    return [
+        Contest(
+            a,
+            b,
+            protocol,
+            difference(hits[a].mean_recall, hits[b].mean_recall, resampled[a], resampled[b]),
+            (hits[a].distillations, hits[b].distillations),
+        )
+        for a, b in field.pairs
+    ]
 
 
 def _probability(p_value: float) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pairstill.compare.comparison import Comparison
 from pairstill.compare.curves import curve_rows, draw_curves
+from pairstill.compare.differing import NOTE
 from pairstill.evaluate.measurement import RANDOM_SELECTED
 from pairstill.report.curves import curve_points
 from pairstill.report.figures import save_figure
@@ -11,9 +12,10 @@ from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, TITLES, markdown
 from pairstill.storage import write_json, write_text_atomic
 
 EXPLANATION = (
-    "Differences of the mean recall in percentage points with 95 % intervals and two-sided p, by a paired bootstrap "
-    "over the test images ({resamples:,} resamples), students averaged. They tell of other test images; what other "
-    "students, distillations and teachers would change is the spread above."
+    "Differences of the mean recall in percentage points with 95 % intervals and two-sided p, by a paired bootstrap: "
+    "{resamples:,} resamples of the test images, the same for both rows, and of teachers, distillations and students "
+    "where a row has several. Of a row with one distillation nothing is said beyond that one; with two or three, "
+    "intervals are too narrow rather than too wide."
 )
 
 RANDOMS = (
@@ -52,4 +54,6 @@ def page(comparison: Comparison) -> str:
     sentences = "".join(f"- {contest.protocol}: {contest.sentence}\n" for contest in comparison.contests)
     if comparison.contests:
         sentences += f"\n{explanation(comparison, comparison.contests[0].difference.resamples)}\n"
-    return f"{markdown(comparison.rows)}\n## Spread\n\n{spreads}\n{SPREAD_NOTE}\n\n## Differences\n\n{sentences}"
+    differing = "".join(f"- {line}\n" for line in comparison.differing)
+    table = markdown(comparison.rows) + (f"\n{NOTE}\n\n{differing}" if differing else "")
+    return f"{table}\n## Spread\n\n{spreads}\n{SPREAD_NOTE}\n\n## Differences\n\n{sentences}"

@@ -10,8 +10,10 @@ from pairstill.config import Protocol, RunConfig
 from pairstill.distilled import stored_pairs
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.evaluate.bootstrap import ImageHits, image_hits
+from pairstill.evaluate.hierarchy import Levels, RepeatedHits
 from pairstill.evaluate.measurement import current, made_name
 from pairstill.evaluate.stored import StoredRanks
+from pairstill.report.tables import student_seeds
 from pairstill.runfolder import FREE_SETTINGS, RunFolder, plain
 from pairstill.runlog import read_events
 
@@ -91,19 +93,25 @@ def check_same_test_data(runs: Sequence[MeasuredRun]) -> None:
                 )
 
 
-def hits_of(runs: Iterable[MeasuredRun], row: str, protocol: Protocol) -> ImageHits | None:
-    """Return the hits of a row's students over all of these runs, or None if there are none.
+def hits_of(runs: Iterable[MeasuredRun], row: str, protocol: Protocol) -> RepeatedHits | None:
+    """Return the hits of a row's students over all of these runs, each once, or None if there are none.
+
+    Random pairs are drawn anew for every student, so that each of these students has a set of its own.
 
     Raises:
         ArtifactError: ranks are missing, or do not give the recalls that stand beside them.
     """
-    stored = [
-        _ranks(run, result)
-        for run in runs
-        for result in run.results
-        if (result["method"], result["protocol"]) == (row, protocol)
-    ]
-    return image_hits([one.ranks for one in stored], stored[0].caption_owner) if stored else None
+    found: dict[Levels, ImageHits] = {}
+    for run in runs:
+        for result in run.results:
+            if (result["method"], result["protocol"]) == (row, protocol):
+                teachers, distillation, *student = student_seeds(result)
+                drawn = tuple(student) if row == "random" else distillation
+                levels = (teachers, drawn, tuple(student))
+                if levels not in found:
+                    stored = _ranks(run, result)
+                    found[levels] = image_hits([stored.ranks], stored.caption_owner)
+    return RepeatedHits(tuple(found.values()), tuple(found)) if found else None
 
 
 def _ranks(run: MeasuredRun, result: dict[str, Any]) -> StoredRanks:

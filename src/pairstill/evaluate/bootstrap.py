@@ -100,7 +100,7 @@ def _weights(images: int, resamples: int, generator: torch.Generator) -> Iterato
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its uncertainty over the test images.
+    """A number with its uncertainty over what was resampled.
 
     Attributes:
         value: as measured.
@@ -144,8 +144,8 @@ def estimate(value: float, resampled: Tensor) -> Estimate:
 def difference(first: float, second: float, resampled_first: Tensor, resampled_second: Tensor) -> Difference:
     """Return how far the first method is ahead of the second.
 
-    The interval tells of other test images. It does not tell of other students, teachers or distillations, whose
-    spread is measured by repeating them; see `pairstill.evaluate.spread`.
+    The interval tells of what was resampled: of other test images alone, or of other students, distillations and
+    teachers as well; see `pairstill.evaluate.hierarchy`.
 
     Args:
         first: mean recall, in percent.

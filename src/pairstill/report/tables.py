@@ -114,8 +114,8 @@ def _repeat(result: Mapping[str, Any]) -> Repeat:
     return Repeat(teachers, distillation, result["mean_recall"])
 
 
-def _student(result: Mapping[str, Any]) -> tuple[int | None, ...]:
-    """Return the seeds that tell a student from all others of its row."""
+def student_seeds(result: Mapping[str, Any]) -> tuple[int | None, ...]:
+    """Return the seeds that tell a student from all others of its row: teachers', distillation's, run's and its own."""
     repeat, seeds = _repeat(result), result["seeds"]
     return repeat.teachers, repeat.distillation, seeds["run"], seeds["student"]
 
@@ -123,7 +123,7 @@ def _student(result: Mapping[str, Any]) -> tuple[int | None, ...]:
 def _optimism(by_protocol: Mapping[Protocol, Sequence[Mapping[str, Any]]]) -> float | None:
     """Return the mean of best-on-test minus chosen-on-validation, over the students that have both."""
     strict, paper = (
-        {_student(result): result["mean_recall"] for result in by_protocol.get(protocol, ())}
+        {student_seeds(result): result["mean_recall"] for result in by_protocol.get(protocol, ())}
         for protocol in ("strict", "paper")
     )
     both = [paper[student] - strict[student] for student in paper if student in strict]
