@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pairstill.config import HeadsConfig
+from pairstill.config import HeadsConfig, InfoNCE
 from pairstill.distilled import DistilledPhase
 from pairstill.encoders.cache import CachedRows
 from pairstill.encoders.image import ImageEncoder, ImageSpec
@@ -48,7 +48,12 @@ def make_factory() -> Callable[..., ModelFactory]:
     """Build a model factory around the same tiny tower."""
 
     def make(
-        *, trainable: bool = True, text_width: int = TEXT_WIDTH, precision: Any = "float32", **heads: Any
+        *,
+        trainable: bool = True,
+        text_width: int = TEXT_WIDTH,
+        precision: Any = "float32",
+        info_nce: InfoNCE = "mean",
+        **heads: Any,
     ) -> ModelFactory:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -56,7 +61,8 @@ def make_factory() -> Callable[..., ModelFactory]:
         if not trainable:
             tower.requires_grad_(False)
             heads = {"image": True, "width": 4, **heads}
-        return ModelFactory(ImageEncoder(tower, _spec()), trainable, text_width, HeadsConfig(**heads), CPU, precision)
+        encoder = ImageEncoder(tower, _spec())
+        return ModelFactory(encoder, trainable, text_width, HeadsConfig(**heads), CPU, precision, info_nce)
 
     return make
 

@@ -2,6 +2,7 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from pairstill.config import DistillConfig, PhaseConfig, RunConfig, StudentConfig
+from pairstill.config.changed import changed, meant
 from pairstill.defaults import decisive, filled
 
 
@@ -35,6 +36,18 @@ def test_what_is_there_stays():
     assert filled(settings, RunConfig()) == settings
     del settings["distill"]["phases"][0]["endpoint"], settings["student"]
     assert filled(settings, RunConfig()) == json.loads(json.dumps(asdict(RunConfig(seed=3))))
+
+
+@dataclass(frozen=True)
+class Loss:
+    directions: str = changed("mean", before="sum")
+
+
+def test_what_is_missing_means_what_it_meant_when_it_was_stored():
+    assert filled({}, Loss()) == {"directions": "sum"}
+    assert filled({"directions": "mean"}, Loss()) == {"directions": "mean"}
+    assert (decisive(Loss()), decisive(Loss("sum"))) == ({"directions": "mean"}, {})
+    assert (meant(Loss, "directions"), meant(Inner, "a")) == ("sum", 1)
 
 
 def test_only_what_is_set_is_decisive():

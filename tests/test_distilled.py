@@ -212,6 +212,16 @@ def test_a_loss_that_students_cannot_train_with(make, tmp_path):
         DistilledSet.load(tmp_path)
 
 
+def test_a_set_from_before_info_nce_was_a_choice_took_the_sum(make, tmp_path):
+    make("identity").save(tmp_path)
+    assert DistilledSet.load(tmp_path).info_nce == "mean"
+    rewrite(tmp_path, lambda content: content.update(info_nce="product"))
+    with pytest.raises(ArtifactError, match="'product'.*mean, sum"):
+        DistilledSet.load(tmp_path)
+    rewrite(tmp_path, lambda content: content.pop("info_nce"))
+    assert DistilledSet.load(tmp_path).info_nce == "sum"
+
+
 def shortened(name):
     return lambda tensors: tensors.update({name: tensors[name][:-1]})
 

@@ -2,6 +2,9 @@
 
 import pytest
 
+from pairstill.checksums import SETTINGS_SEAL
+from pairstill.config import RunConfig
+from pairstill.defaults import filled
 from pairstill.errors import ConfigError
 from pairstill.layers import in_todays_words, overlay, read_layers
 
@@ -51,3 +54,20 @@ def test_settings_from_when_captions_were_normalised_or_not_mean_what_they_meant
 def test_settings_of_today_stay():
     for settings in ({}, {"data": None}, {"data": {"captions": "paper"}, "seed": 1}):
         assert in_todays_words(settings) == settings
+
+
+def test_what_a_run_stored_keeps_its_meaning_and_what_is_written_has_todays_default(tmp_path):
+    (tmp_path / "stored.yaml").write_text(f"seed: 3\n{SETTINGS_SEAL}0123\n")
+    (tmp_path / "written.yaml").write_text("seed: 3\n")
+    (tmp_path / "both.yaml").write_text("base: stored.yaml\nseed: 4\n")
+    assert read_layers(tmp_path / "stored.yaml") == filled({"seed": 3}, RunConfig())
+    assert read_layers(tmp_path / "stored.yaml")["info_nce"] == "sum"
+    assert read_layers(tmp_path / "written.yaml") == {"seed": 3}
+    assert (read_layers(tmp_path / "both.yaml")["info_nce"], read_layers(tmp_path / "both.yaml")["seed"]) == ("sum", 4)
+    (tmp_path / "stored.yaml").write_text(f"info_nce: mean\n{SETTINGS_SEAL}0123\n")
+    assert read_layers(tmp_path / "stored.yaml")["info_nce"] == "mean"
+    # runs from before there were seals are known by what lies beside their settings
+    (tmp_path / "config.yaml").write_text("seed: 3\n")
+    assert read_layers(tmp_path / "config.yaml") == {"seed": 3}
+    (tmp_path / "environment.json").write_text("{}")
+    assert read_layers(tmp_path / "config.yaml")["info_nce"] == "sum"

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -280,3 +281,16 @@ def test_yaml_holds_every_setting():
 def test_commit_is_a_name_or_nothing():
     name = commit()
     assert name is None or len(name.removesuffix("+changes")) == 40
+
+
+def test_a_run_from_before_info_nce_was_a_choice_took_the_sum(config):
+    folder = RunFolder(config)
+    folder.distilled.mkdir()
+    del folder
+    path = Path(config.run_dir, "config.yaml")
+    older = {name: value for name, value in plain(config).items() if name != "info_nce"}
+    path.write_text(yaml.safe_dump(older, sort_keys=False))
+    assert settings_of_run(path.parent) == replace(config, info_nce="sum")
+    with pytest.raises(ConfigError, match="info_nce: 'sum' before, 'mean' now"):
+        RunFolder(config)
+    RunFolder(replace(config, info_nce="sum"))

@@ -9,6 +9,8 @@ from typing import Any
 from pairstill.errors import ArtifactError
 
 SEAL = "sha256"
+SETTINGS_SEAL = "# sha256 of the lines above: "
+"""Begins the last line of the settings that a run stores."""
 
 
 def parse_json(text: str) -> Any:

@@ -1,6 +1,7 @@
-"""Settings compared by what they mean: one that is missing has its default.
+"""Stored settings by what they mean: one that is missing has its default, or what its default was before.
 
-So a new setting, as long as nobody sets it, makes no older run, teacher or result another one.
+So a new setting, as long as nobody sets it, makes no older run, teacher or result another one. Settings that people
+write are not read so: what they leave out has today's default.
 """
 
 import json
@@ -8,12 +9,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+from pairstill.config.changed import before
+
 
 def filled(values: Mapping[str, Any], default: Any) -> dict[str, Any]:
-    """Return settings as JSON values, with the default in place of each that is missing, on every level.
+    """Return stored settings as JSON values, with what each that is missing meant in its place, on every level.
 
     Args:
-        values: JSON values by name.
+        values: JSON values by name, as they were stored.
         default: the dataclass of these settings, with its default values.
 
     Example:
@@ -22,23 +25,24 @@ def filled(values: Mapping[str, Any], default: Any) -> dict[str, Any]:
         {'train': 9, 'old': 1, 'val': 200, 'test': 300, 'size': 32, 'seed': 0}
     """
     found, plain = dict(values), json.loads(json.dumps(asdict(default)))
-    for name, standard in ((field.name, getattr(default, field.name)) for field in fields(default)):
+    for name, standard, field in ((field.name, getattr(default, field.name), field) for field in fields(default)):
         given = values.get(name)
         if is_dataclass(standard) and isinstance(given, Mapping | None):
             found[name] = filled(given or {}, standard)
         elif isinstance(standard, tuple) and standard and is_dataclass(standard[0]) and isinstance(given, list):
             found[name] = [filled(entry, standard[0]) if isinstance(entry, Mapping) else entry for entry in given]
         elif name not in values:
-            found[name] = plain[name]
+            found[name] = before(field, plain[name])
     return found
 
 
 def decisive(settings: Any, always: Collection[str] = ()) -> dict[str, Any]:
-    """Return the settings that a digest should depend on: those that are not at their default.
+    """Return the settings that a digest should depend on: those that are not what a stored one without them meant.
 
     Args:
         settings: a dataclass all of whose fields have defaults.
         always: fields that count in any case, such as those that an older digest was made of.
     """
     standard = asdict(type(settings)())
-    return {name: v for name, v in asdict(settings).items() if name in always or v != standard[name]}
+    meant = {field.name: before(field, standard[field.name]) for field in fields(settings)}
+    return {name: v for name, v in asdict(settings).items() if name in always or v != meant[name]}

@@ -6,6 +6,9 @@ from typing import Any
 
 import yaml
 
+from pairstill.checksums import SETTINGS_SEAL
+from pairstill.config import RunConfig
+from pairstill.defaults import filled
 from pairstill.errors import ConfigError
 
 BASE = "base"
@@ -16,7 +19,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def read_layers(path: Path, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Return the settings of a YAML file, put on those of the files that its key `base` names.
 
-    `base` is a path relative to the file, or a list of them, of which later ones win.
+    `base` is a path relative to the file, or a list of them, of which later ones win. A file that a run stored keeps
+    its meaning: what it lacks has the default of then (`defaults.filled`).
 
     Args:
         path: the file.
@@ -58,12 +62,20 @@ def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
+        text = path.read_text(encoding="utf-8")
+        content = yaml.load(text, _LOADER)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read as YAML settings: {error}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path} holds {type(content).__name__} at its top; settings are keys with values")
-    return in_todays_words(content or {})
+    settings = in_todays_words(content or {})
+    return filled(settings, RunConfig()) if _is_stored(path, text) else settings
+
+
+def _is_stored(path: Path, text: str) -> bool:
+    """Return whether a run wrote these settings: they are sealed, or of a run from before there were seals."""
+    sealed = text.rstrip().rpartition("\n")[2].startswith(SETTINGS_SEAL)
+    return sealed or (path.name == "config.yaml" and path.with_name("environment.json").is_file())
 
 
 def in_todays_words(settings: Mapping[str, Any]) -> dict[str, Any]:

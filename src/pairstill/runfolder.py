@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from pairstill.checksums import SETTINGS_SEAL
 from pairstill.config import PhaseConfig, RunConfig
 from pairstill.defaults import filled
 from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, list_problems
@@ -35,7 +36,6 @@ FREE_SETTINGS = (
 POINTER = "teachers.json"
 BEGINNING = (LOCK, "config.yaml", "environment.json", "data.json", "metrics.jsonl", "seconds.json")
 """What a run writes before it makes anything."""
-_CHECKSUM = "# sha256 of the lines above: "
 _OF_THIS_RUN = "delete this file and give `pairstill run` the settings of its run, or choose another run_dir"
 
 
@@ -71,7 +71,7 @@ class RunFolder:
         self._lock: Lock | None = hold(self.path)
         self._check_same_run(config)
         settings = to_yaml(config)
-        write_text_atomic(self.path / "config.yaml", f"{settings}{_CHECKSUM}{digest(settings)}\n")
+        write_text_atomic(self.path / "config.yaml", f"{settings}{SETTINGS_SEAL}{digest(settings)}\n")
         write_json(self.path / "environment.json", environment(config))
         try:
             tracker = config.tracker and Tracker(config.tracker, self.path, plain(config), warn)
@@ -218,7 +218,7 @@ def other_settings(path: Path, config: RunConfig) -> list[str]:
     """Return how the settings of the run whose `config.yaml` is at `path` differ from these, a setting each.
 
     Settings that may differ between a run and its continuation do not count; one that an older run did not know had
-    its default.
+    its default of then.
 
     Args:
         path: the settings of a run.
@@ -251,7 +251,7 @@ def read_settings(path: Path) -> dict[str, Any]:
             raise ValueError("it is no mapping")
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is not YAML of settings ({error}); {_OF_THIS_RUN}") from error
-    whole, _, checksum = text.rpartition(_CHECKSUM)
+    whole, _, checksum = text.rpartition(SETTINGS_SEAL)
     if whole and digest(whole) != checksum.rstrip("\n"):
         raise ArtifactError(f"{path} is damaged, or was edited: its checksum does not match; {_OF_THIS_RUN}")
     return in_todays_words(settings)

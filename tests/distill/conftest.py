@@ -79,7 +79,7 @@ def make_loop(
                 partial(embed_images, model),
                 lambda p, u, y, s, masks: embedded_pair_loss(model, p, (u, y, s), loss, masks),
             ),
-            linear=LinearSides(lambda u, v, s, masks: loss_of_embeddings(u, v, s, loss), target, kind)
+            linear=LinearSides(lambda u, v, s, masks: loss_of_embeddings(u, v, s, loss, "mean"), target, kind)
             if linear
             else None,
         )

@@ -43,6 +43,9 @@ def test_all_real_pairs_lose_only_their_own_infonce(make_split):
     assert float(losses["projector"]) == pytest.approx(0, abs=1e-6)
     assert float(losses["similarity"]) == pytest.approx(0, abs=1e-6) and float(losses["infonce"]) > 0
     assert objective.adversary() == {}
+    added = ProjectorObjective.of(split, ProjectorConfig(batch_size=16), "sum")
+    others = added.losses(DirectStep(images, texts, {}, torch.Generator().manual_seed(0)))
+    assert float(others["infonce"]) == pytest.approx(2 * float(losses["infonce"]), rel=1e-6)
 
 
 def test_characteristic_functions_by_hand():

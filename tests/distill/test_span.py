@@ -92,3 +92,24 @@ def test_a_gradient_that_is_not_finite_names_the_inner_step(make_loop):
     broken = replace(loop, rates=replace(loop.rates, image=torch.tensor(1e308, dtype=torch.float64)))
     with pytest.raises(NumericalError, match="not finite at inner step"):
         hypergradient(broken, "exact_span")
+
+
+@pytest.mark.parametrize("mode", ["exact_recompute", "exact_span"])
+def test_the_mean_at_twice_the_inner_rates_is_the_sum(make_problem, mode):
+    found = []
+    for directions, rate in (("sum", 0.1), ("mean", 0.2)):
+        problem = linear_problem(make_problem, loss="infonce")
+        factory = replace(problem.factory, info_nce=directions)
+        problem = replace(problem, factory=factory, model=factory.build())
+        learned = {name: value.clone().requires_grad_() for name, value in problem.initial.items()}
+        for side in ("image", "text"):
+            learned[f"inner_lr_{side}"].data.fill_(rate)
+        losses = set_gradients(problem, learned, draw_stretches(problem, 0), mode)
+        found.append((losses, learned))
+    (losses, added), (others, mean) = found
+    for part, value in losses.items():
+        torch.testing.assert_close(others[part], value)
+    for name in ("images", "texts"):
+        torch.testing.assert_close(mean[name].grad, added[name].grad)
+    for side in ("image", "text"):
+        torch.testing.assert_close(2 * mean[f"inner_lr_{side}"].grad, added[f"inner_lr_{side}"].grad)

@@ -103,6 +103,16 @@ def test_equals_sgd_by_hand(train, make_factory, loss, epochs):
             torch.testing.assert_close(parameters[name], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(("loss", "factor"), [("infonce", 2), ("wbce", 1)])
+def test_the_mean_at_twice_the_rates_is_the_sum(train, loss, factor):
+    config = replace(CONFIG, weight_decay=0.0)
+    added = train([phase()], config, loss=loss, info_nce="sum")
+    mean = train([phase(lr_image=factor * 0.1, lr_text=factor * 0.05)], config, loss=loss, info_nce="mean")
+    for (_, one), (_, other) in zip(added, mean, strict=True):
+        for name, value in one.items():
+            torch.testing.assert_close(other[name], value, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize(("epochs", "slow_from"), [(2, 2), (4, 3), (5, 3), (1, None)])
 def test_rates_fall_to_a_tenth_from_half_way_on_in_every_phase(train, batches, epochs, slow_from):
     rates = [(0.1, 0.05), (0.02, 0.3)]

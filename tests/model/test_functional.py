@@ -60,3 +60,10 @@ def test_a_split_is_embedded_whole_and_in_order(case, make_split, monkeypatch):
     for found, expected in zip(embed_split(model, parameters, split), (u, v), strict=True):
         torch.testing.assert_close(found, expected)
         assert not found.requires_grad
+
+
+def test_the_model_says_how_infonce_is_put_together(case, make_factory):
+    _, model, parameters, images, texts = case
+    added = make_factory(image=True, width=4, info_nce="sum").build()
+    mean, both = (pair_loss(m, parameters, (images, texts, None), "infonce", None) for m in (model, added))
+    torch.testing.assert_close(both, 2 * mean)

@@ -35,13 +35,25 @@ def info_nce_by_loops(logits):
 
 def test_info_nce_against_loops():
     logits = 3 * rand(5, 5)
-    assert info_nce(logits).item() == pytest.approx(info_nce_by_loops(logits.tolist()), rel=1e-12)
+    assert info_nce(logits, "sum").item() == pytest.approx(info_nce_by_loops(logits.tolist()), rel=1e-12)
+    assert info_nce(logits).item() == pytest.approx(info_nce_by_loops(logits.tolist()) / 2, rel=1e-12)
 
 
 def test_info_nce_limits():
-    assert info_nce(torch.zeros(4, 4)).item() == pytest.approx(2 * math.log(4))
+    assert info_nce(torch.zeros(4, 4)).item() == pytest.approx(math.log(4))
+    assert info_nce(torch.zeros(4, 4), "sum").item() == pytest.approx(2 * math.log(4))
     assert info_nce(100 * torch.eye(4)).item() == pytest.approx(0, abs=1e-6)
     assert info_nce(torch.zeros(1, 1)).item() == 0
+
+
+def test_gradients_of_the_mean_are_half_those_of_the_sum():
+    logits = rand(5, 5).requires_grad_()
+    mean, added = (torch.autograd.grad(info_nce(logits, directions), logits)[0] for directions in ("mean", "sum"))
+    assert torch.equal(mean, added / 2)
+    # at equal logits each entry is pulled by its share of a row and of a column: (2 / 4 - 2) / (2 * 4) where they match
+    even = torch.zeros(4, 4, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(info_nce(even), even)
+    torch.testing.assert_close(gradient, (torch.full((4, 4), 0.25) - torch.eye(4)).double() / 4)
 
 
 def test_info_nce_does_not_depend_on_the_order_of_pairs_or_the_name_of_the_sides():

@@ -9,6 +9,7 @@ import pytest
 from pairstill.cli.command import run_config, settings_parser
 from pairstill.config import RunConfig
 from pairstill.errors import ConfigError
+from pairstill.reproduce.listing import SCALES
 from pairstill.reproduce.paper import find_table, read_tables
 from pairstill.reproduce.rows import base_of, chosen, methods_rows, placed, table_rows
 from pairstill.reproduce.settings import Reproduction
@@ -31,6 +32,12 @@ def rows_of(load):
         return {row.name: row for row in table_rows(TABLES, find_table(TABLES, table), base, CONFIGS, load)}
 
     return rows
+
+
+def test_measured_rows_take_the_sum_of_infonce_and_the_papers_take_its_authors_mean(load, rows_of):
+    directions = {name: {row.load(load).info_nce for row in rows_of("table8", name).values()} for name in SCALES}
+    assert directions == {"paper": {"mean"}, "flickr8k": {"sum"}, "scenes": {"sum"}}
+    assert {row.load(load).info_nce for row in methods_rows(CONFIGS)} == {"sum"}
 
 
 def test_methods_keep_their_folders_and_teachers(load):

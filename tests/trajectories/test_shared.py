@@ -8,7 +8,7 @@ import pytest
 
 from pairstill.config import RunConfig, TeacherConfig
 from pairstill.errors import ArtifactError, ConfigError
-from pairstill.trajectories.shared import claim_folder, describe_teachers, find_folder
+from pairstill.trajectories.shared import claim_folder, describe_teachers, find_folder, holds
 
 TEACHERS = {"data": "abc", "settings": {"seed": 0, "rates": (0.1, 0.2)}}
 
@@ -29,6 +29,7 @@ def test_others_are_refused(tmp_path):
 
 
 CONFIG = RunConfig()
+SUM = replace(CONFIG, info_nce="sum")
 
 
 def described(config=CONFIG):
@@ -67,8 +68,22 @@ def test_folders_are_found_by_what_decides_the_teachers(tmp_path):
 
 def test_the_place_does_not_depend_on_the_process():
     # a key that changed would train everybody's teachers once more; raise its version if that is meant
-    place = find_folder(Path("root"), CONFIG, described(), (6,))
+    place = find_folder(Path("root"), SUM, described(SUM), (6,))
     assert place == Path("root/d8e588511ccd4f48dc4b9cbb/epochs_6")
+    assert find_folder(Path("root"), CONFIG, described(), (6,)) == Path("root/e8339581eebe212d84a7d416/epochs_6")
+
+
+def test_teachers_from_before_info_nce_was_a_choice_took_the_sum(tmp_path):
+    folder = find_folder(tmp_path, SUM, described(SUM), (6,))
+    claim_folder(folder, described(SUM), (6,))
+    about = json.loads((folder / "teachers.json").read_text())
+    del about["sha256"], about["settings"]["info_nce"]
+    (folder / "teachers.json").write_text(json.dumps(about))
+    assert holds(folder, described(SUM), (6,)) and not holds(folder, described(), (6,))
+    assert find_folder(tmp_path, SUM, described(SUM), (6,)) == folder
+    assert find_folder(tmp_path, CONFIG, described(), (6,)).parent != folder.parent
+    with pytest.raises(ConfigError, match="holds other teachers .*settings differ"):
+        claim_folder(folder, described(), (6,))
 
 
 def test_a_damaged_folder_is_not_taken(tmp_path):

@@ -79,6 +79,15 @@ def test_two_steps_by_hand(make_factory, make_split, momentum, decay):
         torch.testing.assert_close(found[name].detach(), expected[name], rtol=1e-4, atol=1e-6)
 
 
+def test_the_mean_at_twice_the_rates_is_the_sum(train):
+    added, _ = train(replace(TRAINING, lr_image=0.05, lr_text=0.1, momentum=0.5), info_nce="sum")
+    mean, _ = train(replace(TRAINING, lr_image=0.1, lr_text=0.2, momentum=0.5), info_nce="mean")
+    for (one, loss), (other, half) in zip(added, mean, strict=True):
+        assert loss == pytest.approx(2 * half, rel=1e-5)
+        for name, value in one.items():
+            torch.testing.assert_close(other[name], value, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("captions", "batch_size", "sizes"), [("all", 6, [6, 6, 4]), ("all", 5, [5, 5, 5]), ("sample", 3, [3, 3, 2])]
 )

@@ -77,7 +77,10 @@ def _loop(
     def matching(end: Parameters) -> dict[str, Tensor]:
         return matching_losses(end, start, target, "per_tower")
 
-    linear = LinearSides(lambda u, v, s, masks: loss_of_embeddings(u, v, s, "wbce"), target, "per_tower")
+    def of_embeddings(u: Tensor, v: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
+        return loss_of_embeddings(u, v, s, "wbce", model.info_nce)
+
+    linear = LinearSides(of_embeddings, target, "per_tower")
     data = InnerData(inputs, texts, torch.eye(len(texts), device=texts.device))
     return InnerLoop(loss, start, data, InnerRates(rate, rate.clone()), steps, matching, linear=linear)
 

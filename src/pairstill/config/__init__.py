@@ -11,7 +11,7 @@ from pairstill.config.evaluate import CrossConfig, EvaluateConfig, Protocol, Ref
 from pairstill.config.objectives import CharacteristicConfig, ProjectorConfig
 from pairstill.config.outer import FeaturesFirstConfig, HypergradientConfig, OuterConfig, SimilarityConfig
 from pairstill.config.phases import AutoPhasesConfig, PhaseConfig
-from pairstill.config.run import RunConfig, SeedsConfig
+from pairstill.config.run import InfoNCE, RunConfig, SeedsConfig
 from pairstill.config.teacher import TeacherConfig
 
 __all__ = [  # in the order in which the documentation shows them
@@ -40,5 +40,6 @@ __all__ = [  # in the order in which the documentation shows them
     "Protocol",
     "EvaluateConfig",
     "SeedsConfig",
+    "InfoNCE",
     "RunConfig",
 ]

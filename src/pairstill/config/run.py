@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pairstill.config.changed import changed
 from pairstill.config.checks import require
 from pairstill.config.data import DataConfig
 from pairstill.config.distill import DistillConfig
@@ -10,6 +11,8 @@ from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig
 from pairstill.config.evaluate import EvaluateConfig, StudentConfig
 from pairstill.config.phases import PhaseConfig
 from pairstill.config.teacher import TeacherConfig
+
+InfoNCE = Literal["mean", "sum"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class RunConfig:
             others; off makes everything anew, in `run_dir`.
         tracker: also show metrics in `wandb`, `trackio` or `tensorboard` (the extra of the same name) while the run
             goes on; `metrics.jsonl` is written whatever is chosen.
+        info_nce: how InfoNCE, wherever it is the loss, puts its two directions together: their `mean`, as the paper's
+            code, or their `sum`, as its Eq. 8 is printed. With SGD, the sum at a rate is the mean at twice the rate.
         data: the real pairs.
         image: the image tower.
         text: the text tower.
@@ -68,6 +73,7 @@ class RunConfig:
     cache_dir: str = "~/.cache/pairstill"
     reuse: bool = True
     tracker: Literal["wandb", "trackio", "tensorboard"] | None = None
+    info_nce: InfoNCE = changed("mean", before="sum")
     data: DataConfig = field(default_factory=DataConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     text: TextConfig = field(default_factory=TextConfig)

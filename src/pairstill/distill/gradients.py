@@ -134,7 +134,7 @@ def _linear_sides(problem: PhaseProblem, target: Parameters) -> LinearSides | No
     def loss(u: Tensor, v: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
         if masks is not None and masks.blend is not None:
             u, v = masks.blend.of(u), masks.blend.of(v)  # linear heads: as good as blending what they are given
-        return loss_of_embeddings(u, v, s, config.loss)
+        return loss_of_embeddings(u, v, s, config.loss, problem.model.info_nce)
 
     return LinearSides(loss, target, config.matching)
 

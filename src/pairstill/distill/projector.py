@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairstill.config import ProjectorConfig
+from pairstill.config import InfoNCE, ProjectorConfig
 from pairstill.distill.direct import DirectStep
 from pairstill.encoders.split import EncodedSplit
 from pairstill.model.losses import cosine_logits, info_nce
@@ -47,19 +47,21 @@ class ProjectorObjective:
         texts: the captions' embeddings (captions, text width).
         target: the projector of all of them.
         config: the settings.
+        info_nce: how InfoNCE puts its two directions together.
     """
 
     images: Tensor
     texts: Tensor
     target: Tensor
     config: ProjectorConfig
+    info_nce: InfoNCE = "mean"
 
     @staticmethod
-    def of(split: EncodedSplit, config: ProjectorConfig) -> "ProjectorObjective":
+    def of(split: EncodedSplit, config: ProjectorConfig, directions: InfoNCE = "mean") -> "ProjectorObjective":
         """Return the objective of a split behind a frozen tower."""
         captions = torch.arange(split.num_captions)
         images, texts = split.image_inputs(split.caption_owner), split.texts(captions)
-        return ProjectorObjective(images, texts, projector(images, texts, config.ridge), config)
+        return ProjectorObjective(images, texts, projector(images, texts, config.ridge), config, directions)
 
     def adversary(self) -> dict[str, Tensor]:
         """Nothing is learned against the pairs."""
@@ -74,7 +76,7 @@ class ProjectorObjective:
         logits, wanted = cosine_logits(x @ found, y), cosine_logits(x @ self.target, y)
         heat = self.config.temperature
         return {
-            "infonce": info_nce(logits),
+            "infonce": info_nce(logits, self.info_nce),
             "projector": self.config.weight * (found - self.target).square().sum() / self.target.square().sum(),
             "similarity": F.kl_div(
                 F.log_softmax(logits / heat, 1), F.log_softmax(wanted / heat, 1), reduction="batchmean", log_target=True

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pairstill.checksums import check_seal, sealed
+from pairstill.config import InfoNCE, RunConfig
+from pairstill.config.changed import meant
 from pairstill.distilled.phase import DistilledPhase, phase_from, to_tensors
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.model.functional import LossName
@@ -19,6 +21,7 @@ VERSION = 1
 TENSORS = "distilled.safetensors"
 MANIFEST = "distilled.json"
 LOSSES: tuple[LossName, ...] = get_args(LossName)
+DIRECTIONS: tuple[InfoNCE, ...] = get_args(InfoNCE)
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class DistilledSet:
         heads: settings of the projection heads.
         loss: the loss that students train with, `wbce` or `infonce`.
         provenance: method, seeds, data fingerprint and versions.
+        info_nce: how `infonce` puts its two directions together, which the rates belong to.
     """
 
     phases: tuple[DistilledPhase, ...]
@@ -40,6 +44,7 @@ class DistilledSet:
     heads: Mapping[str, Any]
     loss: LossName
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    info_nce: InfoNCE = "mean"
 
     @property
     def num_pairs(self) -> int:
@@ -91,6 +96,7 @@ class DistilledSet:
             "text_encoder": dict(self.text_encoder),
             "heads": dict(self.heads),
             "loss": self.loss,
+            "info_nce": self.info_nce,
             "phases": [
                 {
                     "num_pairs": phase.num_pairs,
@@ -126,9 +132,13 @@ class DistilledSet:
             raise ArtifactError("the distilled set has no phases; distil again")
         if (loss := description["loss"]) not in LOSSES:
             raise ArtifactError(f"the distilled set has the loss {loss!r}; it must be one of {', '.join(LOSSES)}")
+        if (info_nce := description.get("info_nce", meant(RunConfig, "info_nce"))) not in DIRECTIONS:
+            raise ArtifactError(
+                f"the distilled set has the info_nce {info_nce!r}; it must be one of {', '.join(DIRECTIONS)}"
+            )
         mappings = (description[name] for name in ("image_encoder", "text_encoder", "heads", "provenance"))
         image_encoder, text_encoder, heads, provenance = map(_mapping, mappings)
-        return DistilledSet(phases, image_encoder, text_encoder, heads, loss, provenance)
+        return DistilledSet(phases, image_encoder, text_encoder, heads, loss, provenance, info_nce)
 
     @staticmethod
     def load(folder: Path | str) -> "DistilledSet":

@@ -99,9 +99,14 @@ def _contents(distilled: DistilledSet, layout: Layout) -> str:
         f"Images are float32 tensors ({shape}) in the image tower's normalised input space; texts are embeddings "
         f"({distilled.phases[0].text_embeddings.shape[1]}) of the text tower, not strings. A row of similarities goes "
         "with each pair (rows images, columns texts of the same phase). `caption` and `source` name the real pair that "
-        f"a pair started from. Students train with the loss `{distilled.loss}`.\n\n"
+        f"a pair started from. Students train with the loss {_loss(distilled)}.\n\n"
         f"Files: {FILES[layout]} `pairstill.json` holds the rates, the encoders and a checksum of each file.\n"
     )
+
+
+def _loss(distilled: DistilledSet) -> str:
+    of = f", the {distilled.info_nce} of both directions" if distilled.loss == "infonce" else ""
+    return f"`{distilled.loss}`{of}"
 
 
 def _similarity(factors: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pairstill.config import HeadsConfig
+from pairstill.config import HeadsConfig, InfoNCE
 from pairstill.devices import Precision
 from pairstill.encoders.image import ImageEncoder
 from pairstill.errors import ConfigError
@@ -98,10 +98,12 @@ class DualEncoder(nn.Module):
         image_head: nn.Module | None,
         text_head: nn.Module,
         precision: Precision = "float32",
+        info_nce: InfoNCE = "mean",
     ) -> None:
         """Put the parts together; the tower and the head are None where they are absent."""
         super().__init__()
         self.precision: Precision = precision
+        self.info_nce: InfoNCE = info_nce
         self.image_tower = tower
         self.image_head = image_head
         self.text_head = text_head
@@ -145,6 +147,7 @@ class ModelFactory:
         heads: the projection heads.
         device: where parameters live.
         precision: what a trained tower multiplies in.
+        info_nce: how the model's InfoNCE puts its two directions together.
     """
 
     encoder: ImageEncoder
@@ -153,6 +156,7 @@ class ModelFactory:
     heads: HeadsConfig
     device: torch.device
     precision: Precision = "float32"
+    info_nce: InfoNCE = "mean"
 
     @property
     def width(self) -> int:
@@ -180,6 +184,7 @@ class ModelFactory:
             make(self.encoder.spec.width, self.width) if self.heads.image else None,
             make(self.text_width, self.width),
             self.precision,
+            self.info_nce,
         )
         return model.eval().to(self.device).requires_grad_(False)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from pairstill.config import InfoNCE
 from pairstill.encoders.split import EncodedSplit
 from pairstill.model.dual_encoder import DropoutMasks, DualEncoder, Parameters
 from pairstill.model.losses import cosine_logits, info_nce, weighted_bce
@@ -24,7 +25,7 @@ def pair_loss(
     """Return the loss of a mini-batch of pairs under `parameters`.
 
     Args:
-        model: the structure; its own parameter values are not used.
+        model: the structure, and the convention of `infonce`; its own parameter values are not used.
         parameters: every parameter by name.
         batch: image inputs (pairs, ...), text embeddings (pairs, width) and, for `wbce`, the similarities
             (pairs, pairs) of exactly these pairs.
@@ -52,14 +53,25 @@ def embedded_pair_loss(
 ) -> Tensor:
     """Return the same loss as `pair_loss`, of image embeddings (pairs, width) in place of image inputs."""
     embedded, texts, similarity = batch
-    return loss_of_embeddings(embedded, functional_call(model, parameters, (None, texts, masks))[1], similarity, loss)
+    v = functional_call(model, parameters, (None, texts, masks))[1]
+    return loss_of_embeddings(embedded, v, similarity, loss, model.info_nce)
 
 
-def loss_of_embeddings(images: Tensor, texts: Tensor, similarity: Tensor | None, loss: LossName) -> Tensor:
-    """Return the loss of embeddings (pairs, width) of both sides, with the similarities (pairs, pairs) for `wbce`."""
+def loss_of_embeddings(
+    images: Tensor, texts: Tensor, similarity: Tensor | None, loss: LossName, directions: InfoNCE
+) -> Tensor:
+    """Return the loss of embeddings.
+
+    Args:
+        images: embeddings (pairs, width).
+        texts: embeddings (pairs, width).
+        similarity: for `wbce`, the similarities (pairs, pairs).
+        loss: `wbce` or `infonce`.
+        directions: how `infonce` puts its two directions together.
+    """
     logits = cosine_logits(images, texts)
     if loss == "infonce":
-        return info_nce(logits)
+        return info_nce(logits, directions)
     if similarity is None:
         raise ValueError("the wbce loss needs the similarities of the mini-batch")
     return weighted_bce(logits, similarity)

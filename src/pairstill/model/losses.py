@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pairstill.config import InfoNCE
+
 TEMPERATURE = 0.07
 POSITIVE_THRESHOLD = 0.5
 
@@ -18,21 +20,24 @@ def cosine_logits(images: Tensor, texts: Tensor) -> Tensor:
     return F.normalize(images, dim=1) @ F.normalize(texts, dim=1).T / TEMPERATURE
 
 
-def info_nce(logits: Tensor) -> Tensor:
+def info_nce(logits: Tensor, directions: InfoNCE = "mean") -> Tensor:
     """Return the symmetric InfoNCE loss of a batch of matching pairs (Eq. 8).
 
-    The loss is -(1/b) sum_i [log softmax_j(l_ij) + log softmax_j(l_ji)] at i = j: both directions are added, as
-    the equation is printed, not averaged.
+    The loss is -(1/b) sum_i [log softmax_j(l_ij) + log softmax_j(l_ji)] / 2 at i = j: the mean of both directions (the
+    paper prints their sum; its authors' code halves it, as it halves wBCE, and their rates assume that).
 
     Args:
         logits: (images, texts), square; row i matches column i.
+        directions: their `mean`, or their `sum` as printed.
 
     Example:
-        >>> round(float(info_nce(torch.zeros(4, 4))), 4)  # 2 log 4
-        2.7726
+        >>> zeros = torch.zeros(4, 4)
+        >>> round(float(info_nce(zeros)), 4), round(float(info_nce(zeros, "sum")), 4)  # log 4, 2 log 4
+        (1.3863, 2.7726)
     """
     matching = torch.arange(len(logits), device=logits.device)
-    return F.cross_entropy(logits, matching) + F.cross_entropy(logits.T, matching)
+    added = F.cross_entropy(logits, matching) + F.cross_entropy(logits.T, matching)
+    return added / 2 if directions == "mean" else added
 
 
 def weighted_bce(logits: Tensor, similarity: Tensor) -> Tensor:

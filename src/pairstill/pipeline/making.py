@@ -93,7 +93,7 @@ def _problem_of(
     if objective == "characteristic":
         return _clustered_pairs(parts, experts)
     pairs = initial_pairs(parts.manifest, train, distill.phases, distill.init, draw)
-    return pairs, ProjectorObjective.of(train, distill.projector) if objective == "projector" else None
+    return pairs, ProjectorObjective.of(train, distill.projector, config.info_nce) if objective == "projector" else None
 
 
 def _clustered_pairs(parts: Parts, experts: list[Path]) -> tuple[list[InitialPairs], DirectObjective]:

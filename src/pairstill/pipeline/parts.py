@@ -161,7 +161,13 @@ class Parts:
         config = self.config
         image = config.image
         return ModelFactory(
-            self.image, image.trainable, self.text.spec.width, config.heads, self.device, image.precision
+            self.image,
+            image.trainable,
+            self.text.spec.width,
+            config.heads,
+            self.device,
+            image.precision,
+            config.info_nce,
         )
 
     @contextmanager
@@ -242,9 +248,10 @@ class Parts:
         }
 
     def description(self) -> dict[str, Any]:
-        """Return encoders, heads and provenance, as the distilled set states them."""
+        """Return encoders, heads, InfoNCE's convention and provenance, as the distilled set states them."""
         return {
             **self.encoders(),
+            "info_nce": self.config.info_nce,
             "provenance": {
                 "method": self.method.name,
                 "seed": self.config.distillation_seed,

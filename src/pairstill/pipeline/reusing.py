@@ -12,7 +12,7 @@ from pairstill.pipeline.parts import Parts
 from pairstill.runfolder import plain
 from pairstill.storage import digest, file_digest, read_json, read_sealed, write_json, write_sealed
 
-DECISIVE = ("method", "seed", "seeds", "heads", "teacher", "distill", "student")
+DECISIVE = ("method", "seed", "seeds", "heads", "teacher", "distill", "student", "info_nce")
 CONTENT = "content.json"
 """The file in the folder of checkpoints that says of which content they are."""
 

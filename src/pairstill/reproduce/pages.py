@@ -85,6 +85,7 @@ def _base(base: RunConfig) -> str:
             f"- towers: {base.image.name}, {'trained' if base.image.trainable else 'frozen'}; {base.text.name}, frozen",
             f"- pairs: {distill.num_pairs + 1} for the paper's {PAIRS}, one of which pays for the similarities",
             f"- similarities: {distill.similarity.kind}, in LoRS too",
+            f"- InfoNCE: the {base.info_nce} of both directions",
             f"- steps for the paper's {STEPS:,} of a phase: {steps}; nothing is validated on the way",
             f"- outer optimiser: {distill.outer.optimizer}, {distill.trajectories_per_step} starts a step, "
             f"average with decay {distill.ema_decay}",

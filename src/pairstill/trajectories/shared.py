@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import HeadsConfig, ImageConfig, RunConfig, TeacherConfig
+from pairstill.config.changed import meant
 from pairstill.defaults import decisive, filled
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.storage import digest, read_sealed, write_sealed
@@ -15,6 +16,7 @@ ABOUT = "teachers.json"
 # Raise it when the same settings train other teachers than before, so that old ones are not found any more.
 _VERSION = 1
 _OWN = ("num_experts", "keep")  # how many teachers there are and what is stored of them: not what they are
+_LOSS = ("info_nce",)  # settings of the run itself that teachers depend on
 _IMAGE = ("trainable", "precision")  # the rest of the image tower's settings is in its specification
 
 
@@ -31,7 +33,13 @@ def describe_teachers(
     """
     teacher = {name: value for name, value in asdict(config.teacher).items() if name not in _OWN}
     image = {name: getattr(config.image, name) for name in _IMAGE}
-    settings = {"seed": config.teachers_seed, "heads": asdict(config.heads), "image": image, "teacher": teacher}
+    settings = {
+        "seed": config.teachers_seed,
+        "heads": asdict(config.heads),
+        "image": image,
+        "teacher": teacher,
+        "info_nce": config.info_nce,
+    }
     described = {"data": data, "image_encoder": image_encoder, "text_encoder": text_encoder, "settings": settings}
     return json.loads(json.dumps(described))
 
@@ -60,6 +68,7 @@ def _key(config: RunConfig, teachers: Mapping[str, Any]) -> str:
         "heads": decisive(config.heads),
         "image": {name: value for name, value in decisive(config.image).items() if name in _IMAGE},
         "teacher": {name: value for name, value in decisive(config.teacher).items() if name not in _OWN},
+        **{name: value for name, value in decisive(config).items() if name in _LOSS},
     }
     content = json.dumps({**teachers, "settings": settings}, sort_keys=True)
     return digest(str(_VERSION), content)[:24]
@@ -139,4 +148,5 @@ def _meant(teachers: Mapping[str, Any]) -> dict[str, Any]:
     full = {name: filled(settings.get(name, {}), default) for name, default in parts.items()}
     image = {name: full["image"][name] for name in _IMAGE}
     teacher = {name: value for name, value in full["teacher"].items() if name not in _OWN}
-    return {**teachers, "settings": {**settings, "heads": full["heads"], "image": image, "teacher": teacher}}
+    own = {"heads": full["heads"], "image": image, "teacher": teacher}
+    return {**teachers, "settings": {**{name: meant(RunConfig, name) for name in _LOSS}, **settings, **own}}
