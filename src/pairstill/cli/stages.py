@@ -13,6 +13,8 @@ from pairstill.exchange.settings import SETTINGS
 from pairstill.wording import counted
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pairstill.pipeline import Pipeline
 
 STAGES = {
@@ -25,16 +27,18 @@ STAGES = {
 }
 
 EVALUATE_OPTIONS = ("distilled", "image_encoder", "text_encoder", "map_text")
+PREPARE_OPTIONS = ("texts_out", "features_out", "dtype")
 
 
 def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
-    config = run_config(parser, options, *EVALUATE_OPTIONS)
+    config = run_config(parser, options, *EVALUATE_OPTIONS, *PREPARE_OPTIONS)
     with open_pipeline(config) as (pipeline, progress):
         match name:
             case "prepare":
                 manifest = pipeline.prepare()
                 images = counted(len(manifest.records), "image")
                 progress.print(f"Ready: {images}; fingerprint {manifest.fingerprint[:16]}")
+                _write_encoded(pipeline, options, progress)
             case "teach":
                 experts = pipeline.teach()
                 progress.print(f"Trained: {counted(len(experts), 'expert')}, in {experts[0].parent}")
@@ -55,6 +59,14 @@ def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
     return 0
 
 
+def _write_encoded(pipeline: "Pipeline", options: Namespace, progress: "Console") -> None:
+    from pairstill.pipeline.encoded import EncodedFiles
+
+    texts, features = (None if name is None else Path(name) for name in (options.texts_out, options.features_out))
+    for path, rows in pipeline.write_encoded(EncodedFiles(texts, features, options.dtype)).items():
+        progress.print(f"Written: {counted(rows, 'row')}, in {path}", markup=False)
+
+
 def _evaluate(pipeline: "Pipeline", options: Namespace) -> None:
     if not options.image_encoder and not options.text_encoder:
         if options.map_text:
@@ -65,6 +77,26 @@ def _evaluate(pipeline: "Pipeline", options: Namespace) -> None:
 
     asked = Crossing(tuple(options.image_encoder or ()), tuple(options.text_encoder or ()), options.map_text)
     print_cells(pipeline.cross(asked))
+
+
+def _prepare_parser(text: str) -> ArgumentParser:
+    parser = settings_parser("prepare", text)
+    parser.add_argument(
+        "--texts_out",
+        type=str,
+        default=None,
+        help="also write the embeddings of all captions to this safetensors file, for text.name precomputed",
+    )
+    parser.add_argument(
+        "--features_out",
+        type=str,
+        default=None,
+        help="also write the frozen tower's features of all images to this safetensors file, for image.features",
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16"), default="float32", help="how those files store numbers"
+    )
+    return parser
 
 
 def _evaluate_parser(text: str) -> ArgumentParser:
@@ -113,6 +145,8 @@ def _command(name: str, text: str) -> Command:
     run = partial(_run, name)
     if name == "evaluate":
         return Command(name, text, partial(_evaluate_parser, text), run, expand=_with_settings_of_export)
+    if name == "prepare":
+        return Command(name, text, partial(_prepare_parser, text), run)
     return Command(name, text, partial(settings_parser, name, text), run)
 
 

@@ -21,6 +21,8 @@ class ImageConfig:
         init_seed: seed of the tower's initial weights when it has no pretrained ones; teachers and students share them.
         precision: what a trained tower multiplies in: `float32`; or on GPUs `tf32` or `bfloat16`
             (autocast). Parameters, heads, losses and the sums of the hypergradient stay in float32.
+        features: a file with the features of all images, for a frozen tower, which then encodes no real image;
+            `pairstill prepare --features_out` writes one. The tower is needed all the same, for distilled images.
     """
 
     name: str = "nf_resnet_tiny"
@@ -32,8 +34,14 @@ class ImageConfig:
     std: tuple[float, float, float] | None = None
     init_seed: int = 0
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    features: str | None = None
 
     def __post_init__(self) -> None:
+        require(
+            not (self.trainable and self.features is not None),
+            "image.features is set but the image tower is trained: its features change while it learns; set "
+            "image.trainable to false, or leave image.features out",
+        )
         require(
             self.trainable or self.precision == "float32",
             f"image.precision is {self.precision} but the image tower is frozen: its features are computed once, and "
@@ -52,19 +60,26 @@ class TextConfig:
     """The text tower, always frozen.
 
     Attributes:
-        name: `hashed_ngrams` (embedded, no weights needed), `minilm` (extra `minilm`, works offline), or any
-            transformers encoder by hub name or local folder.
+        name: `hashed_ngrams` (embedded, no weights needed), `minilm` (extra `minilm`, works offline), any
+            transformers encoder by hub name or local folder, or `precomputed`, which reads embeddings from `file`.
         pooling: `cls` (the first token) or `mean` (over the tokens of the caption); only for transformers encoders.
         max_tokens: captions are cut after this many tokens.
         width: width of the `hashed_ngrams` embedding; other encoders have their own.
+        file: the embeddings of all captions, for `precomputed`; `pairstill prepare --texts_out` writes one.
     """
 
     name: str = "hashed_ngrams"
     pooling: Literal["cls", "mean"] = "cls"
     max_tokens: int = 64
     width: int = 128
+    file: str | None = None
 
     def __post_init__(self) -> None:
+        require(
+            (self.name == "precomputed") == (self.file is not None),
+            f"text.name is {self.name!r} and text.file is {self.file!r}: precomputed embeddings need a file, and no "
+            "other encoder takes one",
+        )
         require_positive("text", max_tokens=self.max_tokens, width=self.width)
 
 

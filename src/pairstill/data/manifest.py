@@ -46,6 +46,11 @@ class Manifest:
         """Return the absolute image paths of one split, in order."""
         return [self.image_root / record.image for record in self.split(name)]
 
+    def digests(self, name: Split) -> list[str]:
+        """Return the SHA-256 of each image file of one split, in order."""
+        records = zip(self.records, self.image_digests, strict=True)
+        return [content for record, content in records if record.split == name]
+
     def captions(self, name: Split) -> list[str]:
         """Return all captions of one split, image after image."""
         return [caption for record in self.split(name) for caption in record.captions]

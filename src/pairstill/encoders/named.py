@@ -14,7 +14,7 @@ IMAGE_OPTIONS: dict[str, tuple[type, ...]] = {
     "size": (int, type(None)),
     "init_seed": (int,),
 }
-TEXT_OPTIONS: dict[str, tuple[type, ...]] = {"pooling": (str,), "max_tokens": (int,), "width": (int,)}
+TEXT_OPTIONS: dict[str, tuple[type, ...]] = {"pooling": (str,), "max_tokens": (int,), "width": (int,), "file": (str,)}
 
 
 def named_image(asked: str, own: ImageConfig) -> ImageConfig:
@@ -36,7 +36,8 @@ def named_image(asked: str, own: ImageConfig) -> ImageConfig:
     """
     name, options = _parse(asked, "weights", IMAGE_OPTIONS)
     if name == own.name:
-        return replace(own, **options)
+        # a file of features is of the tower as it is
+        return replace(own, **options, features=None if options else own.features)
     return replace(ImageConfig(name=name, trainable=own.trainable, precision=own.precision), **options)
 
 
@@ -53,7 +54,7 @@ def named_text(asked: str, own: TextConfig) -> TextConfig:
         ConfigError: an option does not exist, or its value is of another kind.
     """
     name, options = _parse(asked, None, TEXT_OPTIONS)
-    return replace(own if name == own.name else TextConfig(name=name), **options)
+    return replace(own, **options) if name == own.name else TextConfig(name, **options)
 
 
 def image_label(config: ImageConfig, size: int) -> str:

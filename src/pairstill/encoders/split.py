@@ -13,7 +13,9 @@ from pairstill.data.loader import normalise, read_images
 from pairstill.data.manifest import Manifest
 from pairstill.encoders.cache import CachedRows, cached_rows
 from pairstill.encoders.image import ImageEncoder, ImageSpec, to_channels_last
-from pairstill.encoders.text import TextEncoder
+from pairstill.encoders.row_files import RowFile
+from pairstill.encoders.text import PrecomputedTexts, TextEncoder
+from pairstill.errors import DataError
 from pairstill.schema import Split
 from pairstill.storage import digest
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 TOWER_BATCH = 64
 EVALUATION_BATCH = 256
+CHECKED_IMAGES = 4
+"""Images whose given features are compared with what the tower makes of them."""
+FEATURE_TOLERANCE = 0.05
+"""Of the features' norm: above what float16, TF32 and other decoders of images change, below any other tower's."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,42 @@ class Encoding:
             on_rows=partial(self.on_rows, kind),
         )
 
+    def given_images(self, given: RowFile, paths: Sequence[Path], digests: Sequence[str]) -> CachedRows:
+        """Return features (images, features) from a file, after a look whether they are this tower's.
+
+        Args:
+            given: the file.
+            paths: the image files.
+            digests: SHA-256 of their content, as hexadecimal digits.
+
+        Raises:
+            DataError: the file lacks images, or its features are not those that the tower gives.
+        """
+        width = self.image.spec.width
+        if given.width != width:
+            raise DataError(
+                f"image.features: {given.path} holds features of width {given.width}; the tower's is {width}"
+            )
+        try:
+            rows = given.take([bytes.fromhex(d) for d in digests], lambda number: str(paths[number]), "images")
+        except DataError as error:
+            raise DataError(
+                f"image.features: {error}\nWrite a file that has them, with `pairstill prepare --features_out FILE` "
+                "and without image.features; or leave image.features out"
+            ) from error
+        own = self._features(paths[:CHECKED_IMAGES])
+        off = float(((own - rows[:CHECKED_IMAGES]).norm(dim=1) / own.norm(dim=1).clamp_min(1e-12)).max())
+        if not off <= FEATURE_TOLERANCE:
+            raise DataError(
+                f"image.features: {given.path} holds other features than the tower gives, which differ by {off:.2g} of "
+                "their norm for one of the first images; write it with these settings image.*, or leave it out"
+            )
+        return CachedRows([rows])
+
     def texts(self, captions: Sequence[str], about: str) -> CachedRows:
         """Return embeddings (captions, width)."""
+        if isinstance(self.text, PrecomputedTexts):
+            return CachedRows([self.text.encode(captions)])  # all at once, so that all that lack are listed
         spec = self.text.spec
         return cached_rows(
             self.cache_dir / "texts" / digest(repr(spec), *captions),
@@ -150,13 +190,13 @@ class Encoding:
         )
 
 
-def encode_split(manifest: Manifest, split: Split, encoding: Encoding) -> EncodedSplit:
-    """Encode a split of the checked pairs."""
-    records = zip(manifest.records, manifest.image_digests, strict=True)
+def encode_split(manifest: Manifest, split: Split, encoding: Encoding, given: RowFile | None = None) -> EncodedSplit:
+    """Encode a split of the checked pairs; `given` holds the features of its images, if they are not to be computed."""
+    paths, digests = manifest.image_paths(split), manifest.digests(split)
     return EncodedSplit(
-        images=encoding.images(
-            manifest.image_paths(split), (content for record, content in records if record.split == split), split
-        ),
+        images=encoding.images(paths, digests, split)
+        if given is None
+        else encoding.given_images(given, paths, digests),
         text_embeddings=encoding.texts(manifest.captions(split), split),
         caption_owner=torch.tensor(manifest.caption_owner(split), dtype=torch.int64),
         spec=encoding.image.spec,

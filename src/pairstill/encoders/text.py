@@ -1,4 +1,4 @@
-"""The frozen text tower: hashed n-grams (no weights), MiniLM (offline), or any transformers encoder."""
+"""The frozen text tower: hashed n-grams (no weights), MiniLM (offline), any transformers encoder, or a file."""
 
 import hashlib
 import math
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pairstill.config import TextConfig
 from pairstill.encoders.pretrained_text import encoder_digest, load_encoder
-from pairstill.errors import ConfigError, MissingDependencyError, NumericalError, shown
+from pairstill.encoders.row_files import RowFile, caption_digest
+from pairstill.errors import ConfigError, DataError, MissingDependencyError, NumericalError, shown
 from pairstill.storage import digest, file_digest
 
 BATCH = 128
@@ -61,9 +62,13 @@ def build_text_encoder(config: TextConfig) -> TextEncoder:
     Raises:
         ConfigError: the name is neither embedded, nor a folder, nor found by transformers.
         MissingDependencyError: `minilm` without its extra.
+        ArtifactError: the file of precomputed embeddings is missing or damaged.
     """
     if config.name == "hashed_ngrams":
         return HashedNgrams(config.width)
+    if config.name == "precomputed":
+        assert config.file is not None
+        return PrecomputedTexts(RowFile.open(Path(config.file).expanduser(), "texts"))
     if config.name == "minilm":
         return TransformersEncoder(config, _minilm_folder())
     return TransformersEncoder(config, config.name)
@@ -118,6 +123,35 @@ class HashedNgrams:
                     embeddings[row, slot] += sign * weight
         norms = embeddings.norm(dim=1, keepdim=True).clamp_min(1e-12)
         return embeddings / norms * math.sqrt(self._spec.width)
+
+
+class PrecomputedTexts:
+    """Embeddings of known captions, read from a file; there is no encoder for others."""
+
+    def __init__(self, stored: RowFile) -> None:
+        """Serve the rows of an open file."""
+        self._stored = stored
+        self._spec = TextSpec("precomputed", "stored", 0, stored.width, stored.digest)
+
+    @property
+    def spec(self) -> TextSpec:
+        """The specification; its digest is the file's."""
+        return self._spec
+
+    def encode(self, captions: Sequence[str]) -> Tensor:
+        """Return embeddings (captions, width).
+
+        Raises:
+            DataError: the file lacks captions; the message lists them.
+        """
+        digests = [caption_digest(caption) for caption in captions]
+        try:
+            return self._stored.take(digests, lambda number: shown(captions[number]), "captions")
+        except DataError as error:
+            raise DataError(
+                f"text.name is precomputed, but {error}\nWrite a file that has them, with `pairstill prepare "
+                "--texts_out FILE`, the settings of these pairs and a text encoder; or set text.name to an encoder"
+            ) from error
 
 
 class TransformersEncoder:

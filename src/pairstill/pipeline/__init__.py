@@ -6,8 +6,9 @@ from pairstill.data.manifest import Manifest
 from pairstill.data.tasks.settings import CocoQa, ZeroShot
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.image import check_image_tower
-from pairstill.pipeline import crossing, downstream, exporting, making, measuring, reporting, sharing, teaching
+from pairstill.pipeline import crossing, downstream, encoded, exporting, making, measuring, reporting, sharing, teaching
 from pairstill.pipeline.crossing import Crossing
+from pairstill.pipeline.encoded import EncodedFiles
 from pairstill.pipeline.exporting import Export
 from pairstill.pipeline.parts import Parts
 from pairstill.pipeline.sharing import ShareReport
@@ -25,10 +26,21 @@ class Pipeline(Parts):
 
     def prepare(self) -> Manifest:
         """Check the pairs and encode all splits."""
-        check_image_tower(self.config.image)  # before all images are read
+        # before all images are read
+        check_image_tower(self.config.image)
+        _ = self.given_features, self.config.text.name == "precomputed" and self.text
         with self.timed("prepare"):
             manifest, _ = self.manifest, self.splits
         return manifest
+
+    def write_encoded(self, asked: EncodedFiles) -> dict[Path, int]:
+        """Write text embeddings or features of all splits as files for other runs; return the rows of each file.
+
+        Raises:
+            ConfigError: features are asked for, but the image tower is trained.
+            DataError: a value is not finite in the asked-for type.
+        """
+        return self.ranks.main_first(lambda: encoded.write(self, asked))
 
     def teach(self) -> list[Path]:
         """Train the experts that are not there yet and return the files of all."""

@@ -20,6 +20,7 @@ from pairstill.devices import choose_device, set_precision
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import ImageEncoder, build_image_encoder
+from pairstill.encoders.row_files import RowFile
 from pairstill.encoders.split import EncodedSplit, Encoding, encode_split
 from pairstill.encoders.text import TextEncoder, build_text_encoder
 from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError
@@ -36,7 +37,7 @@ from pairstill.wording import counted
 
 FEW_TEST_IMAGES = 100
 """With fewer images to find, blind guesses reach a recall at 10 of more than 10 %."""
-ENCODED_PARTS = ("image", "text", "tower", "factory", "splits", "bench")
+ENCODED_PARTS = ("image", "given_features", "text", "tower", "factory", "splits", "bench")
 """Parts that are built from the encoders."""
 
 
@@ -146,6 +147,12 @@ class Parts:
         return build_image_encoder(self.config.image)
 
     @cached_property
+    def given_features(self) -> RowFile | None:
+        """The file of the real images' features, if there is one."""
+        path = self.config.image.features
+        return None if path is None else RowFile.open(Path(path).expanduser(), "features")
+
+    @cached_property
     def text(self) -> TextEncoder:
         """The text tower."""
         return build_text_encoder(self.config.text)
@@ -185,7 +192,7 @@ class Parts:
 
     def _split(self, manifest: Manifest, split: Split) -> EncodedSplit:
         with self.encoding(f"the {split} split") as encoding:
-            return encode_split(manifest, split, encoding)
+            return encode_split(manifest, split, encoding, self.given_features)
 
     @cached_property
     def splits(self) -> Splits:
@@ -239,13 +246,18 @@ class Parts:
         """Return encoders and heads, as the distilled set states them."""
         return {
             "image_encoder": {
-                **self.image.spec.to_json(),
+                **self.image_facts(),
                 "trainable": self.config.image.trainable,
                 "precision": self.config.image.precision,
             },
             "text_encoder": self.text.spec.to_json(),
             "heads": asdict(self.config.heads),
         }
+
+    def image_facts(self) -> dict[str, Any]:
+        """Return the image tower's specification, and which file its features come from, if from one."""
+        given = self.given_features
+        return {**self.image.spec.to_json(), **({} if given is None else {"features": given.digest})}
 
     def description(self) -> dict[str, Any]:
         """Return encoders, heads, InfoNCE's convention and provenance, as the distilled set states them."""

@@ -120,7 +120,7 @@ def shelf_of(parts: Parts) -> Shelf:
         parts.folder.point_to_trajectories(None)
         return Shelf(own, needed, shared=False)
     data = parts.manifest.fingerprint
-    teachers = describe_teachers(config, data, parts.image.spec.to_json(), parts.text.spec.to_json())
+    teachers = describe_teachers(config, data, parts.image_facts(), parts.text.spec.to_json())
 
     def claim() -> Shelf:
         folder = _shared_folder(parts, teachers, needed)
