@@ -25,7 +25,7 @@ TENSORS = {"digests", "vectors"}
 
 
 def caption_digest(caption: str) -> bytes:
-    """Return the digest that a caption's row is found by; the caption is as `data.normalise_captions` leaves it.
+    """Return the digest that a caption's row is found by; the caption is in the form that `data.captions` names.
 
     Example:
         >>> caption_digest("a dog").hex()[:8]
