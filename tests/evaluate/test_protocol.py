@@ -377,7 +377,7 @@ def test_validation_chooses_the_rates_of_a_reference(make_bench, measure, method
         found = measure(with_references(bench, rate_scales=scales), method)
         alone = {scale: measure(with_references(bench, rate_scales=(scale,)), method) for scale in scales}
         best = max(scales, key=lambda scale, alone=alone: alone[scale].validation)
-        assert without_time(found) == without_time(alone[best])
+        assert without_time(found) == without_time(replace(alone[best], rates_tried=2))
         assert found.settings == pytest.approx({"lr_image": 0.2 * best, "lr_text": 0.3 * best})
         assert alone[scales[0]].validation != alone[scales[1]].validation
         chosen.append(best)
@@ -402,3 +402,19 @@ def test_full_data_trains_with_the_references_settings(make_bench, monkeypatch, 
     assert (training.lr_image, training.lr_text) == pytest.approx((0.4, 0.6))
     assert (training.batch_size, training.captions) == (TEACHER.batch_size, TEACHER.captions)
     assert found.settings == {"lr_image": training.lr_image, "lr_text": training.lr_text}
+
+
+@pytest.mark.parametrize("protocol", ["strict", "paper", "both"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_reading_of_the_test_split_is_counted(make_bench, measure_all, method, protocol):
+    references = replace(REFERENCES, rate_scales=(0.5, 1.0))
+    bench = make_bench(evaluate=EvaluateConfig(protocol=protocol, references=references))
+    outcomes = measure_all(bench, method)
+    tried = 1 if method == "distilled" else 2
+    choices = {"distilled": 2 * 4, "random": 2 * 4, "full": 2 * 3}[method]  # phases or rates times epochs
+    reads = {"strict": 1, "paper": 1 + choices}
+    assert {outcome.protocol: outcome.test_reads for outcome in outcomes} == {
+        p: reads[p] for p in bench.evaluate.protocols
+    }
+    assert sum(outcome.test_reads for outcome in outcomes) == readings(bench.splits.test)[0]
+    assert {outcome.rates_tried for outcome in outcomes} == {tried}

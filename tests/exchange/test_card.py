@@ -8,7 +8,12 @@ from pairstill.exchange.png import PngCost
 from pairstill.exchange.settings import LAYOUTS, WITH_PNG
 
 FACTS = CardFacts(
-    "PTM-ST", "arXiv 2603.25388", None, "| method | IR@1 |\n", "strict", PngCost("strict", (30.0, 32.0), (29.0, 30.0))
+    "PTM-ST",
+    "arXiv 2603.25388",
+    None,
+    "| method | IR@1 |\n",
+    ("strict",),
+    PngCost("strict", (30.0, 32.0), (29.0, 30.0)),
 )
 
 
@@ -54,7 +59,12 @@ def test_a_local_encoder_is_named_without_its_folder(make):
 
 
 def test_the_optimistic_protocol_is_called_so(make):
-    assert "optimistic" in card(make(), "parquet", replace(FACTS, protocol="paper"))
+    text = card(
+        make(), "imagefolder", replace(FACTS, protocols=("strict", "paper"), png=PngCost("paper", (1.0,), (1.0,)))
+    )
+    assert "optimistic" in text and "how often it was read for a student, stands beside the mean" in text
+    assert "(protocol `paper`, chosen on the test split, which was read as often as stands above)" in text
+    assert "chosen on the test split" not in card(make(), "imagefolder", FACTS)
 
 
 def test_whoever_reads_a_set_is_told_of_weights_that_were_a_local_file(make):

@@ -5,9 +5,9 @@ import pytest
 from pairstill.evaluate.spread import Spread
 from pairstill.report.tables import (
     HEADER,
-    PROTOCOL_HEADER,
     RECALL_TITLES,
     SPREAD_HEADER,
+    TEST_HEADER,
     cells,
     header,
     human_bytes,
@@ -98,12 +98,43 @@ def test_paper_stands_below_strict_with_its_optimism():
     assert [row.optimism for row in rows] == [None, pytest.approx(1.5), None, None]
     # each is a share of full data by the same protocol
     assert [row.share for row in rows] == pytest.approx([60, 100 * (67 / 3) / 80, 100, 100])
-    assert header(rows) == PROTOCOL_HEADER and header(rows[:1]) == HEADER
+    assert header(rows[:1]) == HEADER
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown(rows).splitlines()]
     shown = [dict(zip(table[0], line, strict=True)) for line in table[2:]]
     assert [line["protocol"] for line in shown] == ["strict", "paper"] * 2
     assert [line["optimism"] for line in shown] == ["", "+1.5", "", ""]
-    assert set(PROTOCOL_HEADER) - set(HEADER) == {"protocol", "optimism"}
+    assert set(header(rows)) - set(HEADER) == {"protocol", "optimism", *TEST_HEADER}
+
+
+def test_what_was_chosen_on_the_test_split_stands_beside_the_mean():
+    def paper(method, **facts):
+        return {**result(method, 10, mean=20.0, protocol="paper", seeds=seeded(0)), **facts}
+
+    rates, reads = {"lr_image": 0.1, "lr_text": 0.1}, {"test_reads": 151, "rates_tried": 3}
+    results = [
+        paper("ptm_st", epoch=4, settings={}, test_reads=51, rates_tried=1),
+        paper("lors", epoch=4, settings={}),
+        paper("random", epoch=4, settings=rates, **reads),
+        paper("full", epoch=4, settings=rates),
+        paper("apm_closed_form", epoch=0, settings={"ridge": 1.0}, test_reads=2, rates_tried=1),
+        paper("herding", epoch=4, settings=rates, test_reads=51, rates_tried=1),
+        {**result("mct", 10, mean=20.0, seeds=seeded(0)), "epoch": 4, "settings": {}, "test_reads": 1},
+    ]
+    rows = summarise(results)
+    columns = header(rows)
+    shown = {row.title: dict(zip(columns, cells(row, columns), strict=True)) for row in rows}
+    assert {title: tuple(line[name] for name in TEST_HEADER) for title, line in shown.items()} == {
+        "PTM-ST": ("epoch", "51"),
+        "LoRS": ("epoch", "not counted"),  # of old
+        "Random": ("epoch and rates", "151"),
+        "APM, closed form": ("nothing", "2"),
+        "Herding": ("epoch", "51"),  # one rate is no choice
+        "MCT": ("nothing", "1"),
+        "Full data": ("epoch and rates", "not counted"),
+    }
+    only_paper = header([row for row in rows if row.protocol == "paper"])
+    assert set(only_paper) - set(HEADER) == set(TEST_HEADER)
+    assert set(header([row for row in rows if row.protocol == "strict"])) == set(HEADER)
 
 
 def test_the_spread_is_told_by_where_it_comes_from():

@@ -93,9 +93,22 @@ def test_both_protocols_stand_beside_each_other():
     assert (data["base"]["optimism"], data["st"]["optimism"]) == ("1.5", "")
 
 
+def test_what_was_chosen_on_the_test_split_stands_beside_it_whichever_protocol_is_first():
+    chosen = {"epoch": 3, "settings": {"lr_image": 1.0}, "test_reads": 7, "rates_tried": 2}
+    results = {"base": [result(10.0), result(11.0, "paper", **chosen)], "st": [result(14.0)]}
+    for protocol in ("strict", "paper"):
+        line = cells(compare(PAPER, results, "base", protocol))["BASE"]
+        assert (line["chosen on test"], line["test reads"]) == ("epoch and rates", "7")
+    lines = compare(PAPER, results, "base")
+    assert cells(lines)["ST"]["test reads"] == ""
+    data = {row["row"]: row for row in csv.DictReader(io.StringIO(grid_csv(as_data(lines))))}
+    assert (data["base"]["chosen on test"], data["base"]["test reads"]) == ("epoch and rates", "7")
+    assert (data["st"]["chosen on test"], data["st"]["test reads"]) == ("", "")
+
+
 def test_without_the_other_protocol_it_has_no_columns():
     header = cells(compare(PAPER, {"base": [result(10.0)]}, "base"))["BASE"]
-    assert "optimism" not in header and "best on test" not in header
+    assert not {"optimism", "best on test", "chosen on test", "test reads"} & set(header)
 
 
 def test_spread_by_source_is_shown_once_more_than_students_vary():

@@ -95,7 +95,7 @@ def print_table(rows: "Sequence[Row]", config: RunConfig) -> None:
 
 def recall_title(protocols: Sequence[str]) -> str:
     """Return the title of a table of recalls, which says what its protocols mean."""
-    meanings = {"strict": "epochs chosen on validation", "paper": "best epoch on test, optimistic"}
+    meanings = {"strict": "epochs chosen on validation", "paper": "the best on test, optimistic"}
     described = "; ".join(f"{protocol}: {meanings[protocol]}" for protocol in protocols)
     return f"Recall on the test split in % ({'protocol ' if len(protocols) == 1 else ''}{described})"
 

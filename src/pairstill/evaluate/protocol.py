@@ -51,6 +51,8 @@ class Outcome:
         epoch: the chosen epoch, over all phases.
         settings: settings that validation chose, such as the rates of a reference.
         seconds: time of training and of the choice, without encoding.
+        test_reads: how often recall was measured on the test split: once under `strict`, each epoch under `paper`.
+        rates_tried: how many rates the choice was between; 1 where rates are given.
         ranks: of every query of the test split; the recalls are theirs.
         parameters: the model's.
     """
@@ -61,6 +63,8 @@ class Outcome:
     epoch: int
     settings: dict[str, float]
     seconds: float
+    test_reads: int
+    rates_tried: int
     ranks: QueryRanks = field(compare=False, repr=False)
     parameters: Parameters = field(compare=False, repr=False)
 
@@ -85,6 +89,7 @@ class Candidate:
         epoch: its number, over all phases.
         settings: what distinguishes it from other candidates, such as its rates.
         seconds: time of training and of the choice.
+        reads: how often the split that chooses was read.
     """
 
     parameters: Parameters
@@ -92,6 +97,7 @@ class Candidate:
     epoch: int
     settings: dict[str, float]
     seconds: float
+    reads: int = 1
 
 
 def best_epochs(
@@ -109,12 +115,13 @@ def best_epochs(
         settings: what the candidates are remembered by.
 
     Returns:
-        The candidates by protocol; the seconds are those that the protocol alone would have taken.
+        The candidates by protocol; seconds and reads are those that the protocol alone would have taken.
     """
     chosen: dict[Protocol, Candidate] = {}
     choosing = dict.fromkeys(choosers, 0.0)
-    training, began = 0.0, time.perf_counter()
+    training, reads, began = 0.0, 0, time.perf_counter()
     for epoch, parameters in epochs:
+        reads += 1
         training += time.perf_counter() - began
         for protocol, split in choosers.items():
             began = time.perf_counter()
@@ -124,7 +131,7 @@ def best_epochs(
                 chosen[protocol] = Candidate(kept, recall, epoch, settings or {}, 0.0)
             choosing[protocol] += time.perf_counter() - began
         began = time.perf_counter()
-    return {p: replace(candidate, seconds=training + choosing[p]) for p, candidate in chosen.items()}
+    return {p: replace(candidate, seconds=training + choosing[p], reads=reads) for p, candidate in chosen.items()}
 
 
 @dataclass(frozen=True)
@@ -295,6 +302,15 @@ class Bench:
         """Measure the best candidate on the test split."""
         best = max(candidates, key=lambda candidate: candidate.recall)
         ranks = ranks_on(self.factory.build(), best.parameters, self.splits.test)
-        validation = best.recall if protocol == "strict" else None
-        seconds = sum(candidate.seconds for candidate in candidates)
-        return Outcome(protocol, ranks.recalls, validation, best.epoch, best.settings, seconds, ranks, best.parameters)
+        return Outcome(
+            protocol=protocol,
+            recalls=ranks.recalls,
+            validation=best.recall if protocol == "strict" else None,
+            epoch=best.epoch,
+            settings=best.settings,
+            seconds=sum(candidate.seconds for candidate in candidates),
+            test_reads=1 + (0 if protocol == "strict" else sum(candidate.reads for candidate in candidates)),
+            rates_tried=len(candidates),
+            ranks=ranks,
+            parameters=best.parameters,
+        )

@@ -1,7 +1,7 @@
 """The dataset card: what a stranger needs to know before using an exported set."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,13 @@ FILES: Mapping[Layout, str] = {
 }
 
 
+PROTOCOLS: Mapping[str, str] = {
+    "strict": "`strict` (epochs and rates are chosen on the validation split, the test split is read once)",
+    "paper": "`paper` (the best on the test split, which is optimistic: what was chosen on it, and how often it was "
+    "read for a student, stands beside the mean)",
+}
+
+
 @dataclass(frozen=True)
 class CardFacts:
     """What the card says beyond the set itself.
@@ -46,7 +53,7 @@ class CardFacts:
         source: where the method comes from.
         licence: licence of the real pairs, or None if nobody said.
         results: a Markdown table of measured recalls, or None.
-        protocol: the protocol of those results, or None.
+        protocols: the protocols of those results.
         png: what PNG costs, or why it was not measured.
         local_weights: whether the image tower's weights were a local file, which whoever reads the set must have too.
     """
@@ -55,7 +62,7 @@ class CardFacts:
     source: str
     licence: str | None
     results: str | None
-    protocol: str | None
+    protocols: Sequence[str]
     png: PngCost | str
     local_weights: bool = False
 
@@ -158,12 +165,7 @@ def _sources(distilled: DistilledSet, facts: CardFacts) -> str:
 def _numbers(facts: CardFacts) -> str:
     if facts.results is None:
         return "## Numbers\n\nNothing was measured in the run that made this set.\n"
-    chosen = {
-        "strict": "`strict`: epochs and rates are chosen on the validation split, the test split is read once",
-        "paper": "`paper`: the best epoch on the test split, which is optimistic",
-        "both": "`strict` (epochs chosen on the validation split, the test split read once) beside `paper` (the best "
-        "epoch on the test split, which is optimistic)",
-    }.get(facts.protocol or "", f"`{facts.protocol}`")
+    chosen = " and ".join(PROTOCOLS.get(protocol, f"`{protocol}`") for protocol in facts.protocols)
     return f"## Numbers\n\nRecall on the test split in %, protocol {chosen}.\n\n{facts.results}"
 
 
@@ -177,11 +179,13 @@ def _png(distilled: DistilledSet, facts: CardFacts) -> str:
         return f"{what}The recall that this costs: not measured ({facts.png}). The exact tensors are not affected.\n"
     spread = "" if facts.png.spread is None else f" ± {facts.png.spread:.2f}"
     means = [sum(values) / len(values) for values in (facts.png.exact, facts.png.png)]
+    on_test = facts.png.protocol == "paper"
+    chosen = ", chosen on the test split, which was read as often as stands above" if on_test else ""
     change = "loss" if round(facts.png.loss, 2) >= 0 else "gain"
     return (
         f"{what}Mean recall of {counted(len(facts.png.exact), 'student')}, trained on the PNG images instead of the "
-        f"exact tensors, all else equal (protocol `{facts.png.protocol}`): {means[1]:.2f} instead of {means[0]:.2f}, a "
-        f"{change} of {abs(facts.png.loss):.2f}{spread} points. The exact tensors are not affected.\n"
+        f"exact tensors, all else equal (protocol `{facts.png.protocol}`{chosen}): {means[1]:.2f} instead of "
+        f"{means[0]:.2f}, a {change} of {abs(facts.png.loss):.2f}{spread} points. The exact tensors are not affected.\n"
     )
 
 

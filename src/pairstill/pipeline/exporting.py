@@ -63,7 +63,7 @@ def export(parts: Parts, asked: Export) -> None:
         source=parts.method.source,
         licence=asked.licence,
         results=markdown(summarise(results)) if results else None,
-        protocol=parts.config.evaluate.protocol,
+        protocols=parts.config.evaluate.protocols,
         png=png,
         local_weights=parts.config.image.weights is not None,
     )

@@ -139,6 +139,8 @@ def _keep(parts: Parts, about: dict[str, Any], outcome: Outcome) -> None:
         "validation_mean_recall": None if outcome.validation is None else round(outcome.validation, 4),
         "epoch": outcome.epoch,
         "settings": outcome.settings,
+        "test_reads": outcome.test_reads,
+        "rates_tried": outcome.rates_tried,
         "seconds": round(outcome.seconds, 2),
         "peak_memory_bytes": peak_memory_bytes(parts.device.type),
         "ranks": f"{parts.folder.ranks.name}/{ranks}",

@@ -26,7 +26,8 @@ from pairstill.wording import counted, duration, human_bytes, with_spread
 STAGES = ("prepare", "teach", "distill", "select", "evaluate")
 PROTOCOLS = {
     "strict": "epochs and rates chosen on the validation split (protocol strict)",
-    "paper": "best epoch on the test split, which is optimistic (protocol paper)",
+    "paper": "the best on the test split, which is optimistic (protocol paper); beside it: what was chosen on the test "
+    "split, and how often that was read for a student",
 }
 Had = TypeVar("Had")
 NO_PAIRS = "There are no pairs yet; they appear when the distillation has ended."

@@ -45,6 +45,9 @@ class Row:
         students: number of students.
         bytes: storage.
         seconds: mean seconds of a student.
+        test_reads: how often recall was measured on the test split for a student, the most of all students; None for
+            results of old, which do not say.
+        on_test: what was chosen on the test split: epoch, rates; nothing under `strict`.
     """
 
     title: str
@@ -59,6 +62,8 @@ class Row:
     students: int
     bytes: int
     seconds: float
+    test_reads: int | None = None
+    on_test: tuple[str, ...] = ()
 
 
 def summarise(results: Iterable[Mapping[str, Any]]) -> list[Row]:
@@ -102,7 +107,23 @@ def _row(
         students=len(members),
         bytes=members[0]["bytes"],
         seconds=mean(member["seconds"] for member in members),
+        test_reads=_test_reads(members, protocol),
+        on_test=_on_test(members) if protocol == "paper" else (),
     )
+
+
+def _test_reads(members: Sequence[Mapping[str, Any]], protocol: Protocol) -> int | None:
+    if protocol == "strict":
+        return 1
+    reads = [member["test_reads"] for member in members if "test_reads" in member]
+    return max(reads) if len(reads) == len(members) else None
+
+
+def _on_test(members: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return what `paper` chose on the test split; results of old that name rates had them chosen."""
+    epochs = any(member.get("epoch", 1) > 0 for member in members)  # a student in closed form has none
+    rates = any("lr_image" in member.get("settings", {}) and member.get("rates_tried", 2) > 1 for member in members)
+    return ("epoch",) * epochs + ("rates",) * rates
 
 
 def _repeat(result: Mapping[str, Any]) -> Repeat:
@@ -131,12 +152,20 @@ def _optimism(by_protocol: Mapping[Protocol, Sequence[Mapping[str, Any]]]) -> fl
 
 
 HEADER = ["method", "pairs", *RECALL_TITLES.values(), "mean", "of full", "size", "time", "students"]
-PROTOCOL_HEADER = ["method", "pairs", "protocol", *HEADER[2:9], "optimism", *HEADER[9:]]
+TEST_HEADER = ["chosen on test", "test reads"]
+"""What stands beside every number of the protocol `paper`."""
 
 
 def header(rows: Sequence[Row]) -> list[str]:
-    """Return the columns of a table of these rows, with the protocol and its optimism where there are several."""
-    return HEADER if len({row.protocol for row in rows}) < 2 else PROTOCOL_HEADER
+    """Return the columns of a table of these rows.
+
+    Where any was chosen on the test split, it says what, and how often that was read; where there are both protocols,
+    which is which, and the optimism.
+    """
+    protocols = {row.protocol for row in rows}
+    several, on_test = len(protocols) > 1, "paper" in protocols
+    mean_and = ["mean", *["optimism"] * several, *(TEST_HEADER if on_test else ())]
+    return ["method", "pairs", *["protocol"] * several, *RECALL_TITLES.values(), *mean_and, *HEADER[9:]]
 
 
 def cells(row: Row, columns: Sequence[str] = HEADER) -> list[str]:
@@ -148,12 +177,24 @@ def cells(row: Row, columns: Sequence[str] = HEADER) -> list[str]:
         **{title: f"{row.recalls[key]:.1f}" for key, title in RECALL_TITLES.items()},
         "mean": with_spread(row.mean, row.spread),
         "optimism": "" if row.optimism is None else f"{row.optimism:+.1f}",
+        "chosen on test": chosen_on_test(row),
+        "test reads": reads_of_test(row),
         "of full": "" if row.share is None else f"{row.share:.0f} %",
         "size": human_bytes(row.bytes),
         "time": f"{row.seconds:.0f} s",
         "students": str(row.students),
     }
     return [content[column] for column in columns]
+
+
+def chosen_on_test(row: Row) -> str:
+    """Return what was chosen on the test split."""
+    return " and ".join(row.on_test) or "nothing"
+
+
+def reads_of_test(row: Row) -> str:
+    """Return how often a student's recall was measured on the test split."""
+    return "not counted" if row.test_reads is None else f"{row.test_reads:,}"
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pairstill.config import Protocol
 from pairstill.evaluate.spread import Spread
 from pairstill.report.grids import Grid
-from pairstill.report.tables import RECALL_TITLES, Row
+from pairstill.report.tables import RECALL_TITLES, TEST_HEADER, Row, chosen_on_test, reads_of_test
 from pairstill.reproduce.comparison import Line
 from pairstill.wording import with_spread
 
@@ -31,7 +31,7 @@ def shown(lines: Sequence[Line], reference: str | None) -> Grid:
     for key, title in RECALL_TITLES.items():
         columns[title] = [f"{line.ours.recalls[key]:.1f}" if line.ours else "" for line in lines]
     columns["mean"] = [_mean(line.ours) for line in lines]
-    columns |= _spreads(lines) | _other_protocol(lines)
+    columns |= _spreads(lines) | _other_protocol(lines) | _test(lines)
     columns["paper"] = [f"{line.row.mean:.1f}" for line in lines]
     columns["difference"] = [_signed(line.ours.mean - line.row.mean) if line.ours else "" for line in lines]
     if reference is not None:
@@ -48,7 +48,7 @@ def as_data(lines: Sequence[Line]) -> Grid:
     recalls = list(RECALL_TITLES.items())
     header = ["row", "title", "group", "pairs", *(title for _, title in recalls), "mean", "std", "students"]
     header += [f"std over {source}" for source in SOURCES]
-    header += ["protocol", "other protocol mean", "other protocol std", "optimism"]
+    header += ["protocol", "other protocol mean", "other protocol std", "optimism", *TEST_HEADER]
     header += [*(f"paper {title}" for _, title in recalls), "paper mean", "difference"]
     header += ["over reference", "paper over reference", "rank", "paper rank"]
     rows = []
@@ -60,6 +60,7 @@ def as_data(lines: Sequence[Line]) -> Grid:
         cells += [getattr(ours.spreads, source) for source in SOURCES] if ours else [None] * len(SOURCES)
         cells += [ours.protocol if ours else None]
         cells += [other.mean, other.spread, line.optimism] if other else [None] * 3
+        cells += [chosen_on_test(line.on_test), line.on_test.test_reads] if line.on_test else [None] * len(TEST_HEADER)
         cells += list(row.values) if len(row.values) == len(recalls) else [None] * len(recalls)
         cells += [row.mean, ours.mean - row.mean if ours else None]
         cells += [line.over, line.paper_over, line.rank, line.paper_rank]
@@ -87,6 +88,15 @@ def _other_protocol(lines: Sequence[Line]) -> dict[str, list[str]]:
         OTHER_TITLES[measured.protocol]: [_mean(line.other) for line in lines],
         "optimism": [_signed(line.optimism) for line in lines],
     }
+
+
+def _test(lines: Sequence[Line]) -> dict[str, list[str]]:
+    """Return what was chosen on the test split and how often that was read, or none where no row was reported so."""
+    rows = [line.on_test for line in lines]
+    if not any(rows):
+        return {}
+    texts = ([said(row) if row else "" for row in rows] for said in (chosen_on_test, reads_of_test))
+    return dict(zip(TEST_HEADER, texts, strict=True))
 
 
 def _mean(row: Row | None) -> str:

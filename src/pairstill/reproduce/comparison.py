@@ -37,6 +37,11 @@ class Line:
     rank: float | None = None
     paper_rank: float | None = None
 
+    @property
+    def on_test(self) -> Row | None:
+        """Of `ours` and `other` the one that is reported by the protocol `paper`, if any is."""
+        return next((row for row in (self.ours, self.other) if row is not None and row.protocol == "paper"), None)
+
 
 def compare(
     rows: Sequence[PaperRow],

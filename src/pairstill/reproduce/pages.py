@@ -58,15 +58,17 @@ def _about(table: PaperTable, base: RunConfig | None) -> list[str]:
     if base is None:
         return [
             f"{numbers}. Settings and protocol are the paper's: each student's best epoch on the test split, which is "
-            "optimistic. Beside it, of the same students: the epoch that validation chooses (by validation, which is "
-            "the protocol strict)."
+            "optimistic; rates of real pairs are chosen on it too. Beside it: what was chosen on the test split, and "
+            "how often that was read for a student; and, of the same students, the epoch that validation chooses (by "
+            "validation, which is the protocol strict)."
         ]
     return [
         "The absolute numbers are of another dataset than the paper's, with other towers and fewer pairs. Compare "
         "ranks and differences between rows; the column difference tells two settings apart, not two measurements of "
         "one thing.",
         f"{numbers}, protocol strict: the epoch that validation chooses. Best on test is the paper's protocol, of the "
-        f"same students, and optimism by how much it is more. The paper's column is of {' and '.join(table.scaled)}.",
+        f"same students, and optimism by how much it is more; beside them stands what was chosen on the test split and "
+        f"how often that was read for a student. The paper's column is of {' and '.join(table.scaled)}.",
         _base(base),
     ]
 
