@@ -240,8 +240,15 @@ REFUSED = [
             "heads": HeadsConfig(image=True, width=4),
             "teacher": TeacherConfig(augment="paper"),
         },
-        "teacher.augment is paper but the image tower is frozen",
+        "teacher.augment is paper but the image tower is frozen: its features are computed beforehand",
     ),
+    (
+        RunConfig,
+        {"teacher": TeacherConfig(augment="paper", views=2)},
+        "teacher.views is 2 but the image tower is trained: every mini-batch is augmented anew; leave views out",
+    ),
+    (TeacherConfig, {"augment": "paper", "views": 0}, "teacher.views is 0"),
+    (TeacherConfig, {"views": 4}, "views are augmented; set teacher.augment to paper"),
     (
         RunConfig,
         {"teacher": TeacherConfig(epochs=5), "distill": DISTILL},
@@ -289,6 +296,15 @@ ALLOWED = [
     (DistillConfig, {"patience": 1, "validate_every": 1}),
     (RunConfig, {"teacher": TeacherConfig(epochs=6), "distill": DISTILL}),
     (RunConfig, {"image": ImageConfig(trainable=False), "heads": HeadsConfig(image=True, width=4)}),
+    (RunConfig, {"teacher": TeacherConfig(augment="paper")}),
+    (
+        RunConfig,
+        {
+            "image": ImageConfig(trainable=False),
+            "heads": HeadsConfig(image=True, width=4),
+            "teacher": TeacherConfig(augment="paper", views=1),
+        },
+    ),
 ]
 
 

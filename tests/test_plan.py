@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,7 +24,8 @@ from pairstill.errors import ConfigError
 from pairstill.pipeline import Pipeline
 from pairstill.plan import fit, make_plan
 from pairstill.plan.counts import count, validated_epochs
-from pairstill.plan.fit import graphs_held, warnings_of
+from pairstill.plan.fit import graphs_held, other_disk_bytes, warnings_of
+from pairstill.plan.probe import Probe, batch_seconds, encoding_seconds
 from pairstill.report.plans import PlannedMode
 from pairstill.trajectories.trajectory import SHARED
 
@@ -85,6 +87,17 @@ def test_a_plan_predicts_the_files_of_the_run_and_leaves_nothing(config, tmp_pat
     shared = experts[0].parent / SHARED
     assert plan.trajectory_bytes == pytest.approx(sum(written) + shared.stat().st_size, rel=0.05)
     assert plan.disk_bytes > plan.trajectory_bytes
+
+
+def test_views_are_planned(config):
+    frozen = replace(config, image=replace(config.image, trainable=False), heads=HeadsConfig(image=True, width=8))
+    seen = replace(frozen, teacher=replace(config.teacher, augment="paper", views=3))
+    plain, views = Probe(frozen), Probe(seen)
+    assert len(views.splits.train.views) == 3 and views.splits.val.views == ()
+    assert encoding_seconds(views) > 0
+    distilled = SimpleNamespace(storage_bytes=0)
+    assert other_disk_bytes(views, distilled) - other_disk_bytes(plain, distilled) == 3 * 24 * 128 * 4
+    assert batch_seconds(views) > 0
 
 
 def test_every_epoch_takes_more_than_the_endpoints(config):

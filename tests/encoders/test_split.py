@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -5,6 +7,7 @@ from pairstill.config import DataConfig, ImageConfig, ScenesConfig
 from pairstill.data.loader import normalise, read_image
 from pairstill.data.manifest import build_manifest
 from pairstill.encoders import split as module
+from pairstill.encoders.cache import CachedRows
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import build_image_encoder
 from pairstill.encoders.split import Encoding, encode_split
@@ -25,8 +28,8 @@ def parts(tmp_path_factory):
 def encode(parts, tmp_path):
     manifest, image, text = parts
 
-    def make(split="train", tower=None):
-        return encode_split(manifest, split, Encoding(image, text, tower, tmp_path, CPU))
+    def make(split="train", tower=None, views=0, cache=tmp_path):
+        return encode_split(manifest, split, Encoding(image, text, tower, cache, CPU), views=views)
 
     return make
 
@@ -88,6 +91,62 @@ def test_batches_are_everything_in_order(make_split, monkeypatch):
 def test_features_are_passed_on_as_they_are(make_split):
     split = make_split(pixels=False)
     assert torch.equal(split.image_inputs(torch.tensor([1, 0])), split.images.all()[[1, 0]])
+
+
+def rows_of(split):
+    return [view.all() for view in split.views]
+
+
+def test_views_are_of_augmented_images_and_depend_on_their_number_alone(parts, encode, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "TOWER_BATCH", 3)
+    tower = frozen_tower(parts[1], CPU)
+    split = encode(tower=tower, views=3)
+    assert encode(tower=tower).views == ()
+    rows = [split.images.all(), *rows_of(split)]
+    assert len(rows) == 4 and all(view.shape == rows[0].shape for view in rows)
+    for one in range(4):
+        for other in range(one):
+            assert ((rows[one] - rows[other]).norm(dim=1) > 1e-3 * rows[0].norm(dim=1)).all()
+    torch.manual_seed(7)  # nothing outside decides a view, nor do the other views
+    fewer = encode(tower=tower, views=1, cache=tmp_path / "again")
+    assert torch.equal(rows_of(fewer)[0], rows[1])
+    assert torch.equal(fewer.images.all(), rows[0])
+
+
+def test_views_are_kept_and_more_of_them_add_to_those_that_are_there(parts, encode, tmp_path, monkeypatch):
+    tower = frozen_tower(parts[1], CPU)
+    plain, two = encode(tower=tower), encode(tower=tower, views=2)
+    assert len(list((tmp_path / "features").iterdir())) == 3
+    three = encode(tower=tower, views=3)
+    assert len(list((tmp_path / "features").iterdir())) == 4
+    monkeypatch.setattr(module, "read_images", None)
+    again = encode(tower=tower, views=3)
+    assert all(map(torch.equal, rows_of(again), rows_of(three)))
+    assert all(map(torch.equal, rows_of(again), rows_of(two)))
+    assert torch.equal(again.images.all(), plain.images.all())
+
+
+def test_every_image_comes_from_the_view_that_was_drawn_for_it(make_split):
+    images = torch.arange(6.0).reshape(6, 1)
+    views = tuple(CachedRows([images + 10 * view]) for view in range(3))
+    split = replace(make_split(images=6), images=CachedRows([images]), views=views)
+    drawn = torch.tensor([2, 0, 1, 1, 0, 2])
+    assert split.view_inputs(torch.tensor([5, 0, 3, 3]), drawn).flatten().tolist() == [25, 20, 13, 13]
+    assert split.image_inputs(torch.tensor([5, 0])).flatten().tolist() == [5, 0]
+    counts = split.draw_views(torch.Generator().manual_seed(0)).bincount(minlength=3)
+    assert counts.sum() == 6
+
+
+def test_views_are_drawn_evenly(make_split):
+    split = make_split(images=3000, pixels=False)
+    counts = replace(split, views=(split.images,) * 4).draw_views(torch.Generator().manual_seed(0)).bincount()
+    assert len(counts) == 4 and 680 < counts.min() <= counts.max() < 820  # 750 each, standard deviation 24
+    assert not replace(split, views=(split.images,)).draw_views(torch.Generator().manual_seed(0)).any()
+
+
+def test_features_are_not_augmented(make_split):
+    with pytest.raises(ValueError, match="augment pixels, or take a view's features"):
+        make_split(pixels=False).image_inputs(torch.tensor([0]), lambda images, draw: images)
 
 
 def test_augmentation_gets_unit_pixels_and_a_seed(make_split):

@@ -48,6 +48,20 @@ def test_an_interrupted_distillation_goes_on_to_the_same_bits(
     assert len(events(folder, "teacher_epoch")) == 6
 
 
+def test_teachers_that_see_views_go_on_to_the_same_trajectories(
+    tiny, do, options_of, same_teachers, interrupt, events, tmp_path
+):
+    options = (*options_of["frozen"], "--teacher.augment", "paper", "--teacher.views", "2", "--reuse", "false")
+    whole, folder = do("teach", tmp_path / "whole", *options), tmp_path / "run"
+    interrupt(event="teacher_epoch", expert=1, epoch=2)
+    assert main(tiny("teach", folder, *options)) == 130
+    interrupt()
+    do("teach", folder, *options)
+    assert same_teachers(folder, whole)
+    plain = do("teach", tmp_path / "plain", *options_of["frozen"], "--reuse", "false")
+    assert not same_teachers(plain, whole)
+
+
 def test_an_interrupted_validation_changes_nothing(tiny, do, undisturbed, same_set, interrupt, tmp_path):
     interrupt(event="validation", phase=1, step=3)
     assert main(tiny("distill", tmp_path / "run")) == 130

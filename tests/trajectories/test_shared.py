@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pairstill.config import RunConfig, TeacherConfig
+from pairstill.config import HeadsConfig, ImageConfig, RunConfig, TeacherConfig
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.trajectories.shared import claim_folder, describe_teachers, find_folder, holds
 
@@ -40,7 +40,11 @@ def test_a_setting_that_older_teachers_did_not_know_has_its_default(tmp_path):
     claim_folder(tmp_path, described(), (6,))
     about = json.loads((tmp_path / "teachers.json").read_text())
     del about["sha256"]
-    del about["settings"]["teacher"]["augment"], about["settings"]["heads"]["dropout"]
+    del (
+        about["settings"]["teacher"]["views"],
+        about["settings"]["teacher"]["augment"],
+        about["settings"]["heads"]["dropout"],
+    )
     del about["settings"]["image"]["precision"]
     (tmp_path / "teachers.json").write_text(json.dumps(about))
     claim_folder(tmp_path, described(), (6,))
@@ -61,6 +65,10 @@ def test_folders_are_found_by_what_decides_the_teachers(tmp_path):
     assert found(CONFIG, (6, 7, 8)).name == "epochs_6-8"
     for other in (replace(CONFIG, seed=1), replace(CONFIG, teacher=TeacherConfig(momentum=0.5))):
         assert found(other).parent != folder.parent
+    frozen = replace(CONFIG, image=ImageConfig(trainable=False), heads=HeadsConfig(image=True, width=4))
+    seen = [None, *(TeacherConfig(augment="paper", views=views) for views in (1, 4))]
+    places = {found(frozen if teacher is None else replace(frozen, teacher=teacher)).parent for teacher in seen}
+    assert len(places) == 3
     claim_folder(found(CONFIG, (6, 7, 8)), described(), (6, 7, 8))
     (found(CONFIG, (6, 7, 8)) / "expert_0000.safetensors").touch()
     assert found(CONFIG) == found(CONFIG, (6, 7, 8))  # the one with more teachers

@@ -1,10 +1,12 @@
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from pairstill.config import DistillConfig, PhaseConfig, TeacherConfig
+from pairstill.encoders.cache import CachedRows
+from pairstill.encoders.split import EncodedSplit
 from pairstill.errors import NumericalError
 from pairstill.model.functional import pair_loss
 from pairstill.storage import open_tensors
@@ -127,6 +129,44 @@ def test_augmentation_is_seeded_and_changes_the_images(train):
     (first, _), (again, _), (plain, _) = train(augmented)[0][0], train(augmented)[0][0], train()[0][0]
     assert equal(first, again)
     assert not equal(first, plain)
+
+
+def test_behind_a_frozen_tower_each_teacher_and_epoch_draws_views_of_its_own(make_factory, make_split):
+    factory, split = make_factory(trainable=False, dropout=0.0), make_split(images=6, pixels=False)
+    views = tuple(CachedRows([split.images.all() + view]) for view in range(3))
+    seen = []
+
+    class Watched(EncodedSplit):
+        def view_inputs(self, index, drawn):
+            seen.append(drawn.tolist())
+            return super().view_inputs(index, drawn)
+
+    watched = Watched(**{field.name: getattr(split, field.name) for field in fields(split)} | {"views": views})
+    training = replace(TRAINING, epochs=3, batch_size=6, augment="paper")
+
+    def drawn(training, *seed):
+        seen.clear()
+        initial = factory.initial_parameters(0)
+        list(train_on_real_pairs(factory, factory.build(), initial, watched, training, *seed))
+        return list(seen)
+
+    one = drawn(training, 0, "expert", 0)
+    assert one[0] == one[1] != one[2] == one[3] != one[4]  # two mini-batches an epoch: an image has one view in both
+    assert drawn(replace(training, batch_size=4, epochs=2), 0, "expert", 0)[:6:3] == one[:4:2]
+    assert drawn(training, 0, "expert", 1) != one
+    assert drawn(training, 0, "expert", 0) == one
+
+
+def test_of_one_view_that_is_the_image_itself_nothing_changes(make_factory, make_split):
+    factory, split = make_factory(trainable=False), make_split(pixels=False)
+    found = []
+    for views, augment in (((), "none"), ((split.images,), "paper")):
+        training = replace(TRAINING, augment=augment)
+        seen = replace(split, views=views)
+        epochs = train_on_real_pairs(factory, factory.build(), factory.initial_parameters(0), seen, training, 0)
+        found.append([({n: v.detach().clone() for n, v in now.items()}, loss) for now, loss in epochs])
+    for (a, x), (b, y) in zip(*found, strict=True):
+        assert equal(a, b) and x == y
 
 
 def test_sgd_has_a_rate_for_each_side():

@@ -98,9 +98,14 @@ class RunConfig:
     def _check_tower(self) -> None:
         """Refuse what needs a trained image tower where it is frozen, and the other way round."""
         require(
-            self.image.trainable or self.teacher.augment == "none",
-            "teacher.augment is paper but the image tower is frozen: its features are computed once; "
-            "set teacher.augment to none",
+            self.image.trainable or self.teacher.augment == "none" or self.teacher.views is not None,
+            "teacher.augment is paper but the image tower is frozen: its features are computed beforehand; set "
+            "teacher.views to how many augmented views of each image, such as 4, or teacher.augment to none",
+        )
+        require(
+            not (self.image.trainable and self.teacher.views is not None),
+            f"teacher.views is {self.teacher.views} but the image tower is trained: every mini-batch is augmented "
+            "anew; leave views out",
         )
         require(
             self.image.trainable or self.distill.hypergradient.micro_batch is None,

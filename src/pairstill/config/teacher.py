@@ -19,7 +19,10 @@ class TeacherConfig:
         momentum: momentum of SGD; the paper's text says 0.9, its authors' trajectories were made with 0.
         weight_decay: weight decay of SGD; the paper's text says 5e-4, its authors' trajectories were made with 0.
         captions: `all` visits every caption in an epoch, `sample` every image once with a random caption.
-        augment: `paper` is random resized crop 0.5-1, flip and RandAugment(2, 5); needs a trainable tower.
+        augment: `paper` is random resized crop 0.5-1, flip and RandAugment(2, 5): of every mini-batch anew with a
+            trained image tower, of `views` behind a frozen one.
+        views: behind a frozen tower with `augment: paper`, how many augmented views of each training image have their
+            features computed, once for all teachers; every epoch of every teacher draws one of them for each image.
         keep: `endpoints` stores only the snapshots that the phases need, `all` every epoch.
     """
 
@@ -32,6 +35,7 @@ class TeacherConfig:
     weight_decay: float = 0.0
     captions: Literal["all", "sample"] = "sample"
     augment: Literal["none", "paper"] = "none"
+    views: int | None = None
     keep: Literal["endpoints", "all"] = "endpoints"
 
     def __post_init__(self) -> None:
@@ -45,4 +49,11 @@ class TeacherConfig:
         )
         require(0 <= self.momentum < 1, f"teacher.momentum is {self.momentum}; it must be in [0, 1)")
         require(self.weight_decay >= 0, f"teacher.weight_decay is {self.weight_decay}; it must not be negative")
+        if self.views is not None:
+            require_positive("teacher", views=self.views)
+            require(
+                self.augment == "paper",
+                f"teacher.views is {self.views} but teacher.augment is {self.augment}: views are augmented; set "
+                "teacher.augment to paper, or leave views out",
+            )
         require(self.batch_size >= 2, "teacher.batch_size is 1; a contrastive loss needs at least 2 pairs")

@@ -16,12 +16,15 @@ from pairstill.encoders.image import ImageEncoder, ImageSpec, to_channels_last
 from pairstill.encoders.row_files import RowFile
 from pairstill.encoders.text import PrecomputedTexts, TextEncoder
 from pairstill.errors import DataError
+from pairstill.rng import generator
 from pairstill.schema import Split
 from pairstill.storage import digest
 
 if TYPE_CHECKING:
     from pairstill.data.augment import TeacherAugmentation
 
+VIEWS = "augmented view 1"
+"""What the digest of a view's rows begins with; raise the number when the same view becomes another one."""
 TOWER_BATCH = 64
 EVALUATION_BATCH = 256
 CHECKED_IMAGES = 4
@@ -40,6 +43,7 @@ class EncodedSplit:
         caption_owner: the image that each caption belongs to, (captions,).
         spec: the image tower's specification, with the normalisation of pixels.
         device: where batches are put.
+        views: features of augmented views of the images, each like `images`; none unless they were asked for.
     """
 
     images: CachedRows
@@ -47,6 +51,7 @@ class EncodedSplit:
     caption_owner: Tensor
     spec: ImageSpec
     device: torch.device
+    views: tuple[CachedRows, ...] = ()
 
     @property
     def num_images(self) -> int:
@@ -59,14 +64,37 @@ class EncodedSplit:
         return len(self.text_embeddings)
 
     def image_inputs(self, index: Tensor, augment: "TeacherAugmentation | None" = None, seed: int = 0) -> Tensor:
-        """Return what the model takes for these images: features, or normalised pixels (images, 3, size, size)."""
+        """Return what the model takes for these images: features, or normalised pixels (images, 3, size, size).
+
+        Raises:
+            ValueError: features are to be augmented, which pixels alone can be.
+        """
         rows = self.images.take(index)
         if rows.dtype != torch.uint8:
+            if augment is not None:
+                raise ValueError("the rows are features of a frozen tower; augment pixels, or take a view's features")
             return rows.to(self.device)
         rows = rows.to(self.device)
         if augment is not None:
             rows = augment(rows.float() / 255, torch.Generator().manual_seed(seed))
         return to_channels_last(normalise(rows, self.spec.mean, self.spec.std))
+
+    def view_inputs(self, index: Tensor, drawn: Tensor) -> Tensor:
+        """Return the features (index, features) of one view of each of these images.
+
+        Args:
+            index: the images.
+            drawn: the view of every image of the split, (images,).
+        """
+        view_of = drawn[index]
+        rows = torch.empty(len(index), *self.images.row_shape)
+        for view in view_of.unique().tolist():
+            rows[view_of == view] = self.views[view].take(index[view_of == view])
+        return rows.to(self.device)
+
+    def draw_views(self, generator: torch.Generator) -> Tensor:
+        """Return a random view for every image, (images,)."""
+        return torch.randint(len(self.views), (self.num_images,), generator=generator)
 
     def texts(self, index: Tensor) -> Tensor:
         """Return the embeddings (captions, width) of these captions."""
@@ -165,6 +193,28 @@ class Encoding:
             )
         return CachedRows([rows])
 
+    def views(self, paths: Sequence[Path], digests: Iterable[str], count: int) -> tuple[CachedRows, ...]:
+        """Return the features of augmented views of the images, each (images, features); the tower is frozen.
+
+        A view depends on its number and the images alone: not on how many views there are, nor on any seed of a run.
+
+        Args:
+            paths: the image files.
+            digests: SHA-256 of their content.
+            count: how many views.
+        """
+        spec, content = self.image.spec, digest(*digests)
+        return tuple(
+            cached_rows(
+                self.cache_dir / "features" / digest(repr(spec), content, VIEWS, str(view)),
+                len(paths),
+                partial(self._view_features, paths, view),
+                about={"kind": "features", "augmented view": view, "images": len(paths), "encoder": spec.to_json()},
+                on_rows=partial(self.on_rows, f"view {view + 1} of {count}"),
+            )
+            for view in range(count)
+        )
+
     def texts(self, captions: Sequence[str], about: str) -> CachedRows:
         """Return embeddings (captions, width)."""
         if isinstance(self.text, PrecomputedTexts):
@@ -182,16 +232,40 @@ class Encoding:
         return read_images(paths, self.image.spec.size)
 
     def _features(self, paths: Sequence[Path]) -> Tensor:
+        return self._of_tower(self._pixels(paths[at : at + TOWER_BATCH]) for at in range(0, len(paths), TOWER_BATCH))
+
+    def _view_features(self, paths: Sequence[Path], view: int, start: int, stop: int) -> Tensor:
+        from pairstill.data.augment import TeacherAugmentation  # a second to import, and most runs do without
+
+        augment = TeacherAugmentation()
+
+        def batch(first: int) -> Tensor:
+            pixels = self._pixels(paths[first : min(first + TOWER_BATCH, stop)])
+            return augment(pixels.float() / 255, generator("augmented view", view, first))
+
+        return self._of_tower(map(batch, range(start, stop, TOWER_BATCH)))
+
+    def _of_tower(self, batches: Iterable[Tensor]) -> Tensor:
+        """Return the features of batches of pixels."""
         assert self.tower is not None
-        spec = self.image.spec
-        batches = (self._pixels(paths[at : at + TOWER_BATCH]) for at in range(0, len(paths), TOWER_BATCH))
+        tower, spec = self.tower, self.image.spec
         return torch.cat(
-            [_tower_features(self.tower, normalise(batch, spec.mean, spec.std), self.device) for batch in batches]
+            [_tower_features(tower, normalise(batch, spec.mean, spec.std), self.device) for batch in batches]
         )
 
 
-def encode_split(manifest: Manifest, split: Split, encoding: Encoding, given: RowFile | None = None) -> EncodedSplit:
-    """Encode a split of the checked pairs; `given` holds the features of its images, if they are not to be computed."""
+def encode_split(
+    manifest: Manifest, split: Split, encoding: Encoding, given: RowFile | None = None, views: int = 0
+) -> EncodedSplit:
+    """Encode a split of the checked pairs.
+
+    Args:
+        manifest: the pairs.
+        split: which of them.
+        encoding: how they are encoded.
+        given: holds the features of its images, if they are not to be computed.
+        views: how many augmented views of its images to encode, too.
+    """
     paths, digests = manifest.image_paths(split), manifest.digests(split)
     return EncodedSplit(
         images=encoding.images(paths, digests, split)
@@ -201,6 +275,7 @@ def encode_split(manifest: Manifest, split: Split, encoding: Encoding, given: Ro
         caption_owner=torch.tensor(manifest.caption_owner(split), dtype=torch.int64),
         spec=encoding.image.spec,
         device=encoding.device,
+        views=encoding.views(paths, digests, views),
     )
 
 

@@ -190,9 +190,15 @@ class Parts:
 
             yield Encoding(self.image, self.text, self.tower, self.cache_dir, self.device, on_rows)
 
+    @property
+    def num_views(self) -> int:
+        """Augmented views of each training image, for models that learn from all real pairs."""
+        return self.config.teacher.views or 0
+
     def _split(self, manifest: Manifest, split: Split) -> EncodedSplit:
         with self.encoding(f"the {split} split") as encoding:
-            return encode_split(manifest, split, encoding, self.given_features)
+            views = self.num_views if split == "train" else 0
+            return encode_split(manifest, split, encoding, self.given_features, views)
 
     @cached_property
     def splits(self) -> Splits:
@@ -227,7 +233,10 @@ class Parts:
         other = copy(self)
         for name in ENCODED_PARTS:
             other.__dict__.pop(name, None)
-        other.config = replace(self.config, image=image, text=text, heads=heads)
+        teacher = replace(
+            self.config.teacher, augment="none", views=None
+        )  # only pairs are learned from with other encoders
+        other.config = replace(self.config, image=image, text=text, heads=heads, teacher=teacher)
         return other
 
     @property

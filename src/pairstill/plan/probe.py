@@ -41,7 +41,8 @@ class Probe(Pipeline):
         else:
             rows = torch.randn(images, self.image.spec.width, generator=draw)
         texts = torch.randn(len(owner), self.text.spec.width, generator=draw)
-        return EncodedSplit(CachedRows([rows]), CachedRows([texts]), owner, self.image.spec, self.device)
+        made_up, views = CachedRows([rows]), self.num_views if split == "train" else 0
+        return EncodedSplit(made_up, CachedRows([texts]), owner, self.image.spec, self.device, (made_up,) * views)
 
 
 def seconds_of(call: Callable[[], Any], device: torch.device) -> float:
@@ -66,11 +67,23 @@ def encoding_seconds(probe: Probe) -> float:
         with torch.no_grad():
             tower(batch)
             pixels += seconds_of(lambda: tower(batch), probe.device) / len(paths)
+    images = sum(len(manifest.split(split)) for split in SPLITS) * pixels
+    if probe.num_views:
+        view = pixels + _augmenting_seconds(len(paths), probe.image.spec.size)
+        images += probe.num_views * len(manifest.split("train")) * view
     captions = manifest.captions("train")[: 2 * TOWER_BATCH]
     probe.text.encode(captions[:8])
     text = seconds_of(lambda: probe.text.encode(captions), probe.device) / len(captions)
-    images = sum(len(manifest.split(split)) for split in SPLITS)
-    return images * pixels + sum(len(manifest.captions(split)) for split in SPLITS) * text
+    return images + sum(len(manifest.captions(split)) for split in SPLITS) * text
+
+
+def _augmenting_seconds(images: int, size: int) -> float:
+    """Return the seconds of augmenting one image, on the CPU, of a batch of so many."""
+    from pairstill.data.augment import TeacherAugmentation  # a second to import, and most runs do without
+
+    augment, pixels = TeacherAugmentation(), torch.zeros(images, 3, size, size)
+    augment(pixels[:2], generator("plan", "augment"))
+    return seconds_of(lambda: augment(pixels, generator("plan", "augment")), torch.device("cpu")) / images
 
 
 def batch_seconds(probe: Probe) -> float:
@@ -87,6 +100,7 @@ def batch_seconds(probe: Probe) -> float:
             rows,
             train.spec,
             train.device,
+            tuple(CachedRows([view.take(rows)]) for view in train.views),
         )
         training = replace(RealTraining.of_teacher(config), epochs=1, captions="all")
         list(train_on_real_pairs(probe.factory, model, initial, few, training, "plan"))

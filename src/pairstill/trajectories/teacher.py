@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,9 +15,6 @@ from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters, 
 from pairstill.model.functional import pair_loss
 from pairstill.rng import derive_seed, generator
 from pairstill.trajectories.trajectory import Trajectory, TrajectoryRecorder
-
-if TYPE_CHECKING:
-    from pairstill.data.augment import TeacherAugmentation
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class RealTraining:
         momentum: SGD momentum.
         weight_decay: SGD weight decay.
         captions: `all` captions each epoch, or `sample` one of each image.
-        augment: `none`, or `paper`.
+        augment: `none`, or `paper`: of pixels every mini-batch anew, of features those of the split's views.
     """
 
     epochs: int
@@ -96,16 +93,16 @@ def train_on_real_pairs(
     parameters = {name: value.detach().clone().requires_grad_() for name, value in initial.items()}
     rates = {"image": training.lr_image, "text": training.lr_text}
     optimizer = sgd(parameters, rates, training.momentum, training.weight_decay)
-    augment = _augmentation() if training.augment == "paper" else None
+    inputs = _image_inputs(split, training, *seed)
     for epoch in range(1, training.epochs + 1):
         draw = generator(*seed, "epoch", epoch)
         order = split.epoch_order(training.captions, draw)
+        images_of = inputs(epoch)
         losses: list[Tensor] = []
         for number, index in enumerate(order.split(training.batch_size)):
             if len(index) < 2:
                 continue
-            augment_seed = derive_seed(*seed, "augment", epoch, number)
-            images = split.image_inputs(split.caption_owner[index], augment, augment_seed)
+            images = images_of(split.caption_owner[index], number)
             masks = factory.draw_masks(len(index), draw)
             loss = pair_loss(model, parameters, (images, split.texts(index), None), "infonce", masks)
             optimizer.zero_grad(set_to_none=True)
@@ -120,11 +117,30 @@ def train_on_real_pairs(
         yield parameters, mean
 
 
-def _augmentation() -> "TeacherAugmentation":
-    # kornia takes a second to import, and most runs do without
-    from pairstill.data.augment import TeacherAugmentation
+Inputs = Callable[[Tensor, int], Tensor]
+"""Returns what the model takes for these images in the mini-batch of this number."""
 
-    return TeacherAugmentation()
+
+def _image_inputs(split: EncodedSplit, training: RealTraining, *seed: int | str) -> Callable[[int], Inputs]:
+    """Return what gives the images' inputs in an epoch, augmented if that is asked for.
+
+    Behind a frozen tower every image has one of its views in an epoch, which the seed and the epoch alone decide.
+    """
+    if training.augment == "none":
+        return lambda epoch: lambda images, number: split.image_inputs(images)
+    if split.views:
+
+        def draw(epoch: int) -> Inputs:
+            drawn = split.draw_views(generator(*seed, "views", epoch))
+            return lambda images, number: split.view_inputs(images, drawn)
+
+        return draw
+    from pairstill.data.augment import TeacherAugmentation  # a second to import, and most runs do without
+
+    augment = TeacherAugmentation()
+    return lambda epoch: (
+        lambda images, number: split.image_inputs(images, augment, derive_seed(*seed, "augment", epoch, number))
+    )
 
 
 def epochs_to_keep(teacher: TeacherConfig, distill: DistillConfig) -> tuple[int, ...]:
