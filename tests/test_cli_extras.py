@@ -37,7 +37,8 @@ def test_completion_without_its_package(capsys, monkeypatch):
 
 
 def test_the_cache_is_listed_and_removed_by_kind(tmp_path, capsys):
-    for name, size in (("teachers/a/epochs_1/expert.safetensors", 2500), ("texts/b/0.safetensors", 10), ("mine/x", 1)):
+    teachers, texts = f"teachers/{'a' * 24}/epochs_1/expert.safetensors", f"texts/{'b' * 64}/0.safetensors"
+    for name, size in ((teachers, 2500), (texts, 10), ("mine/x", 1)):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(b"0" * size)
     assert main(["cache", "--cache_dir", str(tmp_path)]) == 0
@@ -50,3 +51,14 @@ def test_the_cache_is_listed_and_removed_by_kind(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]  # what is not ours stays
     with pytest.raises(SystemExit):
         main(["cache", "--remove", "mine"])
+
+
+def test_the_cache_removes_nothing_where_a_folder_is_the_users(tmp_path, capsys):
+    texts, photo = tmp_path / "texts" / ("b" * 64), tmp_path / "images" / "holiday.jpg"
+    texts.mkdir(parents=True)
+    photo.parent.mkdir()
+    photo.write_text("x")
+    assert main(["cache", "--cache_dir", str(tmp_path), "--remove", "all"]) == 2
+    assert "holds what pairstill did not make ('holiday.jpg'); nothing is removed" in capsys.readouterr().err
+    assert photo.read_text() == "x" and texts.is_dir()
+    assert main(["cache", "--cache_dir", str(tmp_path), "--remove", "texts"]) == 0

@@ -137,3 +137,13 @@ def test_what_belongs_to_no_option_may_stand_anywhere(arguments, ordered):
     parser.add_argument("--seed", type=int)
     parser.add_argument("--list", action="store_true")
     assert positionals_first(parser, arguments.split()) == ordered.split()
+
+
+@pytest.mark.parametrize("option", ["--data", "--distill.phases", "--config"])
+def test_yaml_in_options_is_read_within_the_bounds_of_settings(option, capsys):
+    aliases = "[" * 60 + "]" * 60
+    try:
+        assert main(["run", option, aliases]) == 2
+    except SystemExit as stopped:
+        assert stopped.code == 2
+    assert "nested deeper than 50 levels" in capsys.readouterr().err

@@ -1,12 +1,14 @@
 """Settings files that build on others."""
 
+from pathlib import Path
+
 import pytest
 
 from pairstill.checksums import SETTINGS_SEAL
 from pairstill.config import RunConfig
 from pairstill.defaults import filled
 from pairstill.errors import ConfigError
-from pairstill.layers import in_todays_words, overlay, read_layers
+from pairstill.layers import in_todays_words, overlay, parse_yaml, read_layers
 
 
 def test_settings_above_win_and_lists_are_exchanged():
@@ -71,3 +73,37 @@ def test_what_a_run_stored_keeps_its_meaning_and_what_is_written_has_todays_defa
     assert read_layers(tmp_path / "config.yaml") == {"seed": 3}
     (tmp_path / "environment.json").write_text("{}")
     assert read_layers(tmp_path / "config.yaml")["info_nce"] == "sum"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        # nine lines whose last stands for nine to the ninth values
+        (
+            "a0: &a0 [x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(9)),
+            "holds more",
+        ),
+        ("a0: &a0 {x: 1}\n" + "".join(f"a{i + 1}: &a{i + 1} [*a{i}]\n" for i in range(60)), "nested deeper"),
+        ("a: &a [*a]", r"the alias \*a stands for nothing, or for what it is in"),
+        ("a: *a", r"the alias \*a stands for nothing"),
+        ("a: " + "[" * 100_000, "nested deeper"),
+        ("- &a x\n" * 60_000 + "- y\n" * 60_000, "holds more"),
+        ("a: " + "x" * 4_000_000, "it has 4,000,003 characters"),
+        ("a: [", "expected"),
+    ],
+)
+def test_yaml_that_is_larger_or_deeper_than_settings_is_refused_before_it_is_made(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_yaml(text)
+
+
+def test_aliases_that_settings_need_are_read():
+    text = "rates: &rates [0.1, 0.2]\nteacher: &teacher {lr: 1}\nstudent: {<<: *teacher, rates: *rates}\n"
+    assert parse_yaml(text)["student"] == {"lr": 1, "rates": [0.1, 0.2]}
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "."])
+def test_what_is_no_file_is_not_read(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="cannot be read as YAML settings: it is no file"):
+        read_layers(Path(path))

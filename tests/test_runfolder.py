@@ -294,3 +294,86 @@ def test_a_run_from_before_info_nce_was_a_choice_took_the_sum(config):
     with pytest.raises(ConfigError, match="info_nce: 'sum' before, 'mean' now"):
         RunFolder(config)
     RunFolder(replace(config, info_nce="sum"))
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", "seed: 0\n"])
+def test_settings_that_were_emptied_or_cut_are_damaged_and_not_those_of_another_run(config, content):
+    folder = RunFolder(config)
+    folder.record_data({"fingerprint": "a", "captions": {}})
+    folder.trajectories.mkdir()
+    (folder.path / "config.yaml").write_text(content)
+    with pytest.raises(
+        ArtifactError, match=r"config\.yaml is (damaged|not YAML of settings).*delete this file and give"
+    ):
+        RunFolder(config)
+    with pytest.raises(ArtifactError, match=r"config\.yaml is (damaged|not YAML of settings)"):
+        settings_of_run(folder.path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.97, 0.98, 0.99, 0.999])
+def test_settings_that_were_cut_are_damaged_wherever_they_were_cut(config, share):
+    folder = RunFolder(config)
+    folder.record_data({"fingerprint": "a", "captions": {}})
+    folder.trajectories.mkdir()
+    whole = (folder.path / "config.yaml").read_text()
+    (folder.path / "config.yaml").write_text(whole[: int(share * len(whole))])
+    with pytest.raises(ArtifactError, match=r"config\.yaml is (damaged|not YAML of settings)"):
+        RunFolder(config)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null"])
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("data.json", lambda folder: folder.record_data({"fingerprint": "a"})),
+        ("seconds.json", lambda folder: folder.seconds("teach")),
+        ("teachers.json", lambda folder: folder.trajectories),
+        ("phases.json", lambda folder: folder.chosen_phases()),
+        ("results.jsonl", lambda folder: folder.results()),
+    ],
+)
+def test_a_file_that_was_emptied_is_named(config, name, read, content):
+    folder = RunFolder(config)
+    folder.own_trajectories.mkdir()
+    (folder.path / name).write_text(content)
+    with pytest.raises(ArtifactError, match=f"{name} is (damaged|not valid JSON)"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config.yaml": "# mine\nseed: 3\n", "results.md": "mine", "data.json": "{}", "environment.json": "{}"},
+        {"holiday.jpg": "x"},
+        {"data.json": '{"fingerprint": 1}', "metrics.jsonl": '{"loss": 1}\n'},
+        {".git": ""},
+    ],
+)
+def test_a_folder_of_something_else_is_refused_and_left_as_it_was(config, tmp_path, files):
+    (tmp_path / "run").mkdir()
+    for name, content in files.items():
+        (tmp_path / "run" / name).write_text(content)
+    with pytest.raises(ConfigError, match="run_dir is .*not empty and does not hold a run .*choose another run_dir"):
+        RunFolder(config)
+    assert {path.name: path.read_text() for path in (tmp_path / "run").iterdir()} == files
+
+
+@pytest.mark.parametrize("kept", ["config.yaml", "environment.json", "data.json", "metrics.jsonl"])
+def test_a_run_is_known_by_any_of_its_files_and_goes_on(config, kept):
+    folder = RunFolder(config)
+    folder.record_data({"fingerprint": "a", "captions": {}})
+    folder.metrics.write("stage")
+    for path in folder.path.iterdir():
+        if path.name != kept:
+            path.unlink()
+    (folder.path / "notes.txt").write_text("mine")
+    del folder
+    RunFolder(config)
+
+
+def test_a_run_of_an_old_version_is_known(config):
+    folder = RunFolder(config)
+    (folder.path / "config.yaml").write_text(yaml.safe_dump(plain(config)))
+    folder.own_trajectories.mkdir()
+    (folder.path / ".lock").unlink()
+    RunFolder(config)

@@ -18,6 +18,9 @@ from pairstill.storage import (
     open_tensors,
     read_json,
     read_json_lines,
+    read_list,
+    read_object,
+    read_sealed,
     save_tensors,
     temporary_folder,
     write_json,
@@ -304,3 +307,22 @@ def test_a_folder_that_turned_read_only_is_named(full_disk):
     with pytest.raises(StorageError, match=rf"{re.escape(str(path))} cannot be written \(Read-only file system\)"):
         write_text_atomic(path, "new")
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"b": 1}'])
+def test_a_file_that_was_emptied_lacks_what_is_read_of_it(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    for read in (lambda: read_object(path, "a"), lambda: read_sealed(path, "a"), lambda: read_json_lines(path, "a")):
+        with pytest.raises(ArtifactError, match=r"x\.json is (damaged|not valid JSON)"):
+            read()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", "[{}]", '[{"a": 1, "b": 2}]', "[1]"])
+def test_a_list_that_was_emptied_is_damaged(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    with pytest.raises(ArtifactError, match=r"x\.json is (damaged|not valid JSON)"):
+        read_list(path, "a")
+    path.write_text('[{"a": 1}]')
+    assert read_list(path, "a") == [{"a": 1}]

@@ -1,4 +1,4 @@
-"""Settings files that build on others, so that settings which files share stand once."""
+"""YAML of settings, read within bounds, and files that build on others, so that what they share stands once."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +14,7 @@ from pairstill.errors import ConfigError
 BASE = "base"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The same loader in C where it is there: a row may have six files."""
+MOST_CHARACTERS, MOST_VALUES, MOST_LEVELS = 4_000_000, 100_000, 50
 
 
 def read_layers(path: Path, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -60,11 +61,70 @@ def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return found
 
 
+def parse_yaml(text: str) -> Any:
+    """Return the value of a YAML text without tags of Python.
+
+    Raises:
+        ValueError: it is no YAML, or larger or nested deeper than settings are, with what its aliases stand for.
+    """
+    try:
+        check_yaml(text)
+        return yaml.load(text, _LOADER)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def check_yaml(text: str) -> None:
+    """Refuse a YAML text that is larger or nested deeper than settings are, before anything is made of it.
+
+    An alias counts as much as what it stands for: nine lines of aliases to aliases may stand for billions of values.
+
+    Raises:
+        ValueError: it is; `yaml.YAMLError`: it is no YAML.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"it has {len(text):,} characters; settings have at most {MOST_CHARACTERS:,}")
+    anchors: dict[str, tuple[int, int]] = {}  # values and levels of what each stands for
+    opened: list[tuple[str | None, int, int]] = [(None, 0, 0)]
+    for event in yaml.parse(text, _LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            opened.append((event.anchor, 1, 1))
+            _refuse_large(0, len(opened))
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, values, levels = opened.pop()
+        elif isinstance(event, yaml.ScalarEvent):
+            anchor, values, levels = event.anchor, 1, 1
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in anchors:
+                raise ValueError(f"the alias *{event.anchor} stands for nothing, or for what it is in")
+            anchor, (values, levels) = None, anchors[event.anchor]
+        else:
+            continue
+        if anchor is not None:
+            anchors[anchor] = (values, levels)
+        above, own, deepest = opened[-1]
+        opened[-1] = (above, own + values, max(deepest, levels + 1))
+        _refuse_large(own + values, levels + len(opened))
+
+
+def _refuse_large(values: int, levels: int) -> None:
+    if values > MOST_VALUES or levels > MOST_LEVELS:
+        raise ValueError(
+            f"it holds more than {MOST_VALUES:,} values, or is nested deeper than {MOST_LEVELS} levels, with what its "
+            "aliases stand for; settings are smaller"
+        )
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
+        if not path.is_file():
+            raise ValueError("it is no file")
+        if (size := path.stat().st_size) > 4 * MOST_CHARACTERS:
+            raise ValueError(f"it has {size:,} bytes; settings have at most {MOST_CHARACTERS:,} characters")
         text = path.read_text(encoding="utf-8")
-        content = yaml.load(text, _LOADER)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        content = parse_yaml(text)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as YAML settings: {error}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path} holds {type(content).__name__} at its top; settings are keys with values")

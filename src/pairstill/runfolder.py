@@ -12,13 +12,15 @@ import yaml
 from pairstill.checksums import SETTINGS_SEAL
 from pairstill.config import PhaseConfig, RunConfig
 from pairstill.defaults import filled
+from pairstill.distilled.pairs import FORMAT
 from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, list_problems
-from pairstill.layers import in_todays_words
+from pairstill.layers import in_todays_words, parse_yaml
 from pairstill.locks import LOCK, Lock, hold
 from pairstill.provenance import environment
-from pairstill.runlog import MetricsLog
+from pairstill.runlog import MetricsLog, read_events
 from pairstill.storage import (
     digest,
+    read_json,
     read_json_lines,
     read_sealed,
     write_json,
@@ -26,6 +28,7 @@ from pairstill.storage import (
     write_sealed,
     write_text_atomic,
 )
+from pairstill.storage.owned import refuse_others
 from pairstill.trackers import Tracker
 
 # what may differ between a run and its continuation: where and how it computes, and what is measured at the end
@@ -36,6 +39,12 @@ FREE_SETTINGS = (
 POINTER = "teachers.json"
 BEGINNING = (LOCK, "config.yaml", "environment.json", "data.json", "metrics.jsonl", "seconds.json")
 """What a run writes before it makes anything."""
+RESULTS = "results.jsonl"
+RESULT_KEYS = ("method", "protocol", "seeds")
+"""What every result has."""
+_LAST = ("protocol", "num_students", "methods", "references")
+_ALWAYS = ("run_dir", "data", "image", "text", "teacher", "distill", "student", "evaluate")
+"""Settings that every version wrote, and the last of them."""
 _OF_THIS_RUN = "delete this file and give `pairstill run` the settings of its run, or choose another run_dir"
 
 
@@ -53,7 +62,8 @@ class RunFolder:
             warn: told when the tracker fails.
 
         Raises:
-            ConfigError: the folder holds a run whose settings differ; the message names them.
+            ConfigError: the folder holds a run whose settings differ, which the message names, or something that is no
+                run.
             MissingDependencyError: the tracker's package is not installed.
             BusyError: another process is at work in the folder.
             ArtifactError: the settings of the run that it holds are damaged.
@@ -65,8 +75,7 @@ class RunFolder:
         if not writes:
             self.metrics = MetricsLog(None)
             return
-        if self.path.exists() and not self.path.is_dir():
-            raise ConfigError(f"run_dir is {config.run_dir!r}, which is a file; give a folder")
+        refuse_others(self.path, "a run", "run_dir", is_run)
         self._new = tuple(folder for folder in (self.path, *self.path.parents) if not folder.exists())
         self._lock: Lock | None = hold(self.path)
         self._check_same_run(config)
@@ -105,14 +114,16 @@ class RunFolder:
 
     def _holds_work(self) -> bool:
         """Return whether anything is there that depends on the settings."""
-        made = (self.own_trajectories, self.phases, self.distillation, self.distilled, self.path / "results.jsonl")
+        made = (self.own_trajectories, self.phases, self.distillation, self.distilled, self.path / RESULTS)
         return any(path.exists() for path in made)
 
     @property
     def trajectories(self) -> Path:
         """Folder of the experts, wherever it is: the run's own, or one that it shares with others."""
         pointer = self.path / POINTER
-        return Path(read_sealed(pointer)["trajectories"]) if pointer.is_file() else self.own_trajectories
+        return (
+            Path(read_sealed(pointer, "trajectories")["trajectories"]) if pointer.is_file() else self.own_trajectories
+        )
 
     @property
     def own_trajectories(self) -> Path:
@@ -138,7 +149,7 @@ class RunFolder:
         """Return the phases that set themselves, or None if they have not yet."""
         if not self.phases.is_file():
             return None
-        return tuple(PhaseConfig(**phase) for phase in read_sealed(self.phases)["phases"])
+        return tuple(PhaseConfig(**phase) for phase in read_sealed(self.phases, "phases")["phases"])
 
     @property
     def distillation(self) -> Path:
@@ -161,13 +172,13 @@ class RunFolder:
 
     def results(self) -> list[dict[str, Any]]:
         """Return the results so far, one mapping per student and protocol."""
-        return read_json_lines(self.path / "results.jsonl")
+        return read_json_lines(self.path / RESULTS, *RESULT_KEYS)
 
     def add_result(self, result: Mapping[str, Any]) -> None:
         """Add one student's result, or put it in the place of the same student's result of the same measurement."""
         results = {_measurement(known): known for known in self.results()}
         results[_measurement(result)] = dict(result)
-        write_json_lines(self.path / "results.jsonl", results.values())
+        write_json_lines(self.path / RESULTS, results.values())
 
     def record_data(self, data: Mapping[str, Any]) -> None:
         """Write down which pairs the run has, or, where nothing is written, check that they are those.
@@ -180,7 +191,7 @@ class RunFolder:
         """
         path = self.path / "data.json"
         if path.is_file() and self._holds_work():
-            before = read_sealed(path).get("fingerprint")
+            before = read_sealed(path, "fingerprint")["fingerprint"]
             if before != data["fingerprint"]:
                 raise DataError(
                     f"the images, captions or splits are not those that {self.path} was begun with (fingerprint "
@@ -246,15 +257,46 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        settings = yaml.safe_load(text) or {}
-        if not isinstance(settings, dict):
-            raise ValueError("it is no mapping")
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        settings = parse_yaml(text)
+        if not isinstance(settings, dict) or not settings:
+            raise ValueError("it holds no settings")
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"{path} is not YAML of settings ({error}); {_OF_THIS_RUN}") from error
-    whole, _, checksum = text.rpartition(SETTINGS_SEAL)
-    if whole and digest(whole) != checksum.rstrip("\n"):
+    whole, found, checksum = text.rpartition(SETTINGS_SEAL)
+    if found and digest(whole) != checksum.rstrip("\n"):
         raise ArtifactError(f"{path} is damaged, or was edited: its checksum does not match; {_OF_THIS_RUN}")
+    if not found and not _is_whole(text, settings):
+        raise ArtifactError(f"{path} is damaged: it was cut, or its last line, the checksum, is gone; {_OF_THIS_RUN}")
     return in_todays_words(settings)
+
+
+def _is_whole(text: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether settings without a checksum are whole: those from before there were any end as all do."""
+    last = settings.get("evaluate")
+    ends = isinstance(last, dict) and last.keys() >= set(_LAST)
+    return ends and settings.keys() >= set(_ALWAYS) and text.endswith("\n") and SETTINGS_SEAL[:8] not in text
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Return the mapping in a JSON file, or an empty one if there is none."""
+    try:
+        found = read_json(path)
+    except ArtifactError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder holds a run, whole or damaged: a file that only runs have is in it."""
+    with suppress(OSError, ValueError):
+        if SETTINGS_SEAL in (folder / "config.yaml").read_text(encoding="utf-8"):
+            return True
+    known = {"environment.json": {"python", "machine", "packages", "commit"}, "data.json": {"fingerprint", "captions"}}
+    if any(_content(folder / name).keys() >= keys for name, keys in known.items()):
+        return True
+    if _content(folder / "distilled" / "distilled.json").get("format") == FORMAT:
+        return True  # the pairs alone were copied, to be measured
+    return any("event" in event and "time" in event for event in read_events(folder / "metrics.jsonl"))
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, assert_never
 
 from pairstill.errors import MissingDependencyError
-from pairstill.storage import read_json, write_json
+from pairstill.storage import read_object, write_json
 
 TrackerName = Literal["wandb", "trackio", "tensorboard"]
 PROJECT = "pairstill"
@@ -126,7 +126,7 @@ def _identity(folder: Path) -> str:
     path = folder / "tracker.json"
     if not path.is_file():
         write_json(path, {"id": uuid.uuid4().hex})
-    return str(read_json(path)["id"])
+    return str(read_object(path, "id")["id"])
 
 
 def _wandb(folder: Path, settings: Mapping[str, Any]) -> Callable[[Points], None]:

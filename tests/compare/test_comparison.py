@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pairstill.compare.comparison import compare
-from pairstill.compare.files import page, write_comparison
+from pairstill.compare.files import page, refuse_other_folder, write_comparison
 from pairstill.compare.runs import open_run
 from pairstill.config import (
     DistillConfig,
@@ -256,3 +256,14 @@ def test_a_run_of_random_pairs_is_told_from_the_reference_and_not_compared_with_
     pairs = {(contest.first, contest.second) for contest in found.contests}
     assert pairs == {("Random, one draw", "PTM-ST"), ("PTM-ST", "Random, 21 pairs")}
     assert "'Random, one draw' is a run of the method random" in page(found)
+
+
+def test_files_of_the_user_are_not_written_over(make_run, tmp_path):
+    found = compared(make_run("a", {("ptm_st", "strict"): (40,)}))
+    out = tmp_path / "out"
+    refuse_other_folder(out)
+    write_comparison(found, out)
+    refuse_other_folder(out)
+    (out / "comparison.json").write_text("{}")
+    with pytest.raises(ConfigError, match="out is .*not empty and does not hold a comparison .*nothing of yours"):
+        refuse_other_folder(out)

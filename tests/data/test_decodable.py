@@ -55,7 +55,7 @@ def test_an_image_that_is_damaged_later_is_found(config, tmp_path):
 
 def test_a_damaged_file_of_what_is_known_counts_as_none(config, decoded, tmp_path):
     build_manifest(config, tmp_path / "cache")
-    (file,) = (tmp_path / "cache" / "decodable").iterdir()
+    (file,) = (tmp_path / "cache" / "decodable").glob("*.json")
     file.write_text(file.read_text().replace("a", "b"))
     decoded.clear()
     build_manifest(config, tmp_path / "cache")

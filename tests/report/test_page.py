@@ -1,6 +1,9 @@
 from html.parser import HTMLParser
 
-from pairstill.report.page import SECTIONS, render
+import pytest
+
+from pairstill.errors import ConfigError
+from pairstill.report.page import SECTIONS, refuse_other_file, render
 
 
 class Reader(HTMLParser):
@@ -67,3 +70,15 @@ def test_a_page_of_nothing_says_so_in_every_section(make_page):
     ).text
     for reason in ("No student is measured yet", "Nothing is logged yet", "No pairs.", "No student."):
         assert reason in text
+
+
+def test_a_page_takes_the_place_of_a_page_and_of_nothing_else(make_page, tmp_path):
+    refuse_other_file(tmp_path / "new.html")
+    (tmp_path / "page.html").write_text(render(make_page()))
+    refuse_other_file(tmp_path / "page.html")
+    (tmp_path / "thesis.html").write_text("<html>")
+    for name in ("thesis.html", "."):
+        with pytest.raises(ConfigError, match="nothing of yours is written over; name another file"):
+            refuse_other_file(tmp_path / name)
+    with pytest.raises(ConfigError, match="cannot be read .File name too long"):
+        refuse_other_file(tmp_path / ("x" * 300))

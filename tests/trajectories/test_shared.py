@@ -114,3 +114,13 @@ def test_a_listing_that_changed_is_found(tmp_path):
     path.write_text(path.read_text().replace("0.1", "0.3"))
     with pytest.raises(ArtifactError, match=r"teachers\.json is damaged"):
         claim_folder(tmp_path, TEACHERS, (6,))
+
+
+def test_a_folder_of_something_else_is_not_filled_with_teachers(tmp_path):
+    (tmp_path / "expert_0000.safetensors").touch()  # whose teachers.json was deleted
+    assert claim_folder(tmp_path, TEACHERS, (6,)) == (6,)
+    (tmp_path / "teachers.json").unlink()
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ConfigError, match="trajectories_dir is .*does not hold teachers .*'thesis.tex'"):
+        claim_folder(tmp_path, TEACHERS, (6,))
+    assert not (tmp_path / "teachers.json").exists()

@@ -5,7 +5,7 @@ their own pace, and the original trajectory, which has no points between epochs.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from math import log
 from pathlib import Path
 from typing import Any, Literal, assert_never, get_args
@@ -22,7 +22,7 @@ from pairstill.pipeline.parts import Parts
 from pairstill.pipeline.probing import matching_problem
 from pairstill.report.figures import Cell
 from pairstill.runlog import progress_bar
-from pairstill.storage import load_tensors, read_json, save_tensors, write_json
+from pairstill.storage import load_tensors, read_list, save_tensors, write_json
 from pairstill.trajectories.shortcut import Path as TeacherPath
 from pairstill.trajectories.shortcut import recorded_path, shortcut_path
 from pairstill.trajectories.trajectory import Trajectory
@@ -132,7 +132,8 @@ def _bound(
     parts: Parts, problem: OneStepProblem, line: TeacherPath, settings: PropositionAnalysis, latest: int, known: Path
 ) -> Bound:
     nodes = sorted({round(latest * number / (NODES - 1)) for number in range(NODES)})
-    terms = [BoundTerms(**term) for term in read_json(known)] if known.is_file() else []
+    keys = (field.name for field in fields(BoundTerms))
+    terms = [BoundTerms(**term) for term in read_list(known, *keys)] if known.is_file() else []
     with progress_bar(parts.console) as progress:
         task = progress.add_task("Terms of the bound", total=len(nodes), completed=len(terms), status="")
         for start in nodes[len(terms) :]:

@@ -4,7 +4,7 @@ Every recall is of the validation split: nothing here reads the test split.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
@@ -25,7 +25,7 @@ from pairstill.pipeline.probing import matching_problem
 from pairstill.report.figures import Cell
 from pairstill.rng import generator
 from pairstill.runlog import progress_bar
-from pairstill.storage import load_tensors, read_json, save_tensors, write_json
+from pairstill.storage import load_tensors, read_list, save_tensors, write_json
 from pairstill.trajectories.trajectory import Trajectory
 
 
@@ -89,7 +89,7 @@ def measure_teachers(parts: Parts, experts: list[Path], settings: TeachersAnalys
 def _teacher_recalls(parts: Parts, experts: list[Path], known: Path) -> list[list[float]]:
     """Return each expert's mean recall after every epoch; goes on from the file `known`."""
     model, epochs = parts.factory.build(), parts.config.teacher.epochs + 1
-    recalls: list[list[float]] = read_json(known) if known.is_file() else []
+    recalls: list[list[float]] = read_list(known) if known.is_file() else []
     with progress_bar(parts.console) as progress:
         task = progress.add_task("Teachers", total=len(experts) * epochs, status="", completed=len(recalls) * epochs)
         for expert in range(len(recalls), len(experts)):
@@ -122,7 +122,8 @@ def _distilled(parts: Parts, problem: PhaseProblem, stem: Path) -> Learned:
 
 def _students(parts: Parts, problem: PhaseProblem, learned: Learned, count: int, known: Path) -> list[StudentRecall]:
     """Return the recalls of students on learned pairs; goes on from the file `known`."""
-    found = [StudentRecall(**recall) for recall in read_json(known)][:count] if known.is_file() else []
+    keys = (field.name for field in fields(StudentRecall))
+    found = [StudentRecall(**recall) for recall in read_list(known, *keys)][:count] if known.is_file() else []
     images = learned["images"]
     similarity = similarity_of(learned, problem.constant_factors)
     rates = float(learned["inner_lr_image"]), float(learned["inner_lr_text"])

@@ -8,7 +8,7 @@ from typing import Any
 from pairstill.config import RunConfig
 from pairstill.defaults import filled
 from pairstill.runfolder import FREE_SETTINGS
-from pairstill.storage import read_json, write_json
+from pairstill.storage import read_object, write_json
 
 ABOUT = "about.json"
 # a run may change its students; here they are part of what is measured
@@ -26,8 +26,8 @@ def work_folder(folder: Path, run: Mapping[str, Any], about: Mapping[str, Any]) 
     work = folder / "work"
     asked = {"run": _decisive(run), **about}
     if (work / ABOUT).is_file():
-        found = read_json(work / ABOUT)
-        if {**found, "run": _decisive(found.get("run", {}))} == asked:
+        found = read_object(work / ABOUT, "run")
+        if {**found, "run": _decisive(found["run"])} == asked:
             return work
     rmtree(work, ignore_errors=True)
     write_json(work / ABOUT, asked)

@@ -1,6 +1,5 @@
 """`pairstill cache`: what runs share below `cache_dir`, and how to free it."""
 
-import shutil
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -8,18 +7,12 @@ from jsonargparse import ArgumentParser, Namespace
 from pairstill.cli.command import Command, plain_parser
 from pairstill.cli.running import show_table
 from pairstill.config import RunConfig
+from pairstill.storage.cache import KINDS, entries_of, refuse_removal, remove_kind
+from pairstill.storage.owned import named
+from pairstill.wording import human_bytes
 
 NAME = "cache"
 TEXT = "list what runs share below cache_dir with its size, or remove it"
-KINDS = {
-    "texts": "embeddings of captions",
-    "features": "features of frozen image towers",
-    "pixels": "decoded images for trained towers",
-    "decodable": "which images are known to decode",
-    "images": "images that a source drew or unpacked",
-    "teachers": "trajectories of trained teachers",
-    "distilled": "where distilled pairs are",
-}
 
 
 def _parser() -> ArgumentParser:
@@ -29,36 +22,39 @@ def _parser() -> ArgumentParser:
         "--remove",
         choices=(*KINDS, "all"),
         default=None,
-        help="remove this; the next run makes what it needs again. No run may be going on that needs it",
+        help="remove this, of what pairstill made; the next run makes what it needs again. No run may be going on "
+        "that needs it",
     )
     return parser
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
-    from pairstill.wording import human_bytes
-
     root = Path(options.cache_dir).expanduser()
-    removed = [kind for kind in KINDS if options.remove in (kind, "all") and (root / kind).is_dir()]
-    freed = sum(_bytes(root / kind) for kind in removed)
-    for kind in removed:
-        shutil.rmtree(root / kind)
     if options.remove is not None:
-        print(f"Removed {human_bytes(freed)} ({', '.join(removed) or 'nothing was there'}) from {root}")
+        print(_remove(root, list(KINDS) if options.remove == "all" else [options.remove]))
         return 0
     rows = [
-        [f"{kind}: {text}", f"{_entries(root / kind):,}", human_bytes(_bytes(root / kind))]
-        for kind, text in KINDS.items()
+        [f"{name}: {kind.text}", f"{len(entries_of(root, name)):,}", human_bytes(_bytes(root, name))]
+        for name, kind in KINDS.items()
     ]
     show_table(str(root), ["what", "entries", "size"], rows)
     return 0
 
 
-def _entries(folder: Path) -> int:
-    return len(list(folder.iterdir())) if folder.is_dir() else 0
+def _remove(root: Path, names: list[str]) -> str:
+    """Remove these kinds, or none of them if one may not be removed, and return in words what is gone."""
+    for name in names:
+        refuse_removal(root, name)
+    there = [name for name in names if (root / name).is_dir()]
+    freed = sum(_bytes(root, name) for name in there)
+    left = [f"{name}/{entry}" for name in there for entry in remove_kind(root, name)]
+    kept = f"; what pairstill did not make stays ({named(left)})" if left else ""
+    return f"Removed {human_bytes(freed)} ({', '.join(there) or 'nothing was there'}) from {root}{kept}"
 
 
-def _bytes(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+def _bytes(root: Path, name: str) -> int:
+    files = (path for entry in entries_of(root, name) for path in (entry, *entry.rglob("*")))
+    return sum(path.lstat().st_size for path in files if path.is_file())
 
 
 COMMAND = Command(NAME, TEXT, _parser, _run)

@@ -44,12 +44,20 @@ def plain_parser(name: str, text: str) -> ArgumentParser:
     return Parser(prog=f"pairstill {name}", description=sentence(text))
 
 
+def _is_a_file(values: str) -> bool:
+    """Return whether settings are given as a file, which need not be one that can be read, and not as YAML."""
+    try:
+        return Path(values).exists()
+    except (OSError, ValueError):  # too long for a path, or not allowed in one
+        return False
+
+
 class LayeredSettings(ActionConfigFile):
     """Reads a settings file, on top of the files that its key `base` names."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         """Put the file's settings on those so far."""
-        if Path(values).is_file():
+        if _is_a_file(values):
             try:
                 layers = read_layers(Path(values))
             except ConfigError as error:

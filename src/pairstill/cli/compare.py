@@ -34,12 +34,14 @@ def _parser() -> ArgumentParser:
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
     from pairstill.compare.comparison import compare
-    from pairstill.compare.files import write_comparison
+    from pairstill.compare.files import refuse_other_folder, write_comparison
     from pairstill.compare.runs import open_run
     from pairstill.rng import generator
 
     if options.resamples < 1:
         raise ConfigError(f"resamples is {options.resamples}; it must be above 0")
+    if options.out is not None:
+        refuse_other_folder(Path(options.out))
     runs = [open_run(Path(run), settings_of_run(Path(run))) for run in options.runs]
     comparison = compare(runs, options.resamples, generator("compare"))
     if options.out is not None:

@@ -6,9 +6,11 @@ from dataclasses import fields, is_dataclass
 from itertools import islice
 from typing import Any, NoReturn, get_args, get_origin
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, get_loader, set_loader
+from yaml import YAMLError
 
 from pairstill.cli.running import error_line
+from pairstill.layers import check_yaml
 from pairstill.wording import did_you_mean, nearest
 
 _NOTHING = object()
@@ -20,6 +22,16 @@ _KINDS = {
     "tuple": "a list in brackets",
     "NoneType": "null",
 }
+
+
+def _bounded_yaml(text: str) -> Any:
+    check_yaml(text)
+    return _yaml(text)
+
+
+_yaml = get_loader("yaml")
+# what `--data '{...}'` and files named in such places hold is read by the library: within our bounds
+set_loader("yaml", _bounded_yaml, exceptions=(YAMLError,))
 
 
 class Parser(ArgumentParser):

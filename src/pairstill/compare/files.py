@@ -5,11 +5,15 @@ from pathlib import Path
 from pairstill.compare.comparison import Comparison
 from pairstill.compare.curves import curve_rows, draw_curves
 from pairstill.compare.differing import NOTE
+from pairstill.errors import ArtifactError
 from pairstill.evaluate.measurement import RANDOM_SELECTED
 from pairstill.report.curves import curve_points
-from pairstill.report.figures import save_figure
+from pairstill.report.figures import render_figure, write_figure
 from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, TITLES, markdown, markdown_table, spread_cells
-from pairstill.storage import write_json, write_text_atomic
+from pairstill.storage import read_json, write_json, write_text_atomic
+from pairstill.storage.owned import refuse_others
+
+COMPARISON = "comparison.json"
 
 EXPLANATION = (
     "Differences of the mean recall in percentage points with 95 % intervals and two-sided p, by a paired bootstrap: "
@@ -36,16 +40,34 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
 
     Runs without a distillation have no curves; where none has any, no figure is written.
     """
-    write_json(folder / "comparison.json", comparison.to_json())
-    write_text_atomic(folder / "comparison.md", page(comparison))
     curves = {
         group.title if len(group.runs) == 1 else f"{group.title}, {run.path}": points
         for group in comparison.groups
         for run in group.runs
         if (points := curve_points(run.events))
     }
-    if curves:
-        save_figure(draw_curves(curves), folder / "curves", curve_rows(curves))
+    figure = render_figure(draw_curves(curves), curve_rows(curves)) if curves else None  # before any file is written
+    write_json(folder / COMPARISON, comparison.to_json())
+    write_text_atomic(folder / "comparison.md", page(comparison))
+    if figure is not None:
+        write_figure(figure, folder / "curves")
+
+
+def refuse_other_folder(folder: Path) -> None:
+    """Refuse a folder that is neither empty nor holds a comparison.
+
+    Raises:
+        ConfigError: it holds something else.
+    """
+    refuse_others(folder, "a comparison", "out", _holds_comparison)
+
+
+def _holds_comparison(folder: Path) -> bool:
+    try:
+        found = read_json(folder / COMPARISON)
+    except ArtifactError:
+        return False
+    return isinstance(found, dict) and found.keys() >= {"runs", "rows", "differences"}
 
 
 def page(comparison: Comparison) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pairstill.errors import ArtifactError
 from pairstill.storage import digest, read_sealed, write_sealed
+from pairstill.storage.cache import cache_folder
 
 
 class Decodable:
@@ -23,7 +24,8 @@ class Decodable:
             root: the image root.
             max_pixels: the most pixels that an image may have.
         """
-        self._path = cache_dir / "decodable" / f"{digest(str(root), str(max_pixels), version('pillow'))}.json"
+        name = f"{digest(str(root), str(max_pixels), version('pillow'))}.json"
+        self._path = cache_folder(cache_dir, "decodable") / name
         self.digests = frozenset[str]()
         """SHA-256 of each content that is known to decode."""
         with suppress(ArtifactError):

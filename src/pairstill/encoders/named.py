@@ -3,10 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-import yaml
-
 from pairstill.config import ImageConfig, TextConfig
 from pairstill.errors import ConfigError
+from pairstill.layers import parse_yaml
 
 IMAGE_OPTIONS: dict[str, tuple[type, ...]] = {
     "weights": (str, type(None)),
@@ -87,8 +86,8 @@ def _parse(asked: str, short: str | None, known: dict[str, tuple[type, ...]]) ->
     for item in [f"{short}={value}"] * bool(equals) + rest:
         key, has_value, text = item.partition("=")
         try:
-            found = yaml.safe_load(text)
-        except yaml.YAMLError:
+            found = parse_yaml(text)
+        except ValueError:
             found = text
         kinds = known.get(key)
         if kinds is None or not has_value or type(found) not in kinds:

@@ -19,6 +19,7 @@ from pairstill.errors import DataError
 from pairstill.rng import generator
 from pairstill.schema import Split
 from pairstill.storage import digest
+from pairstill.storage.cache import cache_folder
 
 if TYPE_CHECKING:
     from pairstill.data.augment import TeacherAugmentation
@@ -154,7 +155,7 @@ class Encoding:
         kind, compute = ("pixels", self._pixels) if self.tower is None else ("features", self._features)
         parts = (str(spec.size), content) if self.tower is None else (repr(spec), content)
         return cached_rows(
-            self.cache_dir / kind / digest(*parts),
+            cache_folder(self.cache_dir, kind) / digest(*parts),
             len(paths),
             lambda start, stop: compute(paths[start:stop]),
             about={"kind": kind, "split": about, "images": len(paths), "encoder": spec.to_json()},
@@ -221,7 +222,7 @@ class Encoding:
             return CachedRows([self.text.encode(captions)])  # all at once, so that all that lack are listed
         spec = self.text.spec
         return cached_rows(
-            self.cache_dir / "texts" / digest(repr(spec), *captions),
+            cache_folder(self.cache_dir, "texts") / digest(repr(spec), *captions),
             len(captions),
             lambda start, stop: self.text.encode(captions[start:stop]),
             about={"kind": "texts", "split": about, "captions": len(captions), "encoder": spec.to_json()},

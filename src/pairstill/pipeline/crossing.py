@@ -25,6 +25,8 @@ from pairstill.runlog import progress_bar
 from pairstill.storage import append_json_line, digest, file_digest, read_json_lines, write_text_atomic
 
 RESULTS = "cross.jsonl"
+KEYS = ("seeds", "measured_as", "mean_recall")
+"""What every line has."""
 PAGE = "cross.md"
 MAP_BATCH = 4096
 
@@ -86,7 +88,7 @@ def cross(parts: Parts, asked: Crossing) -> list[Cell]:
         for image in images:
             for text in texts:
                 keys.append(_measure_cell(parts, distilled, image, text, map_text=asked.map_text))
-    results = read_json_lines(parts.folder.path / RESULTS)
+    results = read_json_lines(parts.folder.path / RESULTS, *KEYS)
     cells = cells_of(result for key in dict.fromkeys(keys) for result in results if result["measured_as"] == key)
     write_text_atomic(parts.folder.path / PAGE, crossing_page(cells))
     return cells
@@ -108,7 +110,7 @@ def _measure_cell(
         "text_map": "ridge" if mapped else "none",
     }
     key = _measured_as(cell, facts)
-    known = {result["seeds"]["student"] for result in read_json_lines(path) if result["measured_as"] == key}
+    known = {result["seeds"]["student"] for result in read_json_lines(path, *KEYS) if result["measured_as"] == key}
     missing = [student for student in range(parts.config.evaluate.num_students) if student not in known]
     if not missing:
         return key

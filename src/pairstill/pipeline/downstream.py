@@ -27,6 +27,8 @@ from pairstill.runlog import progress_bar
 from pairstill.storage import append_json_line, digest, read_json_lines, write_text_atomic
 
 RESULTS = "downstream.jsonl"
+KEYS = ("seeds", "measured_as", "method")
+"""What every line has."""
 SHARD_QUESTIONS = 64
 
 
@@ -55,7 +57,7 @@ class _Desk:
         self.distilled: DistilledSet | None = distilled_set(parts) if MADE & set(evaluate.methods) else None
         self.path = parts.folder.path / RESULTS
         self.keys = {method: self._key(method) for method in evaluate.methods}
-        known = {(line["measured_as"], line["seeds"]["student"]) for line in read_json_lines(self.path)}
+        known = {(line["measured_as"], line["seeds"]["student"]) for line in read_json_lines(self.path, *KEYS)}
         self.jobs = [
             _Job(method, student, key)
             for method, key in self.keys.items()
@@ -86,7 +88,7 @@ class _Desk:
 
     def rows(self) -> list[DownstreamRow]:
         """Return the task's rows, and write the page of the task."""
-        lines = read_json_lines(self.path)
+        lines = read_json_lines(self.path, *KEYS)
         rows = downstream_rows(line for key in self.keys.values() for line in lines if line["measured_as"] == key)
         write_text_atomic(self.path.with_name(f"downstream_{self.facts['task']}.md"), downstream_page(rows, self.facts))
         return rows

@@ -20,7 +20,7 @@ from pairstill.pipeline.parts import Parts
 from pairstill.report.tables import markdown, summarise
 from pairstill.runfolder import plain
 from pairstill.runlog import progress_bar
-from pairstill.storage import digest, file_digest, read_json, write_json
+from pairstill.storage import digest, file_digest, read_object, write_json
 
 PNG_COST = "png_cost.json"
 # where a run computes and where its files lie is nobody else's business
@@ -115,7 +115,7 @@ def _png_cost(parts: Parts, distilled: DistilledSet, measure: Measure) -> PngCos
         protocol,
         str(students),
     )
-    if path.is_file() and (known := read_json(path)).get("key") == key:
+    if path.is_file() and (known := read_object(path, "key", "cost"))["key"] == key:
         return PngCost.from_json(known["cost"])
     if measure == "never":
         return "it was not asked for"

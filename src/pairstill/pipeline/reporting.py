@@ -16,11 +16,11 @@ from pairstill.provenance import commit, installed_version
 from pairstill.report.charts import draw
 from pairstill.report.curves import run_charts
 from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
-from pairstill.report.page import Fact, Page, Retrieval, render
+from pairstill.report.page import Fact, Page, Retrieval, refuse_other_file, render
 from pairstill.report.tables import TITLES, Row, summarise
 from pairstill.runfolder import flat, plain, to_yaml
 from pairstill.runlog import read_events, whole_events
-from pairstill.storage import file_digest, read_json, read_sealed, write_text_atomic
+from pairstill.storage import file_digest, read_object, read_sealed, write_text_atomic
 from pairstill.wording import counted, duration, human_bytes, with_spread
 
 STAGES = ("prepare", "teach", "distill", "select", "evaluate")
@@ -40,7 +40,11 @@ def report(parts: Parts, out: Path, *, retrieval: bool = True) -> None:
         parts: the run's, which only reads its folder.
         out: the file.
         retrieval: whether a student is trained for the retrieval examples.
+
+    Raises:
+        ConfigError: `out` is a file that is no such page.
     """
+    refuse_other_file(out)
     events, damaged = whole_events(read_events(parts.folder.path / "metrics.jsonl"))
     rows = summarise(current_results(parts))
     distilled = DistilledSet.load(parts.folder.distilled) if parts.folder.is_distilled() else None
@@ -184,7 +188,7 @@ def _provenance(parts: Parts, distilled: DistilledSet | None) -> list[Fact]:
     folder = parts.folder.path
     facts = [Fact("method", parts.method.title, parts.method.source), Fact("seed", str(parts.config.seed))]
     if (folder / "data.json").is_file():
-        data = read_sealed(folder / "data.json")
+        data = read_sealed(folder / "data.json", "source", "images", "dropped", "fingerprint")
         counts = ", ".join(f"{split} {counted(data['images'][split], 'image')}" for split in ("train", "val", "test"))
         dropped = f"{counted(len(data['dropped']), 'bad pair')} left out" if data["dropped"] else ""
         facts += [Fact("real pairs", f"{data['source']}: {counts}", dropped), Fact("data", data["fingerprint"])]
@@ -197,7 +201,7 @@ def _provenance(parts: Parts, distilled: DistilledSet | None) -> list[Fact]:
             Fact(TENSORS, f"sha256 {file_digest(parts.folder.distilled / TENSORS)}"),
         ]
     if (folder / "environment.json").is_file():
-        environment = read_json(folder / "environment.json")
+        environment = read_object(folder / "environment.json", "packages", "python", "machine")
         packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items() if version)
         facts.append(Fact("last used with", f"Python {environment['python']}, {packages}", environment["machine"]))
     return facts

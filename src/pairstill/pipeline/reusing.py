@@ -11,6 +11,7 @@ from pairstill.errors import ArtifactError
 from pairstill.pipeline.parts import Parts
 from pairstill.runfolder import plain
 from pairstill.storage import digest, file_digest, read_json, read_sealed, write_json, write_sealed
+from pairstill.storage.cache import cache_folder
 
 DECISIVE = ("method", "seed", "seeds", "heads", "teacher", "distill", "student", "info_nce")
 CONTENT = "content.json"
@@ -28,8 +29,7 @@ def take_known(parts: Parts, key: str) -> bool:
 
     What another run makes is known by where it is, so nothing is stored twice until it is asked for again.
     """
-    entry = _entry(parts, key)
-    if not parts.config.reuse or not entry.is_file():
+    if not parts.config.reuse or not (entry := _entry(parts, key)).is_file():
         return False
     try:
         known = read_json(entry)
@@ -61,7 +61,7 @@ def make_known(parts: Parts, key: str) -> None:
 
 def _entry(parts: Parts, key: str) -> Path:
     """Return the file that says where the pairs of a content are."""
-    return parts.cache_dir / "distilled" / f"{key[:24]}.json"
+    return cache_folder(parts.cache_dir, "distilled") / f"{key[:24]}.json"
 
 
 def _key(parts: Parts, manifest: Manifest) -> str:

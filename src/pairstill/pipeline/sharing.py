@@ -31,6 +31,8 @@ from pairstill.runlog import progress_bar
 from pairstill.storage import append_json_line, digest, read_json_lines
 
 RESULTS = "shares.jsonl"
+KEYS = ("measured_as", "student", "ranks", "mean_recall")
+"""What every line has."""
 RESAMPLES = 10_000
 REFERENCES = (RANDOM, RANDOM_AUGMENTED)
 """The variants that do not see the run's own pairs."""
@@ -63,7 +65,7 @@ def shares(parts: Parts) -> ShareReport | None:
     pairs = stored_pairs(parts.folder.distilled)
     known = {
         (line["measured_as"], line["student"]): line
-        for line in read_json_lines(path)
+        for line in read_json_lines(path, *KEYS)
         if line.get("pairs") in (None, pairs)
     }
     variants: dict[str, Variant] = {}

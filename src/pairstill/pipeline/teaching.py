@@ -10,6 +10,7 @@ from pairstill.evaluate.protocol import recalls_on
 from pairstill.locks import exclusive
 from pairstill.model.dual_encoder import Parameters
 from pairstill.pipeline.parts import Parts
+from pairstill.storage.cache import cache_folder
 from pairstill.trajectories.shared import claim_folder, describe_teachers, find_folder, holds
 from pairstill.trajectories.teacher import RealTraining, epochs_to_keep, record_expert
 from pairstill.trajectories.trajectory import write_shared
@@ -136,7 +137,7 @@ def _shared_folder(parts: Parts, teachers: Mapping[str, Any], needed: Sequence[i
     if parts.config.trajectories_dir is not None:
         return Path(parts.config.trajectories_dir).expanduser()
     before = parts.folder.trajectories
-    root = parts.cache_dir.absolute() / TEACHERS
+    root = cache_folder(parts.cache_dir.absolute(), TEACHERS)
     if before.is_relative_to(root) and holds(before, teachers, needed):
         return before
     folder = find_folder(root, parts.config, teachers, needed)

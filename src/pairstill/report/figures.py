@@ -20,7 +20,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from pairstill.storage import write_bytes_atomic, write_text_atomic
+from pairstill.storage import write_bytes_atomic
 
 Cell = str | int | float | None
 """One value of a figure's data; None is an empty cell."""
@@ -65,6 +65,8 @@ _STYLE: Any = {
     "lines.markersize": 5,
     "legend.frameon": False,
     "legend.fontsize": 9,
+    # paths and names are in labels, and none of them is a formula
+    "text.parse_math": False,
     # text stays text: it can be searched, read aloud and set in the reader's font
     "svg.fonttype": "none",
     "svg.hashsalt": "pairstill",
@@ -118,14 +120,29 @@ def save_figure(figure: Figure, stem: Path, rows: Sequence[Mapping[str, Cell]]) 
     Raises:
         ValueError: there are no rows, or they have different keys: a figure without its data is not kept.
     """
-    files = FigureFiles(*(stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg", "csv")))
-    text = to_csv(rows)
+    return write_figure(render_figure(figure, rows), stem)
+
+
+def render_figure(figure: Figure, rows: Sequence[Mapping[str, Cell]]) -> dict[str, bytes]:
+    """Return the content of a figure's files by suffix; see `save_figure`.
+
+    Raises:
+        ValueError: there are no rows, or they have different keys.
+    """
+    content = {"csv": to_csv(rows).encode()}
     with matplotlib.rc_context(_STYLE):
-        for path, metadata in ((files.png, {"Software": "pairstill"}), (files.svg, {"Date": None, "Creator": None})):
+        for suffix, metadata in (("png", {"Software": "pairstill"}), ("svg", {"Date": None, "Creator": None})):
             stream = io.BytesIO()
-            figure.savefig(stream, format=path.suffix[1:], metadata=metadata)
-            write_bytes_atomic(path, stream.getvalue())
-    write_text_atomic(files.csv, text)
+            figure.savefig(stream, format=suffix, metadata=metadata)
+            content[suffix] = stream.getvalue()
+    return content
+
+
+def write_figure(content: Mapping[str, bytes], stem: Path) -> FigureFiles:
+    """Write what `render_figure` returned as `stem`.png and so on, each atomically."""
+    files = FigureFiles(*(stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg", "csv")))
+    for path in (files.png, files.svg, files.csv):
+        write_bytes_atomic(path, content[path.suffix[1:]])
     return files
 
 

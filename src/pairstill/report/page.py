@@ -5,14 +5,19 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pairstill.errors import ConfigError
 from pairstill.report import charts
 from pairstill.report.charts import Drawing
 from pairstill.report.gallery import PhaseView
 from pairstill.report.tables import Row, cells, header
+
+MARK = b"pairstill-theme"
+"""What every page has in its script."""
 
 SECTIONS = (
     ("recalls", "Recalls"),
@@ -155,6 +160,23 @@ def render(page: Page) -> str:
         script=Markup(script),
         script_digest="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def refuse_other_file(path: Path) -> None:
+    """Refuse to write a page over a file that is none.
+
+    Raises:
+        ConfigError: there is a folder, or a file that is no page of ours.
+    """
+    try:
+        there = path.is_file() and MARK not in path.read_bytes()
+        if there or path.is_dir():
+            what = "a file that is no page of pairstill" if there else "a folder"
+            raise ConfigError(f"out is {str(path)!r}, {what}: nothing of yours is written over; name another file")
+    except OSError as error:
+        raise ConfigError(
+            f"out is {str(path)!r}, which cannot be read ({error.strerror}); name another file"
+        ) from error
 
 
 def _source(environment: Environment, name: str) -> str:

@@ -12,7 +12,7 @@ from pairstill.evaluate.measurement import current
 from pairstill.methods import with_method
 from pairstill.reproduce.rows import Load, Row, placed
 from pairstill.reproduce.settings import Reproduction
-from pairstill.runfolder import other_settings
+from pairstill.runfolder import RESULT_KEYS, other_settings
 from pairstill.storage import read_json_lines
 
 
@@ -63,7 +63,7 @@ def results_of(rows: Sequence[Row], settings: Reproduction, out: Path, load: Loa
             if differing:
                 left_out.append(f"{row.name}, seed {seed}: {path.parent} has other settings, {'; '.join(differing)}")
                 continue
-            results = current(config, read_json_lines(path), stored_pairs(path.with_name("distilled")))
+            results = current(config, read_json_lines(path, *RESULT_KEYS), stored_pairs(path.with_name("distilled")))
             _check_test_data(results, tested, config.data, path.parent)
             found.setdefault(row.name, []).extend(results)
     return Measured(found, tuple(left_out))

@@ -6,9 +6,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import yaml
-
 from pairstill.errors import ConfigError
+from pairstill.layers import parse_yaml
 from pairstill.wording import did_you_mean, nearest
 
 TABLE_KEYS = {"title", "columns", "groups", "scaled", "reference", "unscaled", "command"}
@@ -107,7 +106,12 @@ def read_tables(folder: Path) -> list[PaperTable]:
     path = folder / "tables.yaml"
     if not path.is_file():
         raise ConfigError(f"{path} does not exist; name the folder of a checkout's configs with --configs")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+        raise ConfigError(f"{path} holds no tables; name the folder of a checkout's configs with --configs")
     return [_table(name, entry) for name, entry in content.items()]
 
 

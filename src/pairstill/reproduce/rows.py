@@ -16,6 +16,8 @@ Load = Callable[[list[str]], RunConfig]
 """Makes a run's settings from command-line options."""
 
 REFERENCES = "references"
+TEACHERS = "teachers"
+"""The folder of the teachers that rows share."""
 # Random is among the references, drawn anew for every student
 _ALL = (REFERENCES, *(method.name for method in METHODS if method.name != "random"))
 _TRAJECTORIES = ("mtt_vl", "lors", "datm", "mct", "ptm_st", "repblend", "ptm_st_blend")
@@ -167,7 +169,7 @@ def placed(config: RunConfig, row: Row, seed: int, settings: Reproduction, out: 
     return replace(
         config,
         run_dir=str(out / row.folder / f"seed{seed}"),
-        trajectories_dir=str(out / "teachers" / f"{row.teachers}_seed{seed}"),
+        trajectories_dir=str(out / TEACHERS / f"{row.teachers}_seed{seed}"),
         seed=seed,
         device=settings.device,
         threads=settings.threads,

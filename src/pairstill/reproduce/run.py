@@ -13,9 +13,13 @@ from pairstill.report.tables import markdown, summarise
 from pairstill.reproduce.measured import Measured, results_of
 from pairstill.reproduce.pages import left_out_lines, write_table
 from pairstill.reproduce.paper import find_table, read_tables
-from pairstill.reproduce.rows import Load, Row, base_of, chosen, methods_rows, placed, table_rows
+from pairstill.reproduce.rows import TEACHERS, Load, Row, base_of, chosen, methods_rows, placed, table_rows
 from pairstill.reproduce.settings import METHODS_BENCHMARK, Reproduction
+from pairstill.runfolder import RESULTS, is_run
 from pairstill.storage import write_text_atomic
+from pairstill.storage.owned import content_of, refuse_others
+
+PAGE = "results.md"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ def reproduce(settings: Reproduction, load: Load, console: Console) -> str:
     """
     job = _methods(settings, load) if settings.benchmark == METHODS_BENCHMARK else _table(settings, load)
     rows = chosen(job.rows, settings.only)
+    refuse_others(job.out, "a reproduction", "out", lambda out: _is_own(out, job.rows))
     for seed in range(settings.seeds):
         for number, row in enumerate(rows, start=1):
             console.print(f"Row {number} of {len(rows)}: {row.name}, seed {seed}")
@@ -54,6 +59,14 @@ def reproduce(settings: Reproduction, load: Load, console: Console) -> str:
                     pipeline.evaluate()
             job.write()
     return job.write()
+
+
+def _is_own(out: Path, rows: Sequence[Row]) -> bool:
+    """Return whether a folder holds nothing but what a reproduction of these rows makes; tables come after a run."""
+    made = {"tables", TEACHERS, *(Path(row.folder).parts[0] for row in rows)}
+    names = set(content_of(out))
+    any_run = any(is_run(run) for row in rows for run in (out / row.folder).glob("seed*"))
+    return names <= made | ({RESULTS, PAGE} if any_run else set())
 
 
 def _methods(settings: Reproduction, load: Load) -> Job:
@@ -82,6 +95,6 @@ def _write_methods(rows: Sequence[Row], measured: Measured, out: Path) -> str:
             page.append(f"## {config}\n\n{markdown(summarise(of_config))}")
             results += [{"row": config, **result} for result in of_config]
     page += left_out_lines(measured.left_out)
-    write_text_atomic(out / "results.jsonl", "".join(json.dumps(result) + "\n" for result in results))
-    write_text_atomic(out / "results.md", "\n".join(page))
+    write_text_atomic(out / RESULTS, "".join(json.dumps(result) + "\n" for result in results))
+    write_text_atomic(out / PAGE, "\n".join(page))
     return "\n".join(page)

@@ -38,28 +38,71 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     write_json(path, sealed(content))
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Return a mapping that `write_sealed` wrote, or one from before there were digests.
+def read_object(path: Path, *keys: str) -> dict[str, Any]:
+    """Return the content of a JSON file that holds an object with these keys, and is not empty.
 
     Raises:
-        ArtifactError: the file is missing, damaged, or was changed.
+        ArtifactError: the file is missing, is not JSON, or holds something else.
     """
     content = read_json(path)
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} is damaged: it is no JSON object; delete it and run the stage again")
-    return check_seal(content, str(path))
+    if missing := _missing(content, keys):
+        raise ArtifactError(f"{path} is damaged: {missing}; delete it and run the stage again")
+    return content
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a file with one JSON object in each line, in order; none if there is no such file.
+def read_list(path: Path, *keys: str) -> list[Any]:
+    """Return the content of a JSON file that holds a list, and is not empty.
+
+    Args:
+        path: the file.
+        keys: with any, the entries are objects with these keys and no others.
 
     Raises:
-        ArtifactError: a line is not JSON, or not what was written; the message names it.
+        ArtifactError: the file is missing, is not JSON, or holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, list) or not content:
+        raise ArtifactError(f"{path} is damaged: it is no list, or an empty one; delete it and run the stage again")
+    if keys and not all(isinstance(entry, dict) and entry.keys() == set(keys) for entry in content):
+        raise ArtifactError(f"{path} is damaged: an entry has not {', '.join(keys)}; delete it and run the stage again")
+    return content
+
+
+def _missing(content: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """Return what an object lacks, in words, or an empty word."""
+    if not content:
+        return "it is empty"
+    return ", ".join(f"{key} is missing" for key in keys if key not in content)
+
+
+def read_sealed(path: Path, *keys: str) -> dict[str, Any]:
+    """Return a mapping that `write_sealed` wrote, or one from before there were digests, which has these keys.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or was changed.
+    """
+    return check_seal(read_object(path, *keys), str(path))
+
+
+def read_json_lines(path: Path, *keys: str) -> list[dict[str, Any]]:
+    """Return the objects of a file with one JSON object in each line, in order; none if there is no such file.
+
+    Args:
+        path: the file.
+        keys: every object has them.
+
+    Raises:
+        ArtifactError: the file is empty, or a line is not JSON, or not what was written; the message names it.
     """
     if not path.is_file():
         return []
+    lines = path.read_bytes().splitlines()
+    if not lines:
+        raise ArtifactError(f"{path} is damaged: it is empty; delete it, and run the stage again that wrote it")
     entries: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         where = f"{path} is damaged: line {number}"
         try:
             entry = parse_json(line.decode())
@@ -67,6 +110,8 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
             raise ArtifactError(f"{where} is not JSON ({error}); {_WRITE_AGAIN}") from error
         if not isinstance(entry, dict):
             raise ArtifactError(f"{where} is no JSON object; {_WRITE_AGAIN}")
+        if missing := _missing(entry, keys):
+            raise ArtifactError(f"{where} is not whole, {missing}; {_WRITE_AGAIN}")
         try:
             entries.append(check_seal(entry, f"line {number}"))
         except ArtifactError as error:

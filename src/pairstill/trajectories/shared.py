@@ -1,6 +1,7 @@
 """Folders of trajectories that several runs use: they say whose they are, and are found again by that."""
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,8 @@ from pairstill.config.changed import meant
 from pairstill.defaults import decisive, filled
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.storage import digest, read_sealed, write_sealed
+from pairstill.storage.owned import content_of, refuse_others
+from pairstill.trajectories.trajectory import SHARED
 
 ABOUT = "teachers.json"
 # Raise it when the same settings train other teachers than before, so that old ones are not found any more.
@@ -114,11 +117,12 @@ def claim_folder(
         The snapshots that the folder keeps of every teacher: those needed, and perhaps more.
 
     Raises:
-        ConfigError: the folder holds other teachers, or too few of their snapshots.
+        ConfigError: the folder holds other teachers, or too few of their snapshots, or no teachers but something else.
         ArtifactError: what the folder says of itself is missing or damaged.
     """
     about, asked = folder / ABOUT, json.loads(json.dumps(teachers))
     if make and not about.is_file():
+        refuse_others(folder, "teachers", "trajectories_dir", _holds_only_experts)
         write_sealed(about, {**asked, "kept": sorted(kept)})
         return tuple(sorted(kept))
     found = read_sealed(about)
@@ -137,6 +141,11 @@ def claim_folder(
             "trajectories_dir, or train them with teacher.keep=all"
         )
     return tuple(snapshots)
+
+
+def _holds_only_experts(folder: Path) -> bool:
+    """Return whether all in a folder is named as teachers' files are; what says whose they are may be gone."""
+    return all(name == SHARED or re.fullmatch(r"expert_\d+\.safetensors", name) for name in content_of(folder))
 
 
 def _meant(teachers: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def test_interrupted_write_leaves_nothing(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         extract_once(tmp_path, "key", interrupted)
-    assert list((tmp_path / "images").iterdir()) == []
+    assert list((tmp_path / "images").glob("[!.]*")) == []
     assert extract_once(tmp_path, "key", write_one).pairs
 
 
@@ -39,14 +39,15 @@ def test_another_run_that_finishes_first_wins(tmp_path):
         return [RawPair("late.png", ("late",), "train", "row 0")]
 
     assert extract_once(tmp_path, "key", slow).pairs[0].image == "a.png"
-    assert [path.name for path in (tmp_path / "images").iterdir()] == ["key"]
+    assert [path.name for path in (tmp_path / "images").glob("[!.]*")] == ["key"]
 
 
 def test_unfinished_folder_of_the_same_name_is_an_error_not_a_guess(tmp_path):
-    (tmp_path / "images" / "key").mkdir(parents=True)
-    (tmp_path / "images" / "key" / "stray").touch()
+    key = "scenes-v1-0123456789abcdef"
+    (tmp_path / "images" / key).mkdir(parents=True)
+    (tmp_path / "images" / key / "stray").touch()
     with pytest.raises(StorageError, match="not empty"):
-        extract_once(tmp_path, "key", write_one)
+        extract_once(tmp_path, key, write_one)
 
 
 def test_a_caption_that_changed_is_found(tmp_path):

@@ -87,7 +87,7 @@ def test_damaged_shard_is_named_and_leaves_no_finished_folder(config, tmp_path, 
     shard.write_bytes(b"x" * size if size == 100 else shard.read_bytes()[:size])
     with pytest.raises(DataError, match=f"{shard} is not a readable shard"):
         read(config, tmp_path / "cache")
-    assert list((tmp_path / "cache" / "images").iterdir()) == []
+    assert list((tmp_path / "cache" / "images").glob("[!.]*")) == []
 
 
 def test_shard_that_repeats_a_member(config, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 from pairstill.data.sources.raw import RawPair, RawPairs, collect
 from pairstill.errors import ArtifactError, StorageError
 from pairstill.storage import read_sealed, temporary_folder, write_sealed
+from pairstill.storage.cache import cache_folder
 
 # Written last, inside a folder that is then renamed: a folder with this name in it is complete.
 _DONE = "pairs.json"
@@ -26,7 +27,7 @@ def extract_once(cache_dir: Path, key: str, write: Callable[[Path], Iterable[Raw
         ArtifactError: the finished folder's index is damaged.
         StorageError: the folder cannot be made.
     """
-    folder = (cache_dir.expanduser() / "images" / key).resolve()
+    folder = (cache_folder(cache_dir, "images") / key).resolve()
     if not (folder / _DONE).is_file():
         _fill(folder, write)
     return _load_index(folder)
