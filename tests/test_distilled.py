@@ -127,6 +127,50 @@ def test_what_is_not_finite_is_not_saved(make, tmp_path, part, value):
 # what goes wrong
 
 
+def changed_phase(distilled, **values):
+    first, *others = distilled.phases
+    return replace(distilled, phases=(replace(first, **values), *others))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: replace(s, phases=()),
+        lambda s: replace(s, loss="mse"),
+        lambda s: replace(s, provenance={"made": object()}),
+        lambda s: replace(s, provenance={"made": float("nan")}),
+        lambda s: replace(s, provenance={"made": "\ud800"}),
+        lambda s: changed_phase(s, inner_lr_image=0.0),
+        lambda s: changed_phase(s, inner_lr_text=float("inf")),
+        lambda s: changed_phase(s, captions=s.phases[0].captions[1:]),
+        lambda s: changed_phase(s, sources=s.phases[0].sources * 2),
+        lambda s: changed_phase(s, captions=(1, 2, 3, 4)),
+        lambda s: changed_phase(s, images=s.phases[0].images[:2]),
+        lambda s: changed_phase(s, images=s.phases[0].images.to(torch.uint8)),
+        lambda s: changed_phase(s, images=s.phases[0].images[:, :1]),
+        lambda s: changed_phase(s, text_embeddings=s.phases[0].text_embeddings[..., None]),
+        lambda s: changed_phase(s, similarity_factors={"matrix": torch.eye(3)}),
+        lambda s: changed_phase(s, similarity_factors={"other": torch.eye(4)}),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_saved(make, tmp_path, change):
+    make().save(tmp_path / "set")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()}
+    with pytest.raises(ArtifactError, match="not saved"):
+        change(make()).save(tmp_path / "set")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()} == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_handed_out_is_ones_own_to_change(make, kind):
+    distilled, untouched = make(kind), make(kind)
+    for item in distilled.dataset():
+        item["image"].zero_()
+        item["text_embedding"] += 1
+    distilled.phases[0].similarity.fill_(7)
+    assert all(torch.equal(value, untouched.tensors()[name]) for name, value in distilled.tensors().items())
+
+
 def test_a_folder_without_a_set(tmp_path):
     with pytest.raises(ArtifactError, match=r"distilled\.json does not exist"):
         DistilledSet.load(tmp_path)

@@ -43,8 +43,8 @@ def _own_gpu(device: torch.device, ranks: Ranks) -> torch.device:
     return torch.device("cuda", ranks.local_rank)
 
 
-def set_precision(precision: Precision, device: torch.device) -> None:
-    """Prepare this process for a trained tower's precision.
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Refuse a trained tower's precision that its device does not have.
 
     Raises:
         ConfigError: the device has no such precision, or none that can be relied on.
@@ -54,10 +54,3 @@ def set_precision(precision: Precision, device: torch.device) -> None:
             f"image.precision is {precision} but the device is {device}; CPUs have no TF32, and their bfloat16 "
             "convolutions were seen to return values that are not finite; use float32"
         )
-    use_tf32(precision == "tf32")
-
-
-def use_tf32(wanted: bool) -> None:
-    """Let GPUs multiply in TF32 or not, in this process; PyTorch by itself does so in convolutions."""
-    torch.backends.cuda.matmul.allow_tf32 = wanted
-    torch.backends.cudnn.allow_tf32 = wanted

@@ -10,7 +10,7 @@ from torch import Tensor
 from pairstill.bench.measure import Extra, Subject
 from pairstill.bench.settings import HypergradientBench
 from pairstill.config import HeadsConfig, ImageConfig
-from pairstill.devices import Precision, use_tf32
+from pairstill.devices import Precision
 from pairstill.distill.hypergradient import Derivative, Hypergradient, Mode, hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, MicroBatches, draw_batches
 from pairstill.distill.matching import matching_losses
@@ -19,6 +19,7 @@ from pairstill.errors import ConfigError
 from pairstill.model.dual_encoder import DropoutMasks, ModelFactory, Parameters
 from pairstill.model.functional import embed_images, embedded_pair_loss, pair_loss
 from pairstill.rng import generator
+from pairstill.torch_state import use_tf32
 
 BASELINE = "unrolled, plain contiguous memory"
 RATE = 0.01

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import median
@@ -21,6 +22,7 @@ from pairstill.errors import ConfigError, PairstillError
 from pairstill.provenance import PACKAGES, commit, installed_version
 from pairstill.report.benches import BenchReport, BenchRow, Value
 from pairstill.runlog import peak_memory_bytes
+from pairstill.torch_state import own_torch_state
 
 Extra = Mapping[str, Mapping[str, Value]]
 """Further columns by variant."""
@@ -105,16 +107,10 @@ def measure(name: str, settings: BenchSettings, build: Callable[[Any, torch.devi
         ConfigError: `peak_of` names no variant, or there is no such device.
     """
     device = choose_device(settings.device)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    subject = build(settings, device)
-    try:
-        if settings.peak_of is None:
-            rows = _rows(name, settings, subject, device)
-        else:
+    with own_torch_state(settings.threads), closing(build(settings, device)) as subject:
+        if settings.peak_of is not None:
             return peak_bytes(_variant(subject, settings.peak_of), device)
-    finally:
-        subject.close()
+        rows = _rows(name, settings, subject, device)
     versions = {package: installed_version(package) for package in PACKAGES}
     stated = {key: value for key, value in asdict(settings).items() if key != "peak_of"}
     return BenchReport(name, command(name, settings), commit(), hardware(device), versions, stated, tuple(rows))

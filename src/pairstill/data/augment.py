@@ -1,5 +1,7 @@
 """Augmentation of the teachers' images."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,6 +30,18 @@ _POLICY = (
 )
 
 
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators of the CPU and of the images' GPU inside the block; other GPUs keep theirs."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
 class CropAndFlip:
     """Random resized crop (scale 0.5 to 1) and horizontal flip, on batches of normalised pixels of any range.
 
@@ -52,9 +66,7 @@ class CropAndFlip:
             generator: a CPU generator, which moves on by one draw.
         """
         seed = int(torch.randint(2**62, (), generator=generator))
-        devices = [images.device] if images.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.no_grad():
-            torch.manual_seed(seed)
+        with _seeded(seed, images.device), torch.no_grad():
             height, width = images.shape[-2:]
             crop = self._crop_class((height, width), scale=_CROP_SCALE, resample="bicubic")
             return self._flip(crop(images))
@@ -103,9 +115,7 @@ class TeacherAugmentation:
                 "(batch, 3, height, width), so divide uint8 images by 255"
             )
         seed = int(torch.randint(2**62, (), generator=generator))
-        devices = [images.device] if images.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.no_grad():
-            torch.manual_seed(seed)
+        with _seeded(seed, images.device), torch.no_grad():
             return self._augment(images)
 
     def _augment(self, images: Tensor) -> Tensor:

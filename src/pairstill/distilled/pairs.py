@@ -1,5 +1,6 @@
 """The distilled set: all phases and what a student needs beside them, in a folder or as a dataset."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, get_args
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pairstill.checksums import check_seal, sealed
+from pairstill.checksums import check_seal, parse_json, sealed
 from pairstill.config import InfoNCE, RunConfig
 from pairstill.config.changed import meant
 from pairstill.distilled.phase import DistilledPhase, phase_from, to_tensors
@@ -20,6 +21,8 @@ FORMAT = "pairstill.distilled_set"
 VERSION = 1
 TENSORS = "distilled.safetensors"
 MANIFEST = "distilled.json"
+_GARBLED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, RecursionError)
+"""What reading a description raises that says something else than was written."""
 LOSSES: tuple[LossName, ...] = get_args(LossName)
 DIRECTIONS: tuple[InfoNCE, ...] = get_args(InfoNCE)
 
@@ -70,6 +73,7 @@ class DistilledSet:
         """Write the set to `folder`; the manifest is written last and names the tensors' digest.
 
         Raises:
+            ArtifactError: `load` would refuse the set; nothing is written.
             NumericalError: a value is not finite; nothing is written.
         """
         folder = Path(folder)
@@ -77,6 +81,7 @@ class DistilledSet:
         for name, value in tensors.items():
             if not bool(value.isfinite().all()):
                 raise NumericalError(f"distilled set: {name} holds values that are not finite; it is not saved")
+        self._check_readable(tensors)
         save_tensors(folder / TENSORS, tensors)
         about = {
             "format": FORMAT,
@@ -85,6 +90,17 @@ class DistilledSet:
             **self.description(),
         }
         write_json(folder / MANIFEST, sealed(about))
+
+    def _check_readable(self, tensors: Mapping[str, Tensor]) -> None:
+        """Refuse to write what could not be read."""
+        try:
+            text = json.dumps(sealed(self.description()), ensure_ascii=False, allow_nan=False)
+            about = check_seal(parse_json(text.encode().decode()), "its description")
+            DistilledSet.from_parts(about, tensors)
+        except _GARBLED as error:
+            raise ArtifactError(f"this distilled set is not saved, for it could not be read: {error}") from error
+        except ArtifactError as error:
+            raise ArtifactError(f"it is not saved: {error}") from error
 
     def description(self) -> dict[str, Any]:
         """Return everything but the tensors as JSON values; `from_parts` takes both."""
@@ -158,7 +174,7 @@ class DistilledSet:
             return DistilledSet.from_parts(manifest, load_tensors(folder / TENSORS))
         except FileNotFoundError as error:
             raise ArtifactError(f"{folder / TENSORS} does not exist; copy the whole folder") from error
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except _GARBLED as error:
             raise ArtifactError(f"{folder / MANIFEST} lacks or garbles {error}; distil again") from error
 
 
@@ -200,12 +216,12 @@ class DistilledPairs(Dataset[dict[str, Any]]):
         return len(self._places)
 
     def __getitem__(self, item: int) -> dict[str, Any]:
-        """Return one pair."""
+        """Return one pair; its tensors are copies, one's own to change."""
         number, index = self._places[item]
         phase = self._phases[number]
         return {
-            "image": phase.images[index],
-            "text_embedding": phase.text_embeddings[index],
+            "image": phase.images[index].clone(),
+            "text_embedding": phase.text_embeddings[index].clone(),
             "phase": number + 1,
             "index": index,
             "caption": phase.captions[index],

@@ -40,8 +40,8 @@ class DistilledPhase:
 
     @property
     def similarity(self) -> Tensor:
-        """The similarity matrix (pairs, pairs), rows images, columns texts."""
-        return compose_similarity(self.similarity_factors, self.num_pairs)
+        """The similarity matrix (pairs, pairs), rows images, columns texts; one's own to change."""
+        return compose_similarity(self.similarity_factors, self.num_pairs).clone()
 
     @property
     def storage_bytes(self) -> int:
@@ -58,7 +58,7 @@ def compose_similarity(factors: Mapping[str, Tensor], pairs: int, device: torch.
     constant scale is a/r of LoRS (Appendix A); no factors at all are the identity, made on `device`.
     """
     if not factors:
-        return torch.eye(pairs, device=device)
+        return torch.eye(pairs, device=device, dtype=torch.float32)
     if "matrix" in factors:
         return factors["matrix"]
     return torch.diag(factors["weights"]) + factors["scale"] * factors["left"] @ factors["right"].T

@@ -179,13 +179,14 @@ class ModelFactory:
     def build(self) -> DualEncoder:
         """Build the model in evaluation mode; its heads' own values do not matter, parameters are always passed in."""
         make = LinearHead if self.heads.kind == "linear" else ResidualHead
-        model = DualEncoder(
-            self.encoder.tower if self.trainable else None,
-            make(self.encoder.spec.width, self.width) if self.heads.image else None,
-            make(self.text_width, self.width),
-            self.precision,
-            self.info_nce,
-        )
+        with torch.random.fork_rng(devices=[]):  # what draws them is not the program's own generator
+            model = DualEncoder(
+                self.encoder.tower if self.trainable else None,
+                make(self.encoder.spec.width, self.width) if self.heads.image else None,
+                make(self.text_width, self.width),
+                self.precision,
+                self.info_nce,
+            )
         return model.eval().to(self.device).requires_grad_(False)
 
     def initial_parameters(self, *seed: int | str) -> Parameters:

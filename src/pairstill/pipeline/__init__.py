@@ -10,7 +10,7 @@ from pairstill.pipeline import crossing, downstream, encoded, exporting, making,
 from pairstill.pipeline.crossing import Crossing
 from pairstill.pipeline.encoded import EncodedFiles
 from pairstill.pipeline.exporting import Export
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.parts import Parts, as_set
 from pairstill.pipeline.sharing import ShareReport
 from pairstill.report.downstream import DownstreamRow
 from pairstill.report.matrix import Cell
@@ -24,6 +24,7 @@ class Pipeline(Parts):
     Evaluation is the last stage, where the other ranks are let go.
     """
 
+    @as_set
     def prepare(self) -> Manifest:
         """Check the pairs and encode all splits."""
         # before all images are read
@@ -33,6 +34,7 @@ class Pipeline(Parts):
             manifest, _ = self.manifest, self.splits
         return manifest
 
+    @as_set
     def write_encoded(self, asked: EncodedFiles) -> dict[Path, int]:
         """Write text embeddings or features of all splits as files for other runs; return the rows of each file.
 
@@ -42,10 +44,12 @@ class Pipeline(Parts):
         """
         return self.ranks.main_first(lambda: encoded.write(self, asked))
 
+    @as_set
     def teach(self) -> list[Path]:
         """Train the experts that are not there yet and return the files of all."""
         return teaching.teach(self)
 
+    @as_set
     def distill(self) -> DistilledSet:
         """Distil what is not distilled yet and return the distilled set.
 
@@ -54,6 +58,7 @@ class Pipeline(Parts):
         """
         return making.distill(self)
 
+    @as_set
     def select(self) -> DistilledSet:
         """Choose real pairs by the method's rule, unless they are chosen already, and return them.
 
@@ -62,6 +67,7 @@ class Pipeline(Parts):
         """
         return making.select(self)
 
+    @as_set
     def evaluate(self) -> list[Row]:
         """Measure every asked-for row that is not measured yet, write the table, and return its rows.
 
@@ -69,6 +75,7 @@ class Pipeline(Parts):
         """
         return measuring.evaluate(self)
 
+    @as_set
     def export(self, asked: Export) -> None:
         """Write the run's pairs in another format, with a dataset card.
 
@@ -79,10 +86,12 @@ class Pipeline(Parts):
         """
         exporting.export(self, asked)
 
+    @as_set
     def report(self, out: Path, *, retrieval: bool = True) -> None:
         """Write the run as one HTML page; `retrieval` trains a student for examples of what it finds."""
         reporting.report(self, out, retrieval=retrieval)
 
+    @as_set
     def adopt(self, path: Path) -> DistilledSet:
         """Take a distilled set from elsewhere (a run's, or an export) as the run's own, so that it can be measured.
 
@@ -91,6 +100,7 @@ class Pipeline(Parts):
         """
         return self.ranks.main_first(lambda: exporting.adopt(self, path))
 
+    @as_set
     def cross(self, asked: Crossing) -> list[Cell]:
         """Measure students with other encoders on the run's pairs, write the tables, and return the asked-for cells.
 
@@ -102,6 +112,7 @@ class Pipeline(Parts):
         """
         return crossing.cross(self, asked)
 
+    @as_set
     def downstream(self, task: ZeroShot | CocoQa) -> list[DownstreamRow]:
         """Measure the run's students on a task beside retrieval, write its page, and return its rows.
 
@@ -113,6 +124,7 @@ class Pipeline(Parts):
         """
         return downstream.measure(self, task)
 
+    @as_set
     def shares(self) -> ShareReport | None:
         """Measure what the run's gain over Random at equal bytes is made of, by the protocol `strict`.
 
@@ -123,6 +135,7 @@ class Pipeline(Parts):
         """
         return sharing.shares(self)
 
+    @as_set
     def run(self) -> list[Row]:
         """Run every stage."""
         making.check_shares(self)

@@ -1,22 +1,21 @@
 """The parts of a run, built from its settings when they are first needed."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import copy
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-import torch
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
 from pairstill.config import ImageConfig, PhaseConfig, RunConfig, TextConfig
 from pairstill.data.manifest import Manifest, build_manifest
-from pairstill.devices import choose_device, set_precision
+from pairstill.devices import check_precision, choose_device
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import ImageEncoder, build_image_encoder
@@ -33,12 +32,30 @@ from pairstill.ranks import Ranks
 from pairstill.runfolder import RunFolder
 from pairstill.runlog import peak_memory_bytes, progress_bar
 from pairstill.schema import Split
+from pairstill.torch_state import own_torch_state
 from pairstill.wording import counted
 
 FEW_TEST_IMAGES = 100
 """With fewer images to find, blind guesses reach a recall at 10 of more than 10 %."""
 ENCODED_PARTS = ("image", "given_features", "text", "tower", "factory", "splits", "bench")
 """Parts that are built from the encoders."""
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
+_Parts = TypeVar("_Parts", bound="Parts")
+
+
+def as_set(
+    method: Callable[Concatenate[_Parts, _Given], _Result],
+) -> Callable[Concatenate[_Parts, _Given], _Result]:
+    """Let a method of a run compute with its threads and precision, and leave the process as it was."""
+
+    @wraps(method)
+    def call(self: _Parts, *args: _Given.args, **options: _Given.kwargs) -> _Result:
+        with self.torch_state():
+            return method(self, *args, **options)
+
+    return call
 
 
 class Parts:
@@ -61,9 +78,7 @@ class Parts:
         self.ranks = Ranks.from_environment()
         self.console = console if console is not None and self.ranks.is_main else Console(quiet=True)
         self.device = choose_device(config.device, self.ranks)
-        set_precision(config.image.precision, self.device)
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
+        check_precision(config.image.precision, self.device)
         self.ranks.join(self.device, config.ranks_timeout_minutes)
         self.folder = RunFolder(config, writes=writes and self.ranks.is_main, warn=self._warn)
         self.outlook = Outlook(config)
@@ -71,13 +86,20 @@ class Parts:
         if config.distill.auto_phases is not None:
             self.set_phases(self.ranks.from_main(self.folder.chosen_phases))
         self.cache_dir = Path(config.cache_dir).expanduser()
+        self._entered = ExitStack()
+
+    def torch_state(self) -> AbstractContextManager[None]:
+        """Compute with the run's threads and precision, whatever the program around it has set."""
+        return own_torch_state(self.config.threads, tf32=self.config.image.precision == "tf32")
 
     def __enter__(self) -> Self:
         """Leave no new folder behind if settings or data turn out to be wrong before anything is made."""
+        self._entered.enter_context(self.torch_state())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Remove the folder if it is new and empty, and the run failed over its settings or data."""
+        self._entered.close()
         if kind is not None and issubclass(kind, (ConfigError, DataError, ArtifactError, MissingDependencyError)):
             self.folder.forsake()
 
@@ -95,6 +117,7 @@ class Parts:
         self.console.print(message, style="yellow", markup=False)
 
     @cached_property
+    @as_set
     def manifest(self) -> Manifest:
         """The checked real pairs."""
         return self.ranks.from_main(self._check_pairs)
@@ -142,27 +165,32 @@ class Parts:
             )
 
     @cached_property
+    @as_set
     def image(self) -> ImageEncoder:
         """The image tower."""
         return build_image_encoder(self.config.image)
 
     @cached_property
+    @as_set
     def given_features(self) -> RowFile | None:
         """The file of the real images' features, if there is one."""
         path = self.config.image.features
         return None if path is None else RowFile.open(Path(path).expanduser(), "features")
 
     @cached_property
+    @as_set
     def text(self) -> TextEncoder:
         """The text tower."""
         return build_text_encoder(self.config.text)
 
     @cached_property
+    @as_set
     def tower(self) -> nn.Module | None:
         """The image tower when it is frozen."""
         return None if self.config.image.trainable else frozen_tower(self.image, self.device)
 
     @cached_property
+    @as_set
     def factory(self) -> ModelFactory:
         """The model."""
         config = self.config
@@ -201,6 +229,7 @@ class Parts:
             return encode_split(manifest, split, encoding, self.given_features, views)
 
     @cached_property
+    @as_set
     def splits(self) -> Splits:
         """The encoded splits."""
         manifest = self.manifest  # all ranks together, before they take turns
@@ -211,6 +240,7 @@ class Parts:
         return self.ranks.main_first(encode)
 
     @cached_property
+    @as_set
     def bench(self) -> Bench:
         """What measures students and references."""
         config = self.config

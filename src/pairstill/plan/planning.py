@@ -41,7 +41,8 @@ def make_plan(config: RunConfig, tell: Callable[[str], None] = lambda stage: Non
         )
     config = replace(config, distill=_stand_in(config))
     with TemporaryDirectory(prefix="pairstill-plan-") as folder:
-        return _plan(config, Probe(replace(config, run_dir=str(Path(folder) / "run"))), Path(folder), tell)
+        with Probe(replace(config, run_dir=str(Path(folder) / "run"))) as probe:
+            return _plan(config, probe, Path(folder), tell)
 
 
 def _stand_in(config: RunConfig) -> DistillConfig:
