@@ -52,7 +52,9 @@ def test_parts_that_are_set_again_stay(method):
     [
         ("mtt_vl", {"loss": "infonce"}),
         ("ncfm", {"objective": "characteristic", "loss": "infonce"}),
+        ("ncfm", {"ema": False}),
         ("apm", {"objective": "projector", "loss": "infonce"}),
+        ("apm", {"ema": False}),
         ("random", {"loss": "infonce"}),
         ("lors", {"shortcut": False}),
         ("lors", {"blend": True}),
@@ -77,7 +79,7 @@ def test_names_are_unique_and_documented():
 def test_trajectory_methods_without_phases_have_all_pairs_and_steps_in_one():
     expected = PhaseConfig(num_pairs=199, outer_steps=80, range_start=0, range_end=2, endpoint=6)
     assert parts("lors") == replace(TWO, phases=(expected,), phased=False, shortcut=False, ema=False)
-    assert parts("mtt_vl").phases == (replace(expected, num_pairs=200),)
+    assert parts("mtt_vl").phases == (expected,)
     assert parts("mtt_vl").loss == "infonce" and not parts("mtt_vl").shortcut
     assert parts("mct").phases == parts("datm").phases == (replace(expected, range_end=9, endpoint=10),)
 
@@ -112,8 +114,16 @@ def test_the_whole_path_reaches_the_last_target_in_either_reading():
 
 
 @pytest.mark.parametrize("name", ["random", "herding", "k_center", "forgetting"])
-def test_coresets_choose_one_pair_more_and_store_no_similarities(name):
-    assert parts(name).num_pairs == 200 and parts(name).loss == "infonce"
+def test_coresets_store_no_similarities(name):
+    assert parts(name).loss == "infonce"
+
+
+@pytest.mark.parametrize("spelled", [{}, {"loss": "infonce"}, {"phased": False}, {"loss": "infonce", "phased": False}])
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_method_makes_as_many_pairs_as_the_settings_say_however_they_are_spelled(method, spelled):
+    one = replace(TWO, phases=(replace(TWO.phases[0], num_pairs=199),), **spelled)
+    assert method.set_parts(run(one)).num_pairs == 199
+    assert method.set_parts(run(TWO)).num_pairs == 199
 
 
 def test_settings_take_the_parts_of_their_method():

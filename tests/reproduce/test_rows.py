@@ -9,6 +9,7 @@ import pytest
 from pairstill.cli.command import run_config, settings_parser
 from pairstill.config import RunConfig
 from pairstill.errors import ConfigError
+from pairstill.methods import with_method
 from pairstill.reproduce.listing import SCALES
 from pairstill.reproduce.paper import find_table, read_tables
 from pairstill.reproduce.rows import base_of, chosen, methods_rows, placed, table_rows
@@ -42,7 +43,7 @@ def test_measured_rows_take_the_sum_of_infonce_and_the_papers_take_its_authors_m
 
 def test_methods_keep_their_folders_and_teachers(load):
     rows = {row.name: row for row in methods_rows(CONFIGS)}
-    assert len(rows) == 46 + 2 * 7 + 3
+    assert len(rows) == 46 + 2 * 8 + 3
     settings = Reproduction("flickr8k", data_root="DATA", image_weights="WEIGHTS", out="out")
     row = rows["frozen_200/lors"]
     config = placed(row.load(load), row, 1, settings, Path("out/flickr8k"))
@@ -55,6 +56,40 @@ def test_methods_keep_their_folders_and_teachers(load):
     assert rows["frozen_100/apm"].load(load).evaluate.methods == ("distilled", "closed_form")
     references = rows["frozen_100/references"]
     assert not references.makes_pairs and references.load(load).evaluate.methods == ("random", "full")
+
+
+def test_rows_of_a_size_hold_equal_bytes(load):
+    """Similarities are worth a pair, which rows without them have in their stead."""
+    rows = {row.name: row for row in methods_rows(CONFIGS)}
+    for settings, distilled in (("frozen_100", 99), ("frozen_200", 199), ("frozen_500", 499)):
+        for method, pairs in (("lors", distilled), ("ptm_st", distilled), ("mtt_vl", distilled + 1)):
+            assert with_method(rows[f"{settings}/{method}"].load(load)).distill.num_pairs == pairs
+    for method in ("herding", "k_center", "forgetting", "ncfm", "apm"):
+        assert with_method(rows[f"frozen_100/{method}"].load(load)).distill.num_pairs == 100
+    (phase,) = with_method(rows["frozen_200/apm"].load(load)).distill.phases
+    assert (phase.num_pairs, phase.outer_steps) == (200, 400)
+    (phase,) = with_method(rows["short_500/apm"].load(load)).distill.phases
+    assert (phase.num_pairs, phase.outer_steps) == (500, 16)
+
+
+@pytest.mark.parametrize(
+    ("row", "pairs"),
+    [
+        *(
+            (f"table19/{clusters}x{each}", clusters * each)
+            for clusters, each in ((100, 1), (100, 5), (200, 2), (500, 1))
+        ),
+        *((f"table1/200_{method}", 200) for method in ("random", "herding", "mtt_vl")),
+        ("table2/500_forgetting", 500),
+        ("table8/100_mtt_vl", 100),
+        ("table1/200_lors", 199),
+    ],
+)
+def test_rows_of_the_paper_have_the_pairs_that_they_name(load, row, pairs):
+    config = with_method(load([f"--config={CONFIGS / 'paper' / row}.yaml"]))
+    assert config.distill.num_pairs == pairs
+    if row.startswith("table19"):
+        assert config.distill.characteristic.clusters == int(row.removeprefix("table19/").split("x")[0])
 
 
 def test_rows_of_one_run_share_a_folder(rows_of):

@@ -42,8 +42,8 @@ class ReferencesConfig:
         rate_scales: both references try the teachers' rates times each of these; validation chooses.
         momentum: momentum of SGD on all pairs (random pairs use the students').
         weight_decay: weight decay of SGD on all pairs.
-        random_pairs: number of random real pairs; null takes as many as the distilled set's budget, or all
-            training images if they are fewer.
+        random_pairs: number of random real pairs; null takes as many as hold the bytes of the distilled set, its
+            similarities included, or all training images if they are fewer.
         full_epochs: epochs on all pairs; null takes the teachers'.
     """
 

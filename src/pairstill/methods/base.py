@@ -80,16 +80,10 @@ def whole_path(distill: DistillConfig, epochs: int) -> DistillConfig:
 
 
 def without_similarities(distill: DistillConfig, **parts: Any) -> DistillConfig:
-    """Return the settings with one phase, InfoNCE and a pair more, which is worth about what similarities are.
-
-    Settings that have all the parts already have that pair, too.
+    """Return the settings with one phase and InfoNCE; the pairs stay as many as they are.
 
     Args:
         distill: the settings.
         parts: what else to set.
     """
-    whole = replace(one_phase(distill), loss="infonce", **parts)
-    if whole == distill:
-        return distill
-    (phase,) = whole.phases
-    return replace(whole, phases=(replace(phase, num_pairs=phase.num_pairs + 1),))
+    return replace(one_phase(distill), loss="infonce", **parts)

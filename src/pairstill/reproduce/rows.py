@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pairstill.config import RunConfig
 from pairstill.errors import ConfigError
-from pairstill.methods import METHODS
+from pairstill.methods import METHODS, with_method
 from pairstill.reproduce.paper import PaperRow, PaperTable
 from pairstill.reproduce.scales import scaled
 from pairstill.reproduce.settings import Reproduction, Scale
@@ -20,15 +20,19 @@ TEACHERS = "teachers"
 """The folder of the teachers that rows share."""
 # Random is among the references, drawn anew for every student
 _ALL = (REFERENCES, *(method.name for method in METHODS if method.name != "random"))
-_TRAJECTORIES = ("mtt_vl", "lors", "datm", "mct", "ptm_st", "repblend", "ptm_st_blend")
+_SHORT = ("mtt_vl", "lors", "datm", "mct", "ptm_st", "repblend", "ptm_st_blend", "apm")
 TRAINED = "trainable_100"
 MEASURED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("frozen_100", "frozen_200", "frozen_500"), _ALL),
-    (("short_200", "short_500"), _TRAJECTORIES),
+    (("short_200", "short_500"), _SHORT),
     (("auto_100", "auto_200", "auto_500"), ("ptm_st",)),
     ((TRAINED,), (REFERENCES, "mtt_vl", "lors", "ptm_st")),
 )
 """Settings of the benchmark, and the methods that are measured with them."""
+APM_STEPS = 400
+"""Outer steps of APM where all are on pixels: as many as its paper has epochs."""
+SIMILARITIES_ARE_WORTH = 1
+"""Pairs that rows without similarities have beyond those of the settings, so that rows of one size hold equal bytes."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,23 @@ def _methods_row(settings: Path, method: str) -> Row:
         if method == REFERENCES:
             return replace(config, evaluate=replace(config.evaluate, methods=("random", "full")))
         measured = ("distilled", "closed_form") if method == "apm" else ("distilled",)
-        return replace(config, method=method, evaluate=replace(config.evaluate, methods=measured))
+        return _as_measured(replace(config, method=method, evaluate=replace(config.evaluate, methods=measured)))
 
     name = f"{settings.stem}/{method}"
     teachers = "trainable" if settings.stem == TRAINED else "frozen"
     return Row(name, name, settings, change, teachers, makes_pairs=method != REFERENCES)
+
+
+def _as_measured(config: RunConfig) -> RunConfig:
+    """Return the settings, without similarities with the pairs that those are worth, and APM's with its epochs."""
+    distill = with_method(config).distill
+    if distill.loss == "wbce":
+        return config
+    (phase,) = distill.phases
+    whole = replace(phase, num_pairs=phase.num_pairs + SIMILARITIES_ARE_WORTH)
+    if config.method == "apm" and not distill.features_first.steps:
+        whole = replace(whole, outer_steps=APM_STEPS)
+    return replace(config, distill=replace(distill, phases=(whole,)))
 
 
 def base_of(scale: Scale, configs: Path, load: Load) -> RunConfig | None:

@@ -32,7 +32,7 @@ def scaled(row: RunConfig, base: RunConfig) -> RunConfig:
 
     The row gives its method, the parts of its distillation, the epochs of every phase and what is measured; its pairs,
     clusters and steps are multiplied by the base's share of 500 pairs and of 2,000 steps a phase. Everything else, the
-    kind of the similarities and the outer optimiser among it, is the base's.
+    kind of the similarities and the outer optimiser among it, is the base's, unless the method has its own.
 
     Args:
         row: settings of a row of the paper.
@@ -66,4 +66,4 @@ def scaled(row: RunConfig, base: RunConfig) -> RunConfig:
     random = row.evaluate.references.random_pairs
     references = replace(base.evaluate.references, random_pairs=None if random is None else pairs(random))
     evaluate = replace(base.evaluate, methods=row.evaluate.methods, references=references)
-    return replace(base, method=row.method, distill=small, evaluate=evaluate)
+    return with_method(replace(base, method=row.method, distill=small, evaluate=evaluate))
