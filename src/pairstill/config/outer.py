@@ -11,7 +11,8 @@ class OuterConfig:
     """The outer optimiser, which moves the distilled pairs.
 
     Attributes:
-        optimizer: `adam` (betas 0.5, 0.9) or `sgd` (momentum 0.5, as in the paper).
+        optimizer: `adam` (betas 0.5, 0.9), `adamw`, whose pairs shrink a little in every step, or `sgd` (momentum 0.5,
+            as in the paper).
         rate_unit: `relative` states rates in units of each variable's own scale, so that they carry over between
             encoders: the initial standard deviation of images and of texts, and each inner rate's initial value;
             `absolute` takes them as they are.
@@ -20,10 +21,11 @@ class OuterConfig:
         lr_similarity: rate of the similarity matrix (always absolute).
         lr_inner_lr: rate of the two learned inner rates.
         momentum: momentum of `sgd`.
-        betas: betas of `adam`.
+        betas: betas of `adam` and `adamw`.
+        weight_decay: of images and texts, by `adamw`: the share that a step takes off, in units of its rate.
     """
 
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     rate_unit: Literal["relative", "absolute"] = "relative"
     lr_images: float = 0.02
     lr_texts: float = 0.02
@@ -31,9 +33,10 @@ class OuterConfig:
     lr_inner_lr: float = 0.02
     momentum: float = 0.5
     betas: tuple[float, float] = (0.5, 0.9)
+    weight_decay: float = 5e-4
 
     def __post_init__(self) -> None:
-        for name in ("lr_images", "lr_texts", "lr_similarity", "lr_inner_lr"):
+        for name in ("lr_images", "lr_texts", "lr_similarity", "lr_inner_lr", "weight_decay"):
             require(getattr(self, name) >= 0, f"distill.outer.{name} is {getattr(self, name)}; it must not be negative")
         require(0 <= self.momentum < 1, f"distill.outer.momentum is {self.momentum}; it must be from 0 to below 1")
         require(

@@ -5,8 +5,9 @@ distilled pairs' are compared at random frequencies t:
 
     mean_t sqrt(alpha (|Phi| - |Phi'|)^2 + (1 - alpha) 2 |Phi| |Phi'| (1 - cos(phase difference)))
 
-At alpha = 1/2 that is |Phi - Phi'| / sqrt 2. Frequencies are Gaussian; the scale of every dimension is learned against
-the pairs. The original's sampler is a network, and is updated before the pairs, not with them.
+At alpha = 1/2 that is |Phi - Phi'| / sqrt 2. As in the authors' code the loss is 300 times that, and clusters take
+turns: each has a step of the optimiser of its own, in which the moments of the other clusters' pairs go on. Frequencies
+are Gaussian; the scale of every dimension is learned against the pairs, where the original has a network.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from pairstill.config import CharacteristicConfig
 from pairstill.distill.direct import DirectStep
 
 EPSILON = 1e-12
+FACTOR = 300.0
+"""Of the distance in the loss, as in the authors' code."""
 
 
 def characteristic_distance(real: Tensor, distilled: Tensor, frequencies: Tensor, alpha: float) -> Tensor:
@@ -88,19 +91,28 @@ class CharacteristicObjective:
     labels: Tensor
     config: CharacteristicConfig
 
+    @property
+    def turns(self) -> int:
+        """As many as there are clusters with pairs."""
+        return len(self.labels.unique())
+
+    def rows(self, turn: int) -> Tensor:
+        """Return the numbers of the pairs of the cluster whose turn it is."""
+        return (self.labels == self._label(turn)).nonzero().flatten()
+
+    def _label(self, turn: int) -> int:
+        return int(self.labels.unique()[turn])
+
     def adversary(self) -> dict[str, Tensor]:
         """Return the logarithms of the frequencies' scales, (width,)."""
         return {"log_scales": torch.zeros(self.real.shape[1])}
 
     def losses(self, step: DirectStep) -> dict[str, Tensor]:
-        """Return the mean over clusters of their distance."""
+        """Return 300 times the distance of the cluster whose turn it is."""
         found = self.embed(step.images, step.texts)
         noise = torch.randn(self.config.frequencies, found.shape[1], generator=step.generator).to(found)
         frequencies = noise * step.adversary["log_scales"].exp()
-        distances = []
-        for label in self.labels.unique().tolist():
-            rows = (self.real_labels == label).nonzero().flatten()
-            rows = rows[torch.randperm(len(rows), generator=step.generator)[: self.config.batch_size]]
-            mine = found[(self.labels == label).to(found.device)]
-            distances.append(characteristic_distance(self.real[rows].to(found), mine, frequencies, self.config.alpha))
-        return {"characteristic": torch.stack(distances).mean()}
+        rows = (self.real_labels == self._label(step.turn)).nonzero().flatten()
+        rows = rows[torch.randperm(len(rows), generator=step.generator)[: self.config.batch_size]]
+        distance = characteristic_distance(self.real[rows].to(found), found, frequencies, self.config.alpha)
+        return {"characteristic": FACTOR * distance}

@@ -11,23 +11,39 @@ ADVERSARY = "adversary/"
 
 @dataclass(frozen=True)
 class DirectStep:
-    """What an objective sees of an outer step.
+    """What an objective sees in one turn of an outer step.
 
     Attributes:
-        images: the pairs' image inputs (pairs, ...): pixels, or features of a frozen tower.
+        images: image inputs of the turn's pairs (pairs, ...): pixels, or features of a frozen tower.
         texts: their text embeddings (pairs, width).
         adversary: what is learned against the pairs, by name; empty for most objectives.
-        generator: the step's randomness.
+        generator: the turn's randomness.
+        number: the outer step, from 0.
+        turn: the turn, from 0.
     """
 
     images: Tensor
     texts: Tensor
     adversary: dict[str, Tensor]
     generator: torch.Generator
+    number: int = 0
+    turn: int = 0
 
 
 class DirectObjective(Protocol):
-    """A loss of the pairs, differentiable in all that a step holds."""
+    """A loss of the pairs, differentiable in all that a step holds.
+
+    An outer step is a turn or several, each of which has pairs, a loss and a step of the optimiser of its own.
+    """
+
+    @property
+    def turns(self) -> int:
+        """How many turns an outer step has."""
+        ...
+
+    def rows(self, turn: int) -> Tensor | None:
+        """Return the numbers of the pairs that a turn is about, (pairs,); None is all."""
+        ...
 
     def adversary(self) -> dict[str, Tensor]:
         """Return the initial values of what is learned against the pairs."""

@@ -52,14 +52,19 @@ def set_gradients(
 
 
 def set_direct_gradients(
-    problem: PhaseProblem, objective: DirectObjective, learned: Learned, step: int
+    problem: PhaseProblem, objective: DirectObjective, learned: Learned, step: int, turn: int
 ) -> dict[str, Tensor]:
-    """Leave the gradient of a direct objective in `.grad`, the adversary's turned round; return the losses."""
-    data, _ = _as_the_student_sees(problem, learned)
+    """Leave the gradient of a turn of a direct objective in `.grad`, the adversary's turned round; return the losses.
+
+    Pairs that the turn is not about are not seen, and have a gradient of zero.
+    """
+    rows = objective.rows(turn)
+    seen = learned if rows is None else {**learned, **{name: learned[name][rows] for name in ("images", "texts")}}
+    data, _ = _as_the_student_sees(problem, seen)
     adversary = {name: value for name, value in learned.items() if name.startswith(ADVERSARY)}
     against = {name.removeprefix(ADVERSARY): value for name, value in adversary.items()}
-    draw = generator(problem.seed, "phase", problem.number, "step", step)
-    losses = objective.losses(DirectStep(data.images, data.texts, against, draw))
+    draw = generator(problem.seed, "phase", problem.number, "step", step, "turn", turn)
+    losses = objective.losses(DirectStep(data.images, data.texts, against, draw, step, turn))
     wanted = {"images": learned["images"], "texts": learned["texts"], **adversary}
     found = torch.autograd.grad(torch.stack(list(losses.values())).sum(), list(wanted.values()))
     for (name, value), gradient in zip(wanted.items(), found, strict=True):

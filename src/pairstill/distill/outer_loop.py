@@ -7,14 +7,14 @@ and a killed run goes on to the same bits.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 import torch
 from torch import Tensor
 
 from pairstill.config import DistillConfig, OuterConfig
 from pairstill.distill.checkpoints import PhaseState, last_whole, restore_checkpoint, save_checkpoint
-from pairstill.distill.direct import ADVERSARY
+from pairstill.distill.direct import ADVERSARY, DirectObjective
 from pairstill.distill.gradients import mean_over_ranks, mode_for, set_direct_gradients, set_gradients
 from pairstill.distill.hypergradient import Mode
 from pairstill.distill.memory import ModeChoice
@@ -137,32 +137,32 @@ def _outer_optimizer(learned: Learned, config: OuterConfig, lr_adversary: float)
         else:
             rate = config.lr_inner_lr
             scale = float(value.detach()) if relative else 1.0
-        groups.append({"params": [value], "lr": rate * scale})
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum)
-    return torch.optim.Adam(groups, lr=0.0, betas=config.betas)
+        decay = config.weight_decay if config.optimizer == "adamw" and name in ("images", "texts") else 0.0
+        groups.append({"params": [value], "lr": rate * scale, "weight_decay": decay})
+    match config.optimizer:
+        case "sgd":
+            return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum)
+        case "adam":
+            return torch.optim.Adam(groups, lr=0.0, betas=config.betas)
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=0.0, betas=config.betas)
+        case _:
+            assert_never(config.optimizer)
 
 
 def _advance(state: PhaseState, problem: PhaseProblem, mode: Mode) -> StepReport:
     """Do one outer step in place."""
-    config, phase, ranks = problem.config, problem.phase, problem.ranks
+    config, phase = problem.config, problem.phase
     stretches: list[Stretch] = []
     if problem.objective is not None:
-        losses = set_direct_gradients(problem, problem.objective, state.learned, state.step)
+        losses = _take_turns(state, problem, problem.objective)
     else:
         stretches = draw_stretches(problem, state.step)
         upcoming = draw_stretches(problem, state.step + 1) if state.step + 1 < phase.outer_steps else []
-        mine = ranks.share(stretches)
-        problem.paths.prefetch([stretch.expert for stretch in [*ranks.share(upcoming), *mine]])
-        losses = set_gradients(problem, state.learned, mine, mode)
-    losses = mean_over_ranks(ranks, state.learned, losses)
+        mine = problem.ranks.share(stretches)
+        problem.paths.prefetch([stretch.expert for stretch in [*problem.ranks.share(upcoming), *mine]])
+        losses = _move(state, problem, set_gradients(problem, state.learned, mine, mode))
     state.step += 1
-    _check(losses, "matching loss", problem.number, state.step)
-    _check({n: v.grad for n, v in state.learned.items() if v.grad is not None}, "gradient", problem.number, state.step)
-    state.optimizer.step()
-    if problem.feature_range is not None:
-        problem.feature_range.clamp_(state.learned["images"])
-    _check(state.learned, "value", problem.number, state.step)
     with torch.no_grad():
         for name, value in state.learned.items():
             # Eq. 7; written so that the average is exact when value and average agree
@@ -184,6 +184,28 @@ def _advance(state: PhaseState, problem: PhaseProblem, mode: Mode) -> StepReport
         rates["image"],
         rates["text"],
     )
+
+
+def _take_turns(state: PhaseState, problem: PhaseProblem, objective: DirectObjective) -> dict[str, Tensor]:
+    """Move everything learned once in every turn of an objective, and return the losses, the mean over the turns."""
+    found = [
+        _move(state, problem, set_direct_gradients(problem, objective, state.learned, state.step, turn))
+        for turn in range(objective.turns)
+    ]
+    return {part: torch.stack([losses[part] for losses in found]).mean() for part in found[0]}
+
+
+def _move(state: PhaseState, problem: PhaseProblem, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Move everything learned by its gradients, averaged over the ranks, and return the losses, averaged too."""
+    number, step = problem.number, state.step + 1
+    losses = mean_over_ranks(problem.ranks, state.learned, losses)
+    _check(losses, "matching loss", number, step)
+    _check({n: v.grad for n, v in state.learned.items() if v.grad is not None}, "gradient", number, step)
+    state.optimizer.step()
+    if problem.feature_range is not None:
+        problem.feature_range.clamp_(state.learned["images"])
+    _check(state.learned, "value", number, step)
+    return losses
 
 
 def _check(values: Mapping[str, Tensor], what: str, phase: int, step: int) -> None:
