@@ -53,6 +53,12 @@ def test_settings_from_when_captions_were_normalised_or_not_mean_what_they_meant
     assert read_layers(tmp_path / "old.yaml") == {"data": {"root": "here", "captions": new}, "seed": 3}
 
 
+def test_the_one_ridge_of_older_settings_is_taken_as_it_is():
+    old = {"distill": {"projector": {"ridge": 0.2, "weight": 1.0}, "ema": False}, "seed": 1}
+    new = {"distill": {"projector": {"ridges": [0.2], "weight": 1.0}, "ema": False}, "seed": 1}
+    assert in_todays_words(old) == new
+
+
 def test_settings_of_today_stay():
     for settings in ({}, {"data": None}, {"data": {"captions": "paper"}, "seed": 1}):
         assert in_todays_words(settings) == settings

@@ -4,15 +4,25 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import yaml
 
 from pairstill.cli.command import settings_of_run
-from pairstill.config import DataConfig, DistillConfig, EvaluateConfig, PhaseConfig, RunConfig, StudentConfig
+from pairstill.config import (
+    DataConfig,
+    DistillConfig,
+    EvaluateConfig,
+    HeadsConfig,
+    ImageConfig,
+    PhaseConfig,
+    RunConfig,
+    StudentConfig,
+)
 from pairstill.errors import ArtifactError, ConfigError, DataError
 from pairstill.provenance import commit, environment
-from pairstill.runfolder import FREE_SETTINGS, RunFolder, plain, to_yaml
+from pairstill.runfolder import FREE_SETTINGS, OBJECTIVES, RunFolder, other_settings, plain, to_yaml
 from pairstill.storage import digest
 
 
@@ -110,6 +120,29 @@ def test_a_run_from_when_captions_were_normalised_or_not_goes_on(config, old, ca
     path.write_text(f"{before}# sha256 of the lines above: {digest(before)}\n")
     with pytest.raises(ConfigError, match=f"data.captions: '{captions}' before, 'paper' now"):
         RunFolder(replace(config, data=DataConfig(captions="paper")))
+
+
+def test_settings_of_an_objective_that_is_not_the_runs_may_change(config):
+    def other(config):
+        distill = config.distill
+        return replace(config, distill=replace(distill, projector=replace(distill.projector, weight=0.01)))
+
+    folder = RunFolder(config)
+    folder.add_result(result(1.0))
+    assert other_settings(folder.path / "config.yaml", other(config)) == []
+    distill = replace(config.distill, objective="projector", loss="infonce")
+    of_it = replace(config, distill=distill, image=ImageConfig(trainable=False), heads=HeadsConfig(image=True, width=8))
+    (differing,) = other_settings(_stored(of_it, folder.path / "projector.yaml"), other(of_it))
+    assert "distill.projector.weight" in differing
+
+
+def _stored(config, path):
+    path.write_text(to_yaml(config))
+    return path
+
+
+def test_objectives_with_settings_are_those_of_the_distillation():
+    assert set(OBJECTIVES) == {*get_args(get_type_hints(DistillConfig)["objective"])} - {"trajectory"}
 
 
 def test_free_settings_may_change(config):

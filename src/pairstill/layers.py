@@ -145,8 +145,13 @@ def in_todays_words(settings: Mapping[str, Any]) -> dict[str, Any]:
         >>> in_todays_words({"data": {"normalise_captions": False}})
         {'data': {'captions': 'as_they_are'}}
     """
-    data = settings.get("data")
-    if not isinstance(data, Mapping) or "normalise_captions" not in data:
-        return dict(settings)
-    rest = {name: value for name, value in data.items() if name != "normalise_captions"}
-    return {**settings, "data": {"captions": "plain" if data["normalise_captions"] else "as_they_are", **rest}}
+    found = dict(settings)
+    data, distill = settings.get("data"), settings.get("distill")
+    if isinstance(data, Mapping) and "normalise_captions" in data:
+        rest = {name: value for name, value in data.items() if name != "normalise_captions"}
+        found["data"] = {"captions": "plain" if data["normalise_captions"] else "as_they_are", **rest}
+    projector = distill.get("projector") if isinstance(distill, Mapping) else None
+    if isinstance(distill, Mapping) and isinstance(projector, Mapping) and "ridge" in projector:
+        rest = {name: value for name, value in projector.items() if name != "ridge"}
+        found["distill"] = {**distill, "projector": {"ridges": [projector["ridge"]], **rest}}
+    return found

@@ -10,27 +10,42 @@ class ProjectorConfig:
     """The objective `projector` (APM): the closed-form projector of the distilled pairs should be the real ones'.
 
     Attributes:
-        ridge: added to the diagonals of the covariances, in units of their mean.
+        ridges: what may be added to the diagonals of the covariances, in units of their mean; validation chooses that
+            with which the projector of all training pairs has the best recall. A single one is taken as it is.
+        width: of the two projectors of the student in closed form, at most that of the heads.
         weight: weight of the square distance between the projectors, relative to the real one's square norm.
-        temperature: of the softened similarities that are distilled.
+        similarity_weight: weight of the divergence of softened similarities, times the square of their temperature.
+        temperature: of the softened similarities.
         batch_size: real pairs in a mini-batch.
     """
 
-    ridge: float = 0.05
-    weight: float = 0.01
+    ridges: tuple[float, ...] = (0.05, 0.2, 0.5, 1.0, 2.0)
+    width: int = 256
+    weight: float = 10.0
+    similarity_weight: float = 30.0
     temperature: float = 10.0
     batch_size: int = 256
 
     def __post_init__(self) -> None:
-        require_positive(
-            "distill.projector", ridge=self.ridge, temperature=self.temperature, batch_size=self.batch_size
+        require(len(self.ridges) > 0, "distill.projector.ridges is empty; give at least one")
+        require(
+            all(r > 0 for r in self.ridges), f"distill.projector.ridges are {list(self.ridges)}; each must be above 0"
         )
-        require(self.weight >= 0, f"distill.projector.weight is {self.weight}; it must not be negative")
+        require_positive(
+            "distill.projector", width=self.width, temperature=self.temperature, batch_size=self.batch_size
+        )
+        for name in ("weight", "similarity_weight"):
+            require(
+                getattr(self, name) >= 0,
+                f"distill.projector.{name} is {getattr(self, name)}; it must not be negative",
+            )
 
 
 @dataclass(frozen=True)
 class CharacteristicConfig:
     """The objective `characteristic` (NCFM): clusters of distilled pairs should be distributed as those of real pairs.
+
+    An outer step goes over all clusters, and moves the pairs once for each.
 
     Attributes:
         clusters: clusters of the real pairs' joint features, which stand for classes; at most one for each pair.

@@ -43,7 +43,8 @@ def measured_as(config: RunConfig, row: str, protocol: Protocol) -> str:
     """
     parts: list[Any] = [protocol]
     if row == closed_form_name(config):
-        return digest(json.dumps([*parts, config.distill.projector.ridge]))[:16]
+        projector = config.distill.projector
+        return digest(json.dumps([*parts, projector.ridges, projector.width]))[:16]
     if row != "full":
         parts.append(decisive(config.student, STUDENT_ALWAYS))
     if row != made_name(config) or rates_are_chosen(config):

@@ -16,7 +16,7 @@ from pairstill.config import EvaluateConfig, Protocol, StudentConfig, TeacherCon
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.split import EncodedSplit
 from pairstill.errors import DataError
-from pairstill.evaluate.closed_form import closed_form_parameters
+from pairstill.evaluate.closed_form import ClosedForm, closed_form_parameters
 from pairstill.evaluate.retrieval import QueryRanks, Recalls, retrieval_ranks
 from pairstill.evaluate.student import Augmentation, StudentPhase, student_phases, train_student
 from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters
@@ -189,11 +189,11 @@ class Bench:
             return self._at_rates(phases, student)
         return [self._student(phases, loss, student, self.batch_size)]
 
-    def closed_form(self, distilled: DistilledSet, ridge: float) -> tuple[Outcome, ...]:
+    def closed_form(self, distilled: DistilledSet, form: ClosedForm) -> tuple[Outcome, ...]:
         """Measure the student whose linear heads are solved from all pairs together; nothing is chosen."""
         began = time.perf_counter()
-        parameters = self._closed_form(distilled, ridge)
-        settings, seconds = {"ridge": ridge}, time.perf_counter() - began
+        parameters = self._closed_form(distilled, form)
+        settings, seconds = {"ridge": form.ridge}, time.perf_counter() - began
         model = self.factory.build()
         return self._measured(
             [
@@ -204,14 +204,14 @@ class Bench:
             ]
         )
 
-    def validate_closed_form(self, distilled: DistilledSet, ridge: float) -> float:
+    def validate_closed_form(self, distilled: DistilledSet, form: ClosedForm) -> float:
         """Return the validation recall of the student in closed form; never reads the test split."""
-        return recalls_on(self.factory.build(), self._closed_form(distilled, ridge), self.splits.val).mean
+        return recalls_on(self.factory.build(), self._closed_form(distilled, form), self.splits.val).mean
 
-    def _closed_form(self, distilled: DistilledSet, ridge: float) -> Parameters:
+    def _closed_form(self, distilled: DistilledSet, form: ClosedForm) -> Parameters:
         phases = student_phases(distilled.phases, "infonce", self.tower, self.factory.device)
         images, texts = torch.cat([phase.images for phase in phases]), torch.cat([phase.texts for phase in phases])
-        return closed_form_parameters(self.factory, images, texts, ridge)
+        return closed_form_parameters(self.factory, images, texts, form)
 
     def random(self, num_pairs: int, student: int) -> tuple[Outcome, ...]:
         """Measure a student trained with InfoNCE on random real pairs; each student has its own draw."""

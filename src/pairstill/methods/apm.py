@@ -7,9 +7,9 @@ from pairstill.methods.base import Method, without_similarities
 
 
 def set_parts(config: RunConfig) -> DistillConfig:
-    """One phase, without teachers and similarities; Adam as its paper has it."""
-    outer = replace(config.distill.outer, optimizer="adam", lr_texts=0.1, betas=(0.6, 0.9))
-    return without_similarities(config.distill, objective="projector", shortcut=True, outer=outer)
+    """One phase, without teachers, similarities and average; Adam and its rate as its paper has them."""
+    outer = replace(config.distill.outer, optimizer="adam", lr_images=0.1, lr_texts=0.1, betas=(0.6, 0.9))
+    return without_similarities(config.distill, objective="projector", shortcut=True, ema=False, outer=outer)
 
 
 APM = Method(

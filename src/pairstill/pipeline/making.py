@@ -93,7 +93,12 @@ def _problem_of(
     if objective == "characteristic":
         return _clustered_pairs(parts, experts)
     pairs = initial_pairs(parts.manifest, train, distill.phases, distill.init, draw)
-    return pairs, ProjectorObjective.of(train, distill.projector, config.info_nce) if objective == "projector" else None
+    return pairs, _projector_objective(parts) if objective == "projector" else None
+
+
+def _projector_objective(parts: Parts) -> DirectObjective:
+    config, ridge = parts.config, parts.closed_form.ridge
+    return ProjectorObjective.of(parts.splits.train, config.distill.projector, ridge, config.info_nce)
 
 
 def _clustered_pairs(parts: Parts, experts: list[Path]) -> tuple[list[InitialPairs], DirectObjective]:

@@ -112,7 +112,7 @@ def measure_student(parts: Parts, method: str, student: int, distilled: Distille
             return measure_pairs(parts, distilled, student)
         case "closed_form":
             assert distilled is not None
-            return parts.bench.closed_form(distilled, parts.config.distill.projector.ridge)
+            return parts.bench.closed_form(distilled, parts.closed_form)
         case "random":
             return parts.bench.random(random_pairs(parts), student)
         case _:

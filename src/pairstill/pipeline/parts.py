@@ -23,6 +23,7 @@ from pairstill.encoders.row_files import RowFile
 from pairstill.encoders.split import EncodedSplit, Encoding, encode_split
 from pairstill.encoders.text import TextEncoder, build_text_encoder
 from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError
+from pairstill.evaluate.closed_form import ClosedForm, choose_closed_form
 from pairstill.evaluate.protocol import Bench, Splits
 from pairstill.methods import find_method, with_method
 from pairstill.model.dual_encoder import ModelFactory
@@ -37,7 +38,7 @@ from pairstill.wording import counted
 
 FEW_TEST_IMAGES = 100
 """With fewer images to find, blind guesses reach a recall at 10 of more than 10 %."""
-ENCODED_PARTS = ("image", "given_features", "text", "tower", "factory", "splits", "bench")
+ENCODED_PARTS = ("image", "given_features", "text", "tower", "factory", "splits", "bench", "closed_form")
 """Parts that are built from the encoders."""
 
 _Given = ParamSpec("_Given")
@@ -254,6 +255,12 @@ class Parts:
             evaluate=config.evaluate,
             seed=config.seed,
         )
+
+    @cached_property
+    def closed_form(self) -> ClosedForm:
+        """How projectors are solved from pairs; validation chooses the ridge."""
+        projector, splits = self.config.distill.projector, self.splits
+        return choose_closed_form(self.factory, splits.train, splits.val, projector.ridges, projector.width)
 
     def with_encoders(self, image: ImageConfig, text: TextConfig) -> "Parts":
         """Return the parts of the same run, in the same folder, with other encoders."""

@@ -83,9 +83,7 @@ def distill_progress(parts: Parts) -> Iterator[Watch]:
     bench = replace(parts.bench, seed=parts.config.distillation_seed)
     validate = bench.validate
     if parts.config.distill.objective == "projector" and has_closed_form(parts.factory):
-        validate = partial(
-            bench.validate_closed_form, ridge=parts.config.distill.projector.ridge
-        )  # the student that it is made for
+        validate = partial(bench.validate_closed_form, form=parts.closed_form)  # the student that it is made for
     with parts.progress() as progress:
         tasks: dict[tuple[int, str], TaskID] = {}
 
