@@ -9,6 +9,7 @@ from rich.console import Console
 
 from pairstill import runlog
 from pairstill.errors import StorageError
+from pairstill.report.curves import curve_points
 from pairstill.runlog import LineProgress, MetricsLog, peak_memory_bytes, progress_bar, read_events, whole_events
 
 
@@ -219,3 +220,19 @@ def test_events_that_lack_what_is_read_of_them_are_counted():
         "3 damaged events of metrics.jsonl are left out.",
     )
     assert whole_events([step]) == ([step], "")
+
+
+def test_events_from_before_there_were_stages_are_whole_and_of_pixels(tmp_path):
+    # as they were written then, the second step twice: once before a kill, once after it
+    step = (
+        '{"event": "distill_step", "time": 1700000000.0, "phase": 1, "step": %d, "steps": 40, "losses": {"image": 1.5, '
+        '"text": 1.25}, "experts": [0], "start_epochs": [1], "inner_lr_image": 0.1, "inner_lr_text": 0.1}'
+    )
+    student = '{"event": "student", "time": 1700000001.0, "method": "ptm_st", "protocol": "strict", "mean_recall": 9.5}'
+    validation = '{"event": "validation", "time": 1.0, "phase": 1, "step": 2, "validation_mean_recall": 7.5}'
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("\n".join([step % 1, step % 2, step % 2, validation, student]) + "\n")
+    events, damaged = whole_events(read_events(path))
+    assert damaged == "" and [event["event"] for event in events] == ["distill_step"] * 2 + ["validation", "student"]
+    assert [(event["stage"], event["step"]) for event in events[:2]] == [("pixels", 1), ("pixels", 2)]
+    assert [point.quantity for point in curve_points(events)].count("validation_recall") == 1

@@ -34,6 +34,9 @@ REPEATED = {
     "student": ("method", "protocol", "student", "measured_as"),
 }
 
+MEANT: dict[str, dict[str, Any]] = {"distill_step": {"stage": "pixels"}, "student": {"measured_as": None}}
+"""What events meant that were written before they had a field."""
+
 _NUMBER = (int, float)
 # what is read of an event; one that lacks a part of it is of no use
 NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
@@ -104,7 +107,7 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     """Return the events of a `metrics.jsonl` in order, each once; no file means no events.
 
     A run that goes on from a checkpoint does some steps again and logs them again. They are found by `REPEATED`; the
-    last one takes the place of the first. A line that a kill cut short is left out.
+    last one takes the place of the first. A line that a kill cut short is left out. What old events lack, `MEANT` has.
     """
     if not path.is_file():
         return []
@@ -116,6 +119,7 @@ def read_events(path: Path) -> list[dict[str, Any]]:
             continue
         if not isinstance(event, dict) or not isinstance(name := event.get("event"), str):
             continue
+        event = {**MEANT.get(name, {}), **event}
         fields = REPEATED.get(name, ())
         known = [json.dumps(event[field]) for field in fields if field in event]
         events[(name, *known) if fields and len(known) == len(fields) else (number,)] = event
