@@ -66,7 +66,11 @@ def test_towers_are_in_evaluation_mode_without_classifier(name):
 def test_unknown_name_offers_names_alike():
     with pytest.raises(ConfigError, match="image.name is 'mobilenetv1_76', which timm does not know") as caught:
         build_image_encoder(ImageConfig(name="mobilenetv1_76"))
-    assert "mobilenetv1_075" in str(caught.value)
+    assert "did you mean mobilenetv1_075" in str(caught.value)
+    with pytest.raises(ConfigError, match="image.name is 'resnt50', which timm does not know; did you mean resnet50"):
+        build_image_encoder(ImageConfig(name="resnt50"))
+    with pytest.raises(ConfigError, match=r"timm does not know\. Any name of timm.list_models\(\) will do"):
+        build_image_encoder(ImageConfig(name="qqqqqqqqqqqq"))
 
 
 def test_local_weights_without_their_classifier(tmp_path):

@@ -15,6 +15,7 @@ from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedToken
 
 from pairstill.config import TextConfig
 from pairstill.encoders import text as module
+from pairstill.encoders.pretrained_text import load_encoder
 from pairstill.encoders.text import HashedNgrams, build_text_encoder
 from pairstill.errors import ConfigError, MissingDependencyError, NumericalError
 
@@ -164,6 +165,13 @@ def test_the_specification_knows_the_weights(folder, tmp_path):
 def test_a_folder_that_holds_no_encoder(tmp_path):
     with pytest.raises(ConfigError, match="(?s)transformers cannot load it .*give a hub name, or a local folder"):
         build_text_encoder(TextConfig(name=str(tmp_path)))
+
+
+def test_a_misspelt_name_is_answered_with_near_ones(tmp_path):
+    with pytest.raises(ConfigError, match=r"text.name is 'mnilm'; did you mean minilm\? transformers cannot load it"):
+        load_encoder("mnilm", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"text.name is 'bert-base-uncased': transformers cannot load it"):
+        load_encoder("bert-base-uncased", str(tmp_path))
 
 
 def changed(folder, tmp_path, change=None, **config):

@@ -16,6 +16,7 @@ from pairstill.encoders import towers as _registered  # noqa: F401 - importing r
 from pairstill.encoders.weights import check_finite, check_keys
 from pairstill.errors import ConfigError
 from pairstill.rng import seeded_globally
+from pairstill.wording import did_you_mean, nearest
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,11 @@ def check_image_tower(config: ImageConfig) -> None:
         ConfigError: timm does not know the name, or the file of the weights is not there.
     """
     if not timm.is_model(config.name):
-        alike = ", ".join(timm.list_models(f"*{config.name.split('_')[0]}*")[:8]) or "none"
-        raise ConfigError(f"image.name is {config.name!r}, which timm does not know; names alike: {alike}")
+        near = nearest(config.name.partition(".")[0], timm.list_models())
+        raise ConfigError(
+            f"image.name is {config.name!r}, which timm does not know{did_you_mean(near)} Any name of "
+            "timm.list_models() will do"
+        )
     if config.weights is not None and not Path(config.weights).is_file():
         raise ConfigError(
             f"image.weights is {config.weights!r}, which is no file; give a safetensors file of the tower"

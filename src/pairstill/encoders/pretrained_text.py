@@ -12,9 +12,13 @@ from pairstill.encoders.weights import check_finite, check_keys
 from pairstill.errors import SHOWN_CHARACTERS, ConfigError
 from pairstill.rng import seeded_globally
 from pairstill.storage import digest, file_digest
+from pairstill.wording import did_you_mean, nearest
 
 _ENCODER_FILES = (".json", ".txt", ".model", ".safetensors")
 """What a folder of transformers keeps tokenizers, settings and weights in."""
+
+KNOWN = ("hashed_ngrams", "minilm", "bert-base-uncased", "distilbert-base-uncased", "BAAI/bge-base-en-v1.5")
+"""Text towers that settings and pages of this project name; the hub has others, which nobody can list offline."""
 
 
 def load_encoder(name: str, source: str) -> tuple[Any, Any]:
@@ -38,7 +42,7 @@ def load_encoder(name: str, source: str) -> tuple[Any, Any]:
             )
     except Exception as error:  # it raises whatever a damaged file leads to, KeyError and ZeroDivisionError included
         raise ConfigError(
-            f"text.name is {name!r}: transformers cannot load it ({_reason(error)}); "
+            f"text.name is {name!r}{_near(name)} transformers cannot load it ({_reason(error)}); "
             "give a hub name, or a local folder with config.json, a tokenizer and safetensors weights that belong "
             "together"
         ) from error
@@ -56,6 +60,12 @@ def encoder_digest(source: str, model: Any) -> str:
     # as bytes, because numpy knows no bfloat16
     tensors = (value.reshape(-1).view(torch.uint8) for _, value in sorted(model.state_dict().items()))
     return digest(*(value.numpy().tobytes() for value in tensors))
+
+
+def _near(name: str) -> str:
+    """Return a question about the names that are near to one, unless it is one of them."""
+    near = [] if name in KNOWN else nearest(name, KNOWN)
+    return did_you_mean(near) if near else ":"
 
 
 def _reason(error: Exception) -> str:
