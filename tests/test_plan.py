@@ -100,6 +100,34 @@ def test_views_are_planned(config):
     assert batch_seconds(views) > 0
 
 
+def test_teachers_that_are_there_are_not_planned_again(config):
+    Pipeline(replace(config, run_dir=config.run_dir + "_other", teacher=replace(config.teacher, num_experts=2))).teach()
+    plan, fresh = make_plan(config), make_plan(replace(config, reuse=False))
+    shown = {stage.name: stage for stage in plan.stages}["teach"]
+    assert shown.detail == "2 of 3 teachers found, 4 epochs of 3 mini-batches" and shown.seconds > 0
+    assert plan.trajectory_bytes < fresh.trajectory_bytes and fresh.stages[1].detail == "12 epochs of 3 mini-batches"
+    plan = make_plan(replace(config, teacher=replace(config.teacher, num_experts=2)))
+    assert (plan.stages[1].seconds, plan.stages[1].detail) == (0, "2 of 2 teachers found")
+    assert plan.trajectory_bytes == 0 and plan.disk_bytes < fresh.disk_bytes - fresh.trajectory_bytes + 1
+
+
+def test_teachers_in_the_run_s_own_folder_are_found(config):
+    own = replace(config, reuse=False)
+    Pipeline(own).teach()
+    assert make_plan(own).stages[1].detail == "3 of 3 teachers found"
+
+
+def test_a_tower_whose_weights_are_gone_is_refused_before_all_pairs_are_read(config, tmp_path):
+    gone = replace(config, image=replace(config.image, weights=str(tmp_path / "gone.safetensors")))
+    with pytest.raises(ConfigError, match="image.weights is .*gone.safetensors.* no file"):
+        make_plan(gone)
+    for stage in ("prepare", "teach", "distill", "run", "evaluate"):
+        pipeline = Pipeline(replace(gone, run_dir=str(tmp_path / stage), evaluate=EvaluateConfig(methods=("full",))))
+        with pytest.raises(ConfigError, match="image.weights is .*gone.safetensors.* no file"):
+            getattr(pipeline, stage)()
+        assert "pairs" not in vars(pipeline)
+
+
 def test_every_epoch_takes_more_than_the_endpoints(config):
     endpoints = make_plan(config)
     everything = make_plan(replace(config, teacher=replace(config.teacher, keep="all")))

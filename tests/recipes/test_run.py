@@ -11,11 +11,12 @@ import yaml
 from pairstill.checksums import SEAL
 from pairstill.cli import main, quickstart
 from pairstill.cli.command import run_config, settings_parser
-from pairstill.config import DistillConfig, PhaseConfig, RunConfig
+from pairstill.config import DistillConfig, ImageConfig, PhaseConfig, RunConfig
 from pairstill.distilled import DistilledSet, stored_pairs
+from pairstill.encoders.image import build_image_encoder
 from pairstill.evaluate.stored import StoredRanks
 from pairstill.pipeline.measuring import budget
-from pairstill.storage import load_tensors, read_sealed
+from pairstill.storage import load_tensors, read_sealed, save_tensors
 
 MODES = ["trainable", "frozen"]
 
@@ -168,6 +169,20 @@ def test_a_second_run_on_a_finished_folder_trains_nothing(do, undisturbed, event
         "prepare",
         "evaluate",
     }
+
+
+def test_a_finished_run_whose_weights_are_gone_shows_its_table(do, tiny, tmp_path, capsys):
+    weights = tmp_path / "tower.safetensors"
+    save_tensors(weights, build_image_encoder(ImageConfig(size=16)).tower.state_dict())
+    short = ("--image.weights", str(weights), "--evaluate.methods", "[distilled]", "--evaluate.num_students", "1")
+    do("run", tmp_path / "run", *short)
+    shown = capsys.readouterr().out
+    weights.unlink()
+    do("run", tmp_path / "run", *short)
+    assert "PTM-ST" in shown and capsys.readouterr().out == shown
+    # what is left to compute needs them
+    assert main(tiny("run", tmp_path / "run", *short[:-1], "2")) == 2
+    assert "tower.safetensors' which is no file" in capsys.readouterr().err.replace(",", "")
 
 
 def test_settings_of_a_run_start_the_same_run(undisturbed, same_set, tmp_path):

@@ -38,7 +38,7 @@ def whole_teachers(parts: Parts, experts: int | None = None) -> list[Path]:
             f"{shelf.folder} keeps the teachers' snapshots {list(shelf.kept)} of {teacher.epochs} epochs, but analyses "
             "need all of them: train the teachers with --teacher.keep all, in another run_dir or trajectories_dir"
         )
-    return teach(parts)[:experts]
+    return teach(parts, experts or teacher.num_experts)
 
 
 def analysis_seed(parts: Parts) -> int:

@@ -5,7 +5,6 @@ from pathlib import Path
 from pairstill.data.manifest import Manifest
 from pairstill.data.tasks.settings import CocoQa, ZeroShot
 from pairstill.distilled import DistilledSet
-from pairstill.encoders.image import check_image_tower
 from pairstill.pipeline import crossing, downstream, encoded, exporting, making, measuring, reporting, sharing, teaching
 from pairstill.pipeline.crossing import Crossing
 from pairstill.pipeline.encoded import EncodedFiles
@@ -27,9 +26,6 @@ class Pipeline(Parts):
     @as_set
     def prepare(self) -> Manifest:
         """Check the pairs and encode all splits."""
-        # before all images are read
-        check_image_tower(self.config.image)
-        _ = self.given_features, self.config.text.name == "precomputed" and self.text
         with self.timed("prepare"):
             manifest, _ = self.manifest, self.splits
         return manifest
@@ -144,7 +140,11 @@ class Pipeline(Parts):
         self.outlook.plan(
             ("prepare", *taught, *phased, "distill" if self.method.rule is None else "select", "evaluate")
         )
-        self.prepare()
+        if self.ranks.from_main(lambda: measuring.is_finished(self)):
+            with self.timed("prepare"):
+                _ = self.pairs  # which must be as they were; encoders may be gone, for nothing is left to compute
+        else:
+            self.prepare()
         if self.method.rule is None:
             self.distill()
         else:

@@ -1,6 +1,6 @@
 """The evaluation of a run: students on its pairs and on the references, each measured once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -42,14 +42,8 @@ def evaluate(parts: Parts) -> list[Row]:
 def measure_missing(parts: Parts, methods: Sequence[str]) -> None:
     """Measure every student of these methods that is not measured yet, or whose ranks are not there."""
     distilled = distilled_set(parts) if MADE & set(methods) else None
-    measured = (result for result in current_results(parts) if _has_ranks(parts, result))
-    known = {(result["method"], result["protocol"], result["seeds"]["student"]) for result in measured}
-    jobs = [
-        (method, student)
-        for method in methods
-        for student in students_of(parts, method)
-        if any((row_name(parts, method), p, student) not in known for p in parts.config.evaluate.protocols)
-    ]
+    known = _known(parts)
+    jobs = _jobs(parts, methods, known)
     if any(method == "random" for method, _ in jobs):
         _tell_if_few(parts)
     with parts.timed("evaluate"), parts.progress() as progress:
@@ -61,6 +55,27 @@ def measure_missing(parts: Parts, methods: Sequence[str]) -> None:
                 if (about["method"], outcome.protocol, student) not in known:
                     _keep(parts, about, outcome)
             progress.advance(task)
+
+
+def is_finished(parts: Parts) -> bool:
+    """Return whether the run's pairs are made and every student is measured, so that nothing is left to compute."""
+    return parts.folder.is_distilled() and not _jobs(parts, parts.config.evaluate.methods, _known(parts))
+
+
+def _known(parts: Parts) -> set[tuple[str, str, int]]:
+    """Return the rows, protocols and students that are measured, and whose ranks are there."""
+    measured = (result for result in current_results(parts) if _has_ranks(parts, result))
+    return {(result["method"], result["protocol"], result["seeds"]["student"]) for result in measured}
+
+
+def _jobs(parts: Parts, methods: Sequence[str], known: Collection[tuple[str, str, int]]) -> list[tuple[str, int]]:
+    """Return the methods and students that are still to be measured by any protocol."""
+    return [
+        (method, student)
+        for method in methods
+        for student in students_of(parts, method)
+        if any((row_name(parts, method), p, student) not in known for p in parts.config.evaluate.protocols)
+    ]
 
 
 def students_of(parts: Parts, method: str) -> range:

@@ -18,7 +18,7 @@ from pairstill.data.manifest import Manifest, build_manifest
 from pairstill.devices import check_precision, choose_device
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.frozen import frozen_tower
-from pairstill.encoders.image import ImageEncoder, build_image_encoder
+from pairstill.encoders.image import ImageEncoder, build_image_encoder, check_image_tower
 from pairstill.encoders.row_files import RowFile
 from pairstill.encoders.split import EncodedSplit, Encoding, encode_split
 from pairstill.encoders.text import TextEncoder, build_text_encoder
@@ -83,6 +83,7 @@ class Parts:
         self.ranks.join(self.device, config.ranks_timeout_minutes)
         self.folder = RunFolder(config, writes=writes and self.ranks.is_main, warn=self._warn)
         self.outlook = Outlook(config)
+        self.outlook.left["teach"] = {"epoch": self.num_teachers * config.teacher.epochs}
         self.folder.metrics.listen(self.outlook.hear)
         if config.distill.auto_phases is not None:
             self.set_phases(self.ranks.from_main(self.folder.chosen_phases))
@@ -120,7 +121,14 @@ class Parts:
     @cached_property
     @as_set
     def manifest(self) -> Manifest:
-        """The checked real pairs."""
+        """The checked real pairs; before all are read, the encoders are looked for."""
+        check_image_tower(self.config.image)
+        _ = self.given_features, self.config.text.name == "precomputed" and self.text
+        return self.pairs
+
+    @cached_property
+    def pairs(self) -> Manifest:
+        """The checked real pairs, whether or not there are encoders for them."""
         return self.ranks.from_main(self._check_pairs)
 
     def _check_pairs(self) -> Manifest:
@@ -275,6 +283,12 @@ class Parts:
         )  # only pairs are learned from with other encoders
         other.config = replace(self.config, image=image, text=text, heads=heads, teacher=teacher)
         return other
+
+    @property
+    def num_teachers(self) -> int:
+        """How many teachers the method reads: all, to match their trajectories, or else the first alone."""
+        reads_all = self.method.rule is None and self.config.distill.objective == "trajectory"
+        return self.config.teacher.num_experts if reads_all else 1
 
     @property
     def teachers_seed(self) -> int | None:

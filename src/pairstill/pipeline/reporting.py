@@ -130,9 +130,7 @@ def _state(parts: Parts, events: Sequence[Mapping[str, Any]]) -> str:
         return f"Not finished: the distillation is at step {last['step']:,} of {last['steps']:,} ({where})."
     epochs = sum(event["event"] == "teacher_epoch" for event in events)
     if epochs:
-        return (
-            f"Not finished: {epochs:,} of {config.teacher.num_experts * config.teacher.epochs:,} teacher epochs done."
-        )
+        return f"Not finished: {epochs:,} of {parts.num_teachers * config.teacher.epochs:,} teacher epochs done."
     return "Not finished: no teacher has ended an epoch."
 
 

@@ -10,6 +10,7 @@ from pairstill.evaluate.protocol import recalls_on
 from pairstill.locks import exclusive
 from pairstill.model.dual_encoder import Parameters
 from pairstill.pipeline.parts import Parts
+from pairstill.runfolder import RunFolder
 from pairstill.storage.cache import cache_folder
 from pairstill.trajectories.shared import claim_folder, describe_teachers, find_folder, holds
 from pairstill.trajectories.teacher import RealTraining, epochs_to_keep, record_expert
@@ -34,10 +35,15 @@ class Shelf:
     shared: bool
 
 
-def teach(parts: Parts) -> list[Path]:
-    """Train the experts that are not there yet and return the files of all."""
+def teach(parts: Parts, experts: int | None = None) -> list[Path]:
+    """Train the first experts that are not there yet and return their files.
+
+    Args:
+        parts: the run's.
+        experts: how many are needed; None takes those that the method reads.
+    """
     shelf = shelf_of(parts)
-    paths = [shelf.folder / f"expert_{i:04d}.safetensors" for i in range(parts.config.teacher.num_experts)]
+    paths = [_file(shelf.folder, expert) for expert in range(parts.num_teachers if experts is None else experts)]
     missing = _missing(parts, paths)
     if shelf.shared and len(missing) < len(paths):
         found = len(paths) - len(missing)
@@ -120,8 +126,7 @@ def shelf_of(parts: Parts) -> Shelf:
     if config.trajectories_dir is None and (not config.reuse or any(own.glob("expert_*"))):
         parts.folder.point_to_trajectories(None)
         return Shelf(own, needed, shared=False)
-    data = parts.manifest.fingerprint
-    teachers = describe_teachers(config, data, parts.image_facts(), parts.text.spec.to_json())
+    teachers = _description(parts)
 
     def claim() -> Shelf:
         folder = _shared_folder(parts, teachers, needed)
@@ -134,13 +139,9 @@ def shelf_of(parts: Parts) -> Shelf:
 
 def _shared_folder(parts: Parts, teachers: Mapping[str, Any], needed: Sequence[int]) -> Path:
     """Return the folder that the settings name, or that the run used before, or that holds the teachers."""
+    folder = _place(parts, parts.folder, teachers, needed)
     if parts.config.trajectories_dir is not None:
-        return Path(parts.config.trajectories_dir).expanduser()
-    before = parts.folder.trajectories
-    root = cache_folder(parts.cache_dir.absolute(), TEACHERS)
-    if before.is_relative_to(root) and holds(before, teachers, needed):
-        return before
-    folder = find_folder(root, parts.config, teachers, needed)
+        return folder
     if not folder.exists() and folder.parent.is_dir():
         parts.console.print(
             f"These teachers are in {folder.parent}, but not their snapshots {list(needed)}: they are trained again "
@@ -149,6 +150,43 @@ def _shared_folder(parts: Parts, teachers: Mapping[str, Any], needed: Sequence[i
             markup=False,
         )
     return folder
+
+
+def _place(parts: Parts, run: RunFolder, teachers: Mapping[str, Any], needed: Sequence[int]) -> Path:
+    """Return where the teachers of the run in the folder `run` are, or will be, if they are shared."""
+    if parts.config.trajectories_dir is not None:
+        return Path(parts.config.trajectories_dir).expanduser()
+    root = cache_folder(parts.cache_dir.absolute(), TEACHERS)
+    if run.trajectories.is_relative_to(root) and holds(run.trajectories, teachers, needed):
+        return run.trajectories
+    return find_folder(root, parts.config, teachers, needed)
+
+
+def teachers_there(parts: Parts, run: RunFolder) -> int:
+    """Return how many of the teachers that a run needs it would find, in its folder or a shared one; trains none.
+
+    Args:
+        parts: built from the run's settings, perhaps in another folder.
+        run: the run's folder.
+    """
+    config, needed = parts.config, epochs_to_keep(parts.config.teacher, parts.config.distill)
+    folder = run.own_trajectories
+    if config.trajectories_dir is not None or (config.reuse and not any(folder.glob("expert_*"))):
+        teachers = _description(parts)
+        folder = _place(parts, run, teachers, needed)
+        if not holds(folder, teachers, needed):
+            return 0
+    return sum(_file(folder, expert).is_file() for expert in range(parts.num_teachers))
+
+
+def _description(parts: Parts) -> dict[str, Any]:
+    """Return all that decides what the run's teachers are."""
+    data = parts.manifest.fingerprint
+    return describe_teachers(parts.config, data, parts.image_facts(), parts.text.spec.to_json())
+
+
+def _file(folder: Path, expert: int) -> Path:
+    return folder / f"expert_{expert:04d}.safetensors"
 
 
 def _train_expert(parts: Parts, shelf: Shelf, expert: int, tell: Callable[[dict[str, Any]], None]) -> None:
@@ -162,7 +200,7 @@ def _train_expert(parts: Parts, shelf: Shelf, expert: int, tell: Callable[[dict[
         parts.factory,
         parts.splits.train,
         RealTraining.of_teacher(parts.config.teacher),
-        shelf.folder / f"expert_{expert:04d}.safetensors",
+        _file(shelf.folder, expert),
         parts.config.teachers_seed,
         "expert",
         expert,

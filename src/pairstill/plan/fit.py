@@ -14,7 +14,9 @@ from pairstill.trajectories.trajectory import SHARED
 
 
 def trajectory_bytes(expert: Path, num_experts: int) -> int:
-    """Return the bytes of so many teachers like the one in the file `expert`, with what they share."""
+    """Return the bytes of so many teachers like the one in the file `expert`, with what they share; none of none."""
+    if not num_experts:
+        return 0
     shared = expert.parent / SHARED
     return expert.stat().st_size * num_experts + (shared.stat().st_size if shared.is_file() else 0)
 

@@ -14,6 +14,7 @@ from pairstill.errors import ConfigError
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.methods import METHODS, find_method, with_method
 from pairstill.methods.base import Method
+from pairstill.pipeline.teaching import teachers_there
 from pairstill.plan.counts import count
 from pairstill.plan.distilling import probe_distillation
 from pairstill.plan.fit import free_disk_bytes, other_disk_bytes, planned_modes, trajectory_bytes, warnings_of
@@ -21,6 +22,7 @@ from pairstill.plan.probe import Probe, batch_seconds, encoding_seconds, seconds
 from pairstill.plan.stages import Found, Speeds, planned_stages
 from pairstill.plan.students import student_speeds
 from pairstill.report.plans import Plan
+from pairstill.runfolder import RunFolder
 
 
 def make_plan(config: RunConfig, tell: Callable[[str], None] = lambda stage: None) -> Plan:
@@ -68,9 +70,10 @@ def _plan(config: RunConfig, probe: Probe, folder: Path, tell: Callable[[str], N
     tell("pairs")
     train = probe.splits.train
     counts = count(config, train.num_images, train.num_captions)
-    expert, found = _probed(probe, folder, tell)
+    there = teachers_there(probe, RunFolder(config, writes=False))
+    expert, found = _probed(probe, there, folder, tell)
     distillation, memory = found.distillation, device_bytes(probe.device)
-    trajectories = trajectory_bytes(expert, config.teacher.num_experts)
+    trajectories = trajectory_bytes(expert, config.teacher.num_experts - found.teachers)
     disk = trajectories + other_disk_bytes(probe, distillation.distilled)
     free = free_disk_bytes(Path(config.run_dir))
     modes = planned_modes(distillation, config.distill, memory)
@@ -88,8 +91,8 @@ def _plan(config: RunConfig, probe: Probe, folder: Path, tell: Callable[[str], N
     )
 
 
-def _probed(probe: Probe, folder: Path, tell: Callable[[str], None]) -> tuple[Path, Found]:
-    """Return the file of a made-up teacher, and what everything took."""
+def _probed(probe: Probe, teachers: int, folder: Path, tell: Callable[[str], None]) -> tuple[Path, Found]:
+    """Return the file of a made-up teacher, and what everything took; `teachers` are there already."""
     tell("encoding and teachers")
     encoding = encoding_seconds(probe)
     model, initial = probe.factory.build(), probe.factory.initial_parameters("plan")
@@ -102,4 +105,4 @@ def _probed(probe: Probe, folder: Path, tell: Callable[[str], None]) -> tuple[Pa
     tell("distillation")
     distillation = probe_distillation(probe, expert, folder)
     tell("students")
-    return expert, Found(encoding, speeds, distillation, student_speeds(probe, distillation.distilled))
+    return expert, Found(encoding, teachers, speeds, distillation, student_speeds(probe, distillation.distilled))

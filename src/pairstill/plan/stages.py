@@ -25,12 +25,14 @@ class Found:
 
     Attributes:
         encoding: seconds of reading and encoding all pairs.
+        teachers: how many are there already, in the run's folder or a shared one.
         speeds: of teachers and recalls.
         distillation: of the phases.
         students: of the students.
     """
 
     encoding: float
+    teachers: int
     speeds: Speeds
     distillation: DistillProbe
     students: StudentSpeeds
@@ -38,14 +40,10 @@ class Found:
 
 def planned_stages(config: RunConfig, counts: Counts, found: Found) -> tuple[PlannedStage, ...]:
     """Multiply what the probe found by how often the run does it."""
-    evaluate, epoch = config.evaluate, counts.teacher_batches * found.speeds.batch
+    evaluate = config.evaluate
     return (
         PlannedStage("prepare", found.encoding, "unless it is cached"),
-        PlannedStage(
-            "teach",
-            counts.teacher_epochs * (epoch + found.speeds.val_recall),
-            f"{counted(counts.teacher_epochs, 'epoch')} of {counts.teacher_batches} mini-batches",
-        ),
+        _teaching(config, counts, found),
         PlannedStage("distill", _distilling(config, counts, found), _steps(config, counts, found)),
         PlannedStage(
             "evaluate",
@@ -53,6 +51,16 @@ def planned_stages(config: RunConfig, counts: Counts, found: Found) -> tuple[Pla
             f"{counted(evaluate.num_students, 'student')} of {', '.join(evaluate.methods)}",
         ),
     )
+
+
+def _teaching(config: RunConfig, counts: Counts, found: Found) -> PlannedStage:
+    """Return what is left of the teachers: those that are there are not trained again."""
+    wanted = config.teacher.num_experts
+    there = f"{found.teachers} of {counted(wanted, 'teacher')} found" if found.teachers else ""
+    epochs = counts.teacher_epochs * (wanted - found.teachers) // wanted
+    left = f"{counted(epochs, 'epoch')} of {counts.teacher_batches} mini-batches" if epochs else ""
+    seconds = epochs * (counts.teacher_batches * found.speeds.batch + found.speeds.val_recall)
+    return PlannedStage("teach", seconds, ", ".join(filter(None, (there, left))))
 
 
 def _student_phases(config: RunConfig, students: StudentSpeeds) -> list[float]:

@@ -38,13 +38,13 @@ class PlannedMode:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a fresh run will take on this machine.
+    """What a run will take on this machine, with the teachers that are there already.
 
     Attributes:
         stages: predicted seconds, in the order of the run.
         seconds_per_step: seconds of an outer step of each phase.
         expert_bytes: one expert's file.
-        trajectory_bytes: all experts, and what they share.
+        trajectory_bytes: all experts that are not there yet, and what they share.
         disk_bytes: all that the run writes: trajectories, checkpoints, distilled set, and the cache's rows.
         free_disk_bytes: free where the run's folder lies.
         modes: predicted memory by mode.
