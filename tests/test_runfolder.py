@@ -4,7 +4,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import pytest
 import yaml
@@ -14,6 +13,7 @@ from pairstill.config import (
     DataConfig,
     DistillConfig,
     EvaluateConfig,
+    FeaturesFirstConfig,
     HeadsConfig,
     ImageConfig,
     PhaseConfig,
@@ -22,7 +22,7 @@ from pairstill.config import (
 )
 from pairstill.errors import ArtifactError, ConfigError, DataError
 from pairstill.provenance import commit, environment
-from pairstill.runfolder import FREE_SETTINGS, OBJECTIVES, RunFolder, other_settings, plain, to_yaml
+from pairstill.runfolder import FREE_SETTINGS, RunFolder, other_settings, plain, to_yaml
 from pairstill.storage import digest
 
 
@@ -87,6 +87,28 @@ def test_a_folder_that_was_there_before_is_not_forsaken(config, tmp_path):
     assert (folder.path / "config.yaml").exists()
 
 
+def test_a_warm_start_from_before_it_kept_to_a_range_is_another_one(config):
+    """Before `in_range` and `rate_after` features were free, and pixels went on at the full rate."""
+    warm = replace(config, image=ImageConfig(trainable=False), heads=HeadsConfig(image=True, width=4))
+    warm = replace(warm, distill=replace(warm.distill, features_first=FeaturesFirstConfig(steps=5)))
+
+    def differing(now):
+        settings = plain(warm)
+        settings["distill"]["features_first"] = {"steps": now.distill.features_first.steps, "lr_features": 0.01}
+        path = Path(config.run_dir).with_suffix(".yaml")
+        path.write_text(yaml.safe_dump(settings))
+        return other_settings(path, now)
+
+    assert differing(warm) == [
+        "distill.features_first.in_range: False before, True now",
+        "distill.features_first.rate_after: 1.0 before, 0.1 now",
+    ]
+    then = FeaturesFirstConfig(steps=5, in_range=False, rate_after=1.0)
+    assert differing(replace(warm, distill=replace(warm.distill, features_first=then))) == []
+    # without a warm start these settings mean nothing
+    assert differing(replace(warm, distill=config.distill)) == []
+
+
 def test_other_settings_are_refused_and_named(config):
     RunFolder(config).trajectories.mkdir()
     other = replace(
@@ -139,10 +161,6 @@ def test_settings_of_an_objective_that_is_not_the_runs_may_change(config):
 def _stored(config, path):
     path.write_text(to_yaml(config))
     return path
-
-
-def test_objectives_with_settings_are_those_of_the_distillation():
-    assert set(OBJECTIVES) == {*get_args(get_type_hints(DistillConfig)["objective"])} - {"trajectory"}
 
 
 def test_free_settings_may_change(config):

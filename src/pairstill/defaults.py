@@ -36,6 +36,31 @@ def filled(values: Mapping[str, Any], default: Any) -> dict[str, Any]:
     return found
 
 
+SWITCHES = {"features_first": "steps"}
+"""Groups of settings that mean nothing while one of them, named here, is 0."""
+OBJECTIVES = ("projector", "characteristic")
+"""Objectives with settings of their own, in groups of their names, which mean nothing beside another `objective`."""
+
+
+def in_use(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as JSON values without those of groups that mean nothing, on every level.
+
+    Example:
+        >>> in_use({"features_first": {"steps": 0, "in_range": True}, "ema": True})
+        {'features_first': {'steps': 0}, 'ema': True}
+    """
+    found: dict[str, Any] = {}
+    for name, inner in values.items():
+        switch = SWITCHES.get(name)
+        if not isinstance(inner, Mapping):
+            found[name] = inner
+        elif switch is not None and not inner.get(switch):
+            found[name] = {switch: inner.get(switch)}
+        elif name not in OBJECTIVES or values.get("objective", name) == name:
+            found[name] = in_use(inner)
+    return found
+
+
 def decisive(settings: Any, always: Collection[str] = ()) -> dict[str, Any]:
     """Return the settings that a digest should depend on: those that are not what a stored one without them meant.
 

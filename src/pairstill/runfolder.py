@@ -11,7 +11,7 @@ import yaml
 
 from pairstill.checksums import SETTINGS_SEAL
 from pairstill.config import PhaseConfig, RunConfig
-from pairstill.defaults import filled
+from pairstill.defaults import filled, in_use
 from pairstill.distilled.pairs import FORMAT
 from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, list_problems
 from pairstill.layers import in_todays_words, parse_yaml
@@ -36,8 +36,6 @@ FREE_SETTINGS = (
     *("run_dir", "device", "threads", "ranks_timeout_minutes", "cache_dir", "reuse", "tracker"),
     *("student", "evaluate"),
 )
-OBJECTIVES = ("projector", "characteristic")
-"""Objectives with settings of their own, under their names."""
 POINTER = "teachers.json"
 BEGINNING = (LOCK, "config.yaml", "environment.json", "data.json", "metrics.jsonl", "seconds.json")
 """What a run writes before it makes anything."""
@@ -230,8 +228,8 @@ def _measurement(result: Mapping[str, Any]) -> tuple[Any, ...]:
 def other_settings(path: Path, config: RunConfig) -> list[str]:
     """Return how the settings of the run whose `config.yaml` is at `path` differ from these, a setting each.
 
-    Settings that may differ between a run and its continuation do not count, nor do those of an objective that is not
-    the run's; one that an older run did not know had its default of then.
+    Settings that may differ between a run and its continuation do not count, nor do those that are not in use, such as
+    another objective's; one that an older run did not know had its default of then.
 
     Args:
         path: the settings of a run.
@@ -243,12 +241,11 @@ def other_settings(path: Path, config: RunConfig) -> list[str]:
     if not path.is_file():
         raise ArtifactError(f"{path} is missing: nobody knows the settings of that run; delete its folder")
     before = read_settings(path)
-    old, new = flat(filled(before, RunConfig())), flat(plain(config))
-    idle = tuple(f"distill.{name}." for name in OBJECTIVES if name != config.distill.objective)
+    old, new = (flat(in_use(settings)) for settings in (filled(before, RunConfig()), plain(config)))
     return [
         f"{key}: {old.get(key)!r} before, {new.get(key)!r} now"
         for key in sorted({*old, *new})
-        if key.split(".")[0] not in FREE_SETTINGS and not key.startswith(idle) and old.get(key) != new.get(key)
+        if key.split(".")[0] not in FREE_SETTINGS and old.get(key) != new.get(key)
     ]
 
 

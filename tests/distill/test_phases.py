@@ -162,6 +162,21 @@ def test_pixels_move_less_after_a_warm_start(make_distillation, tmp_path):
     assert moved(0.1) == pytest.approx(0.1 * moved(1.0), rel=0.2)
 
 
+def test_rates_after_a_warm_start_are_in_units_of_what_it_left(make_distillation, tmp_path):
+    rates = OuterConfig(lr_texts=0.3, lr_inner_lr=0.3)
+    one_step = replace(WARM, phases=(replace(WARM.phases[0], outer_steps=1),), outer=rates, ema=False)
+    distilled = run(make_distillation(one_step, frozen=True), tmp_path).phases[0]
+    warm, started = load_tensors(tmp_path / "phase1.warm.safetensors"), make_distillation(one_step, frozen=True)
+    # the first step of Adam is its rate, whatever the gradient
+    moved = {
+        "texts": (distilled.text_embeddings - warm["texts"]).abs().max(),
+        "inner_lr_image": (torch.tensor(distilled.inner_lr_image) - warm["inner_lr_image"]).abs(),
+    }
+    assert float(moved["texts"]) == pytest.approx(0.3 * float(warm["texts"].std()), rel=1e-2)
+    assert float(moved["inner_lr_image"]) == pytest.approx(0.3 * float(warm["inner_lr_image"]), rel=1e-2)
+    assert float(warm["texts"].std()) != pytest.approx(float(started.initial[0].text_embeddings.std()), rel=2e-2)
+
+
 @pytest.mark.parametrize("at", [2, 4, 6])
 def test_a_killed_warm_start_goes_on_to_the_same_pairs(make_distillation, tmp_path, at):
     distillation, steps = make_distillation(WARM, frozen=True), []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import Protocol, RunConfig
+from pairstill.defaults import in_use
 from pairstill.distilled import stored_pairs
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.evaluate.bootstrap import ImageHits, image_hits
@@ -53,7 +54,8 @@ class MeasuredRun:
     @property
     def made_key(self) -> str:
         """What must be the same for another run to be a repetition with other seeds."""
-        return json.dumps([self.reference_key, self.config.method, asdict(self.config.distill)], sort_keys=True)
+        made = in_use(asdict(self.config.distill))
+        return json.dumps([self.reference_key, self.config.method, made], sort_keys=True)
 
 
 def open_run(path: Path, config: RunConfig) -> MeasuredRun:

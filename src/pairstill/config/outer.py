@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pairstill.config.changed import changed
 from pairstill.config.checks import require, require_positive
 
 
@@ -14,7 +15,7 @@ class OuterConfig:
         optimizer: `adam` (betas 0.5, 0.9), `adamw`, whose pairs shrink a little in every step, or `sgd` (momentum 0.5,
             as in the paper).
         rate_unit: `relative` states rates in units of each variable's own scale, so that they carry over between
-            encoders: the initial standard deviation of images and of texts, and each inner rate's initial value;
+            encoders: the standard deviation of images and of texts, and each inner rate's value, where the steps begin;
             `absolute` takes them as they are.
         lr_images: rate of the image pixels.
         lr_texts: rate of the text embeddings.
@@ -112,16 +113,18 @@ class FeaturesFirstConfig:
         smoothness: weight of the roughness of the change, the mean square of differences between neighbouring pixels,
             against the relative square error of the features.
         rate_after: outer rate of the pixels in the steps that follow, in units of `outer.lr_images`: full steps would
-            undo what was found.
+            undo what was found. Where `outer.rate_unit` is relative, the scales of these steps are those of what the
+            warm start has left, of texts and inner rates too: an inner rate that has become small keeps small steps,
+            which do not take it below 0.
     """
 
     steps: int = 0
     lr_features: float = 0.01
-    in_range: bool = True
+    in_range: bool = changed(True, before=False)
     inversion_steps: int = 150
     lr_pixels: float = 0.02
     smoothness: float = 0.1
-    rate_after: float = 0.1
+    rate_after: float = changed(0.1, before=1.0)
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"distill.features_first.steps is {self.steps}; it must not be negative")
