@@ -1,13 +1,17 @@
 """What the pages of the documentation show is run as it stands."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from pairstill.cli import main
 from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.exchange.folder import write_export
+from pairstill.storage import read_sealed
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -64,6 +68,29 @@ def test_the_ten_lines_of_pytorch_read_what_was_exported(here, capsys):
     assert torch.equal(namespace["wanted"], phases[0].similarity[index][:, index])
     exec(compile(with_pairstill, "exports.md", "exec"), {})
     assert capsys.readouterr().out.splitlines()[-1] == "0.1 0.2 a caption"
+
+
+TINY = ["--device=cpu", "--image.size=16", "--distill.phases=[{num_pairs: 3, outer_steps: 1, endpoint: 3}]"]
+
+
+@pytest.mark.parametrize(("source", "package"), [("webdataset", "webdataset"), ("huggingface", "datasets")])
+def test_pairs_that_are_written_as_the_page_says_are_read_as_it_says(here, capsys, source, package):
+    pytest.importorskip(package)
+    draw, pairs = torch.Generator().manual_seed(0), {}
+    for split, images in (("train", 4), ("val", 2), ("test", 2)):
+        pairs[split] = []
+        for number in range(images):
+            pixels = torch.randint(256, (20, 20, 3), dtype=torch.uint8, generator=draw)
+            Image.fromarray(pixels.numpy()).save(here / f"{split}{number}.jpg")
+            pairs[split].append((f"{split}{number}.jpg", [f"caption {number}", f"another caption {number}"]))
+    (code,) = (example for example in examples("your_data.md") if f"import {package}" in example)
+    exec(compile(code, "your_data.md", "exec"), {"pairs": pairs})
+    shown = (DOCS / "your_data.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (command,) = re.findall(rf"^pairstill run (.*--data.source {source} .*)$", shown, re.MULTILINE)
+    assert main(["prepare", *shlex.split(command), *TINY]) == 0
+    assert "Ready: 8 images" in capsys.readouterr().err
+    (run_dir,) = (here / "runs").iterdir()
+    assert read_sealed(run_dir / "data.json")["captions"] == {"train": 8, "val": 4, "test": 4}
 
 
 def test_the_guide_to_a_method_is_the_contributors(capsys):
