@@ -66,8 +66,8 @@ def test_rows_of_a_size_hold_equal_bytes(load):
             assert with_method(rows[f"{settings}/{method}"].load(load)).distill.num_pairs == pairs
     for method in ("herding", "k_center", "forgetting", "ncfm", "apm"):
         assert with_method(rows[f"frozen_100/{method}"].load(load)).distill.num_pairs == 100
-    (phase,) = with_method(rows["frozen_200/apm"].load(load)).distill.phases
-    assert (phase.num_pairs, phase.outer_steps) == (200, 400)
+    apm = with_method(rows["frozen_200/apm"].load(load)).distill
+    assert (apm.num_pairs, apm.features_first.steps, apm.phases[0].outer_steps) == (200, 400, 8)
     (phase,) = with_method(rows["short_500/apm"].load(load)).distill.phases
     assert (phase.num_pairs, phase.outer_steps) == (500, 16)
 

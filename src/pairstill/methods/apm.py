@@ -15,7 +15,7 @@ def set_parts(config: RunConfig) -> DistillConfig:
 APM = Method(
     "apm",
     "APM",
-    "ICML 2026, after a digest",
+    "ICLR 2026 submission, after a digest",
     "learns images, text embeddings",
     ("features",),
     set_parts,

@@ -29,8 +29,9 @@ MEASURED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     ((TRAINED,), (REFERENCES, "mtt_vl", "lors", "ptm_st")),
 )
 """Settings of the benchmark, and the methods that are measured with them."""
-APM_STEPS = 400
-"""Outer steps of APM where all are on pixels: as many as its paper has epochs."""
+APM_STEPS = {"steps": 400, "inversion_steps": 80}
+"""Of APM, which learns on features of frozen towers: as many steps as its paper has epochs; then pixels are found."""
+APM_PIXEL_STEPS = 8
 SIMILARITIES_ARE_WORTH = 1
 """Pairs that rows without similarities have beyond those of the settings, so that rows of one size hold equal bytes."""
 
@@ -100,9 +101,10 @@ def _as_measured(config: RunConfig) -> RunConfig:
         return config
     (phase,) = distill.phases
     whole = replace(phase, num_pairs=phase.num_pairs + SIMILARITIES_ARE_WORTH)
-    if config.method == "apm" and not distill.features_first.steps:
-        whole = replace(whole, outer_steps=APM_STEPS)
-    return replace(config, distill=replace(distill, phases=(whole,)))
+    first = distill.features_first
+    if config.method == "apm" and not first.steps:
+        whole, first = replace(whole, outer_steps=APM_PIXEL_STEPS), replace(first, **APM_STEPS)
+    return replace(config, distill=replace(distill, phases=(whole,), features_first=first))
 
 
 def base_of(scale: Scale, configs: Path, load: Load) -> RunConfig | None:
