@@ -7,14 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pairstill.methods import METHODS
+from pairstill.methods import METHODS, find_method
 from pairstill.report.figures import MUTED, Cell, drawing, save_figure, series_style
 from pairstill.report.tables import Row, markdown, summarise
 
 HERE = Path(__file__).parent
 TABLES = {"frozen": "frozen", "auto": "frozen", "short": "frozen", "trainable": "trainable"}
 """The tables, and the configs whose full data their shares are of."""
-DRAWN = ("Full data", "PTM-ST", "LoRS", "MTT-VL", "Herding", "Random")
+SYMMETRIC = str(find_method("lors").frozen_title)
+LINEAR = ("frozen", "short")
+"""Configs with linear heads, which blending is of no use to; no row of theirs is measured with it any more."""
+DRAWN = ("Full data", "PTM-ST", SYMMETRIC, "MTT-VL", "Herding", "Random")
 ORDER = [method.name for method in METHODS]
 
 
@@ -29,11 +32,21 @@ def place(result: dict[str, Any]) -> tuple[int, int]:
     return int(config_of(result).rpartition("_")[2]), ORDER.index(method) if method in ORDER else len(ORDER)
 
 
+def titled(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result with its row's title, where that is not the method's."""
+    method, config = result["method"], config_of(result)
+    if method == "lors" and not config.startswith("trainable"):
+        return {**result, "title": SYMMETRIC}
+    if method in ("repblend", "ptm_st_blend") and config.startswith(LINEAR):
+        return {**result, "title": f"{find_method(method).title}, linear heads"}
+    return result
+
+
 def rows_of(results: list[dict[str, Any]], table: str) -> list[Row]:
     """Return a table's rows; full data is among them once, where its shares come from."""
     whole = TABLES[table]
     of_table = [r for r in results if config_of(r).startswith(table if r["method"] != "full" else whole)]
-    return summarise(sorted(of_table, key=place))
+    return summarise(map(titled, sorted(of_table, key=place)))
 
 
 def draw_recall(rows: list[Row]) -> None:

@@ -1,5 +1,6 @@
-from pairstill.config import RunConfig
+from pairstill.config import HeadsConfig, ImageConfig, RunConfig
 from pairstill.evaluate.measurement import current, measured_as
+from pairstill.report.tables import made_title
 
 
 def test_results_of_other_pairs_do_not_count():
@@ -8,3 +9,17 @@ def test_results_of_other_pairs_do_not_count():
     old, these, others = about, about | {"pairs": "a"}, about | {"pairs": "b"}
     assert current(config, [old, these, others], "a") == [old, these]
     assert current(config, [these], None) == [these], "a folder without pairs contradicts nothing"
+
+
+def test_lors_is_called_so_only_where_it_trains_the_tower():
+    trained = RunConfig(method="lors")
+    frozen = RunConfig(method="lors", image=ImageConfig(trainable=False), heads=HeadsConfig(image=True, width=4))
+    assert made_title(trained) == "LoRS" and made_title(frozen) == "LoRS + symmetric heads"
+    for config, title in ((trained, None), (frozen, "LoRS + symmetric heads")):
+        results = [
+            {"method": row, "protocol": "strict", "measured_as": measured_as(config, row, "strict")}
+            for row in ("lors", "random")
+        ]
+        assert [result.get("title") for result in current(config, results, None)] == [title, None]
+    assert made_title(RunConfig(method="random")) == "Random, one draw"
+    assert made_title(RunConfig(image=frozen.image, heads=frozen.heads)) == "PTM-ST"

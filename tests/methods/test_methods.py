@@ -131,7 +131,7 @@ def test_settings_take_the_parts_of_their_method():
     assert with_method(config).distill == parts("lors", config.distill)
     with pytest.raises(ConfigError, match=r"method is 'loors'; did you mean lors\? The methods are random, herding"):
         with_method(RunConfig(method="loors"))
-    with pytest.raises(ConfigError, match="method repblend needs a frozen image tower.*--image.trainable false"):
+    with pytest.raises(ConfigError, match="method repblend needs a frozen image tower.*--heads.kind residual"):
         with_method(RunConfig(method="repblend"))
 
 

@@ -57,6 +57,15 @@ def test_methods_lower_their_own_loss(do, events, tmp_path, teachers, options_of
     assert mean(first_stage[-4:]) < 0.9 * mean(first_stage[:4])
 
 
+@pytest.mark.parametrize("kind", ["linear", "residual"])
+def test_blending_behind_linear_heads_is_done_but_said_to_be_of_no_use(do, tmp_path, options_of, capsys, kind):
+    phase = "[{num_pairs: 4, outer_steps: 1, range_start: 0, range_end: 0, endpoint: 1}]"
+    options = ("--method=repblend", f"--heads.kind={kind}", f"--distill.phases={phase}", "--distill.validate_every=0")
+    do("distill", tmp_path / "run", *options_of["frozen"], *options, "--teacher.epochs=1")
+    told = capsys.readouterr().err
+    assert ("set heads.kind to residual" in told) == (kind == "linear")
+
+
 @pytest.mark.parametrize("method", CORESETS, ids=lambda method: method.name)
 def test_coresets(do, tmp_path, teachers, options_of, method):
     options = [*options_of["frozen"], f"--method={method.name}", f"--trajectories_dir={teachers}"]

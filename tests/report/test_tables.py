@@ -44,6 +44,11 @@ def test_students_of_a_method_and_size_make_one_row():
     ]
 
 
+def test_a_title_of_its_own_wins_over_the_methods():
+    rows = summarise([result("lors", title="LoRS + symmetric heads"), result("mtt_vl")])
+    assert [row.title for row in rows] == ["LoRS + symmetric heads", "MTT-VL"]
+
+
 def test_mean_and_spread_by_hand():
     # deviations from 5 are -3, 0, 3; their squares add up to 18; the sample variance is 18 / 2 = 9
     (row,) = summarise([result(mean=value) for value in (2.0, 5.0, 8.0)])

@@ -43,7 +43,7 @@ def test_measured_rows_take_the_sum_of_infonce_and_the_papers_take_its_authors_m
 
 def test_methods_keep_their_folders_and_teachers(load):
     rows = {row.name: row for row in methods_rows(CONFIGS)}
-    assert len(rows) == 46 + 2 * 8 + 3
+    assert len(rows) == 40 + 2 * 6 + 3 + 5
     settings = Reproduction("flickr8k", data_root="DATA", image_weights="WEIGHTS", out="out")
     row = rows["frozen_200/lors"]
     config = placed(row.load(load), row, 1, settings, Path("out/flickr8k"))
@@ -53,6 +53,9 @@ def test_methods_keep_their_folders_and_teachers(load):
     assert (config.data.root, config.image.weights) == ("DATA", "WEIGHTS")
     assert rows["trainable_100/ptm_st"].teachers == "trainable"
     assert rows["short_500/mct"].teachers == rows["auto_200/ptm_st"].teachers == "frozen"
+    blended = [row for name, row in rows.items() if name.endswith(("/repblend", "/ptm_st_blend"))]
+    assert [row.teachers for row in blended] == ["residual"] * 2
+    assert all(row.load(load).heads.kind == "residual" for row in blended), "linear heads of a blend are a blend"
     assert rows["frozen_100/apm"].load(load).evaluate.methods == ("distilled", "closed_form")
     references = rows["frozen_100/references"]
     assert not references.makes_pairs and references.load(load).evaluate.methods == ("random", "full")

@@ -13,7 +13,7 @@ from pairstill.config import Protocol
 from pairstill.evaluate.bootstrap import Difference, difference
 from pairstill.evaluate.hierarchy import RepeatedHits, resampled_repeats
 from pairstill.evaluate.measurement import RANDOM_SELECTED
-from pairstill.report.tables import TITLES, Row, summarise
+from pairstill.report.tables import TITLES, Row, made_title, summarise
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def grouped(runs: Sequence[MeasuredRun]) -> list[Group]:
 
 def _titles(runs: Sequence[MeasuredRun]) -> list[str]:
     """Return each run's method; where several have the same, with its pairs, or else with its folder."""
-    methods = [TITLES.get(run.made, run.made) for run in runs]
+    methods = [made_title(run.config) for run in runs]
     sized = [f"{title}, {run.config.distill.num_pairs} pairs" for title, run in zip(methods, runs, strict=True)]
     placed = [f"{title} ({run.path})" for title, run in zip(methods, runs, strict=True)]
     titles = [finer if methods.count(title) > 1 else title for title, finer in zip(methods, sized, strict=True)]
@@ -179,7 +179,7 @@ def _distinct_results(groups: Sequence[Group]) -> list[dict[str, Any]]:
         for run in group.runs:
             for result in run.results:
                 made = result["method"] == run.made
-                named = {**result, "method": group.title} if made else result
+                named = {**result, "method": group.title, "title": group.title} if made else result
                 of_run = str(run.path) if made else ""
                 parts = (named[key] for key in ("method", "num_pairs", "protocol", "seeds", "mean_recall"))
                 found.setdefault(repr((of_run, *parts)), named)

@@ -23,6 +23,17 @@ def made_name(config: RunConfig) -> str:
     return RANDOM_SELECTED if config.method == "random" else config.method
 
 
+def frozen_title(config: RunConfig) -> str | None:
+    """Return the title of the row of a run's own pairs, if behind a frozen image tower that is not its method's."""
+    return None if config.image.trainable else find_method(config.method).frozen_title
+
+
+def titled(config: RunConfig, result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result of a run with its `title`, if it is of the run's own pairs and that is not their method's."""
+    title = frozen_title(config)
+    return {**result, "title": title} if title and result["method"] == made_name(config) else result
+
+
 def closed_form_name(config: RunConfig) -> str:
     """Return the name of the row of a run's pairs with the student in closed form."""
     return f"{made_name(config)}_{CLOSED_FORM}"
@@ -55,6 +66,8 @@ def measured_as(config: RunConfig, row: str, protocol: Protocol) -> str:
 def current(config: RunConfig, results: Iterable[dict[str, Any]], pairs: str | None) -> list[dict[str, Any]]:
     """Return those results of a run that were measured as its settings say now, on the pairs that it has now.
 
+    Those of its own pairs have a `title` where that is not the method's.
+
     Args:
         config: the run's settings, with the parts that its method sets.
         results: one mapping per student and protocol. Those of made pairs say which ones with `pairs`; references have
@@ -63,7 +76,7 @@ def current(config: RunConfig, results: Iterable[dict[str, Any]], pairs: str | N
             contradict no result.
     """
     return [
-        result
+        titled(config, result)
         for result in results
         if result["protocol"] in config.evaluate.protocols
         and result.get("measured_as") == measured_as(config, result["method"], result["protocol"])

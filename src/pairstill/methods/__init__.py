@@ -56,9 +56,11 @@ def with_method(config: RunConfig) -> RunConfig:
         ConfigError: there is no such method, or it does not go with the other settings.
     """
     method = find_method(config.method)
+    distill = method.set_parts(config)
     if "features" in method.needs and config.image.trainable:
+        kind = "residual" if distill.blend else "linear"
         raise ConfigError(
             f"method {method.name} needs a frozen image tower, but image.trainable is on; freeze it and give its side "
-            "a head: --image.trainable false --heads.image true --heads.width 512 --heads.kind linear"
+            f"a head: --image.trainable false --heads.image true --heads.width 512 --heads.kind {kind}"
         )
-    return replace(config, distill=method.set_parts(config))
+    return replace(config, distill=distill)

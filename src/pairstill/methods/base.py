@@ -23,6 +23,7 @@ class Method:
         set_parts: returns a run's settings of the distillation with the parts that make it this method; applied again,
             it changes nothing.
         rule: for a coreset, the rule that chooses the pairs; else None.
+        frozen_title: its name in tables where the image tower is frozen, if it is another thing then; else None.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Method:
     needs: tuple[str, ...]
     set_parts: Callable[[RunConfig], DistillConfig]
     rule: "Rule | None" = None
+    frozen_title: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what `pairstill methods --json` prints."""

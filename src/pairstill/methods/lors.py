@@ -1,4 +1,8 @@
-"""LoRS: matching recorded trajectories with learned similarities; their kind, full or of low rank, is a setting."""
+"""LoRS: matching recorded trajectories with learned similarities; their kind, full or of low rank, is a setting.
+
+LoRS trains the image tower. Behind a frozen one, where a head on each side learns and both are matched, it is a part of
+RepBlend, and is called so.
+"""
 
 from dataclasses import replace
 
@@ -18,4 +22,5 @@ LORS = Method(
     "learns images, text embeddings, similarities, rates",
     ("teacher", "trajectories"),
     set_parts,
+    frozen_title="LoRS + symmetric heads",
 )

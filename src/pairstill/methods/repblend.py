@@ -1,4 +1,7 @@
-"""RepBlend: LoRS behind a frozen tower, where every inner step sees blended representations; both heads are matched."""
+"""RepBlend: LoRS behind a frozen tower, where every inner step sees blended representations; both heads are matched.
+
+Its heads are residual (`heads.kind`): a linear head of a blend is the blend of what it makes of the parts.
+"""
 
 from dataclasses import replace
 

@@ -18,6 +18,7 @@ from pairstill.encoders.cache import CachedRows, cached_rows
 from pairstill.encoders.split import EncodedSplit
 from pairstill.evaluate.accuracy import accuracies
 from pairstill.evaluate.downstream import Answering, zero_shot_ranks
+from pairstill.evaluate.measurement import titled
 from pairstill.pipeline.measuring import MADE, distilled_set, row_name, students_of
 from pairstill.pipeline.parts import Parts
 from pairstill.pipeline.students import ChosenStudent, chosen_student, student_key
@@ -89,7 +90,8 @@ class _Desk:
     def rows(self) -> list[DownstreamRow]:
         """Return the task's rows, and write the page of the task."""
         lines = read_json_lines(self.path, *KEYS)
-        rows = downstream_rows(line for key in self.keys.values() for line in lines if line["measured_as"] == key)
+        found = (line for key in self.keys.values() for line in lines if line["measured_as"] == key)
+        rows = downstream_rows(titled(self.parts.config, line) for line in found)
         write_text_atomic(self.path.with_name(f"downstream_{self.facts['task']}.md"), downstream_page(rows, self.facts))
         return rows
 

@@ -17,7 +17,7 @@ from pairstill.exchange.png import PngCost, through_png
 from pairstill.exchange.settings import WITH_PNG, Layout, Measure
 from pairstill.pipeline.measuring import current_results, distilled_set, measure_missing, measure_pairs, row_name
 from pairstill.pipeline.parts import Parts
-from pairstill.report.tables import markdown, summarise
+from pairstill.report.tables import made_title, markdown, summarise
 from pairstill.runfolder import plain
 from pairstill.runlog import progress_bar
 from pairstill.storage import digest, file_digest, read_object, write_json
@@ -59,7 +59,7 @@ def export(parts: Parts, asked: Export) -> None:
     png = _png_cost(parts, distilled, asked.measure) if asked.layout in WITH_PNG else ""
     results = current_results(parts)
     facts = CardFacts(
-        method=parts.method.title,
+        method=made_title(parts.config),
         source=parts.method.source,
         licence=asked.licence,
         results=markdown(summarise(results)) if results else None,

@@ -46,6 +46,12 @@ def distill(parts: Parts) -> DistilledSet:
     if parts.ranks.from_main(lambda: take_known(parts, key)):
         return DistilledSet.load(parts.folder.distilled)
     config, distill = parts.config, parts.config.distill
+    if distill.blend and config.heads.kind == "linear":
+        parts.console.print(
+            "distill.blend is on but heads.kind is linear: a linear head of a blend is the blend of what it makes of "
+            "the parts, so that blended pairs teach nothing new; set heads.kind to residual, as RepBlend has it",
+            style="yellow",
+        )
     experts = teach(parts) if "trajectories" in parts.method.needs else []
     initial, objective = _problem_of(parts, distill.objective, experts)
     distillation = Distillation(

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from pairstill.config import RunConfig
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.errors import PairstillError
-from pairstill.evaluate.measurement import made_name
 from pairstill.pipeline.measuring import current_results, unmeasured
 from pairstill.pipeline.parts import Parts
 from pairstill.pipeline.showing import real_of, retrieval_examples, training_captions
@@ -17,7 +16,7 @@ from pairstill.report.charts import draw
 from pairstill.report.curves import run_charts
 from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
 from pairstill.report.page import Fact, Page, Retrieval, refuse_other_file, render
-from pairstill.report.tables import TITLES, Row, summarise
+from pairstill.report.tables import TITLES, Row, made_title, summarise
 from pairstill.runfolder import flat, plain, to_yaml
 from pairstill.runlog import read_events, whole_events
 from pairstill.storage import file_digest, read_object, read_sealed, write_text_atomic
@@ -50,7 +49,7 @@ def report(parts: Parts, out: Path, *, retrieval: bool = True) -> None:
     distilled = DistilledSet.load(parts.folder.distilled) if parts.folder.is_distilled() else None
     phases, note = _phases(parts, distilled)
     page = Page(
-        title=f"{parts.method.title}, {parts.folder.path.resolve().name}",
+        title=f"{made_title(parts.config)}, {parts.folder.path.resolve().name}",
         state=" ".join(filter(None, (_state(parts, events), damaged, f"Folder: {parts.folder.path.resolve()}"))),
         facts=_in_short(parts, distilled, rows),
         rows=rows,
@@ -166,7 +165,7 @@ def _in_short(parts: Parts, distilled: DistilledSet | None, rows: Sequence[Row])
 
 
 def _titles(parts: Parts) -> tuple[str, ...]:
-    return tuple(TITLES[name] for name in (made_name(parts.config), "random", "full"))
+    return made_title(parts.config), TITLES["random"], TITLES["full"]
 
 
 def _times(parts: Parts, rows: Sequence[Row], events: Sequence[Mapping[str, Any]]) -> list[Fact]:
@@ -184,7 +183,7 @@ def _times(parts: Parts, rows: Sequence[Row], events: Sequence[Mapping[str, Any]
 
 def _provenance(parts: Parts, distilled: DistilledSet | None) -> list[Fact]:
     folder = parts.folder.path
-    facts = [Fact("method", parts.method.title, parts.method.source), Fact("seed", str(parts.config.seed))]
+    facts = [Fact("method", made_title(parts.config), parts.method.source), Fact("seed", str(parts.config.seed))]
     if (folder / "data.json").is_file():
         data = read_sealed(folder / "data.json", "source", "images", "dropped", "fingerprint")
         counts = ", ".join(f"{split} {counted(data['images'][split], 'image')}" for split in ("train", "val", "test"))

@@ -51,7 +51,7 @@ def downstream_rows(results: Iterable[Mapping[str, Any]]) -> list[DownstreamRow]
 def _row(method: str, members: Sequence[Mapping[str, Any]]) -> DownstreamRow:
     values = [[member[top] for member in members if member[top] is not None] for top in TOPS]
     return DownstreamRow(
-        title=TITLES.get(method, method),
+        title=members[0].get("title", TITLES.get(method, method)),
         means=tuple(mean(found) if found else None for found in values),
         spreads=tuple(stdev(found) if len(found) > 1 else None for found in values),
         by_group=mean(mean(member["top1_by_group"].values()) for member in members),

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from pairstill.config import Protocol
-from pairstill.evaluate.measurement import CLOSED_FORM, RANDOM_SELECTED
+from pairstill.config import Protocol, RunConfig
+from pairstill.evaluate.measurement import CLOSED_FORM, RANDOM_SELECTED, frozen_title, made_name
 from pairstill.evaluate.spread import Repeat, Spread, spread
 from pairstill.methods import METHODS
 from pairstill.wording import human_bytes, with_spread
@@ -17,6 +17,7 @@ TITLES = {
     RANDOM_SELECTED: "Random, one draw",
     "full": "Full data",
 }
+"""Titles of rows by name; see `made_title` for those of a run's own pairs."""
 RECALL_TITLES = {
     "text_to_image_r1": "IR@1",
     "text_to_image_r5": "IR@5",
@@ -66,6 +67,11 @@ class Row:
     on_test: tuple[str, ...] = ()
 
 
+def made_title(config: RunConfig) -> str:
+    """Return the title of the row of a run's own pairs."""
+    return frozen_title(config) or TITLES[made_name(config)]
+
+
 def summarise(results: Iterable[Mapping[str, Any]]) -> list[Row]:
     """Group results (one mapping per student and protocol) by method, size and protocol, as they first appear.
 
@@ -95,7 +101,7 @@ def _row(
     members = by_protocol[protocol]
     means = [member["mean_recall"] for member in members]
     return Row(
-        title=TITLES.get(method, method),
+        title=members[0].get("title", TITLES.get(method, method)),
         num_pairs=members[0]["num_pairs"],
         protocol=protocol,
         recalls={key: mean(member[key] for member in members) for key in RECALL_TITLES},

@@ -19,13 +19,15 @@ REFERENCES = "references"
 TEACHERS = "teachers"
 """The folder of the teachers that rows share."""
 # Random is among the references, drawn anew for every student
-_ALL = (REFERENCES, *(method.name for method in METHODS if method.name != "random"))
-_SHORT = ("mtt_vl", "lors", "datm", "mct", "ptm_st", "repblend", "ptm_st_blend", "apm")
-TRAINED = "trainable_100"
+_BLENDED = ("repblend", "ptm_st_blend")  # which linear heads are of no use to
+_ALL = (REFERENCES, *(method.name for method in METHODS if method.name not in ("random", *_BLENDED)))
+_SHORT = ("mtt_vl", "lors", "datm", "mct", "ptm_st", "apm")
+TRAINED, RESIDUAL = "trainable_100", "residual_100"
 MEASURED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("frozen_100", "frozen_200", "frozen_500"), _ALL),
     (("short_200", "short_500"), _SHORT),
     (("auto_100", "auto_200", "auto_500"), ("ptm_st",)),
+    ((RESIDUAL,), (REFERENCES, "lors", "ptm_st", *_BLENDED)),
     ((TRAINED,), (REFERENCES, "mtt_vl", "lors", "ptm_st")),
 )
 """Settings of the benchmark, and the methods that are measured with them."""
@@ -90,7 +92,7 @@ def _methods_row(settings: Path, method: str) -> Row:
         return _as_measured(replace(config, method=method, evaluate=replace(config.evaluate, methods=measured)))
 
     name = f"{settings.stem}/{method}"
-    teachers = "trainable" if settings.stem == TRAINED else "frozen"
+    teachers = {TRAINED: "trainable", RESIDUAL: "residual"}.get(settings.stem, "frozen")
     return Row(name, name, settings, change, teachers, makes_pairs=method != REFERENCES)
 
 
