@@ -1,6 +1,6 @@
 import pytest
 
-from pairstill.wording import counted, duration, human_bytes, nearest, with_spread
+from pairstill.wording import counted, duration, human_bytes, nearest, printable, with_spread
 
 
 def test_one_thing_is_not_several():
@@ -38,3 +38,16 @@ def test_near_names_are_alike_as_a_whole_or_after_the_last_dot():
     assert nearest("techer.epochs", names) == ["teacher.epochs", "student.epochs"]
     assert nearest("sed", {"seed": "--seed"}) == ["--seed"]
     assert nearest("verbose", names) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a dog, größe 4\u200d\n\tb", "a dog, größe 4\u200d\n\tb"),
+        ("\x1b[31m\x00\x7f\x9b", "␛[31m␀␡\ufffd"),
+        ("\u202egnp.exe\u2066", "\ufffdgnp.exe\ufffd"),
+        ("\udcff", "\ufffd"),
+    ],
+)
+def test_what_terminals_and_pages_act_on_is_shown_as_a_sign(text, shown):
+    assert printable(text) == shown

@@ -22,8 +22,12 @@ def choose_device(name: str, ranks: Ranks | None = None) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"device is {name!r}; allowed are auto, cpu, cuda, cuda:0, ...") from error
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
+        raise ConfigError(f"device is {name!r}; allowed are auto, cpu, cuda, cuda:0, ...")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device is {name!r} but no GPU is available; use --device cpu")
+    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+        raise ConfigError(f"device is {name!r} but there are {torch.cuda.device_count()} GPUs, counted from 0")
     return _own_gpu(device, ranks) if device.type == "cuda" and ranks is not None and ranks.world > 1 else device
 
 

@@ -101,6 +101,11 @@ class RunFolder:
             + list_problems(differing)
         )
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes to the folder."""
+        return self._writes
+
     def forsake(self) -> None:
         """Remove the folder if this process made it and nothing but what every run begins with is in it."""
         if not self._new or any(path.name not in BEGINNING for path in self.path.iterdir()):

@@ -262,11 +262,16 @@ def progress_bar(
         return Column(no_wrap=True)
 
     return HeadedProgress(
-        TextColumn("{task.description}", table_column=whole()),
+        TextColumn("{task.description}", table_column=whole(), markup=False),
         BarColumn(bar_width=16, table_column=whole()),
         MofNCompleteColumn(table_column=whole()),
         TimeRemainingColumn(elapsed_when_finished=True, table_column=whole()),
-        TextColumn("[dim]{task.fields[status]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        TextColumn(
+            "{task.fields[status]}",
+            style="dim",
+            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            markup=False,
+        ),
         console=console,
         heading=heading,
     )

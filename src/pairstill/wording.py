@@ -31,6 +31,26 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {left} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+_UNSEEN = {
+    **{code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"},
+    0x7F: 0x2421,
+    # the second set of controls, marks that turn the order of what follows, halves of characters
+    **dict.fromkeys(
+        (*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)), 0xFFFD
+    ),
+}
+
+
+def printable(text: str) -> str:
+    r"""Return a text of strangers with signs in place of what terminals and pages would act on; new lines stay.
+
+    Example:
+        >>> printable("a \x1b[31mred\x07 dog")
+        'a ␛[31mred␇ dog'
+    """
+    return text.translate(_UNSEEN)
+
+
 def human_bytes(count: int) -> str:
     """Return a byte count for people.
 

@@ -1,5 +1,10 @@
+from xml.etree import ElementTree
+
 from pairstill.compare.curves import curve_rows, draw_curves
 from pairstill.report.curves import CurvePoint
+from pairstill.report.figures import save_figure
+
+SVG_TEXT = "{http://www.w3.org/2000/svg}text"
 
 STEPS = ((1, "features", 1), (1, "features", 2), (1, "pixels", 1), (1, "pixels", 2), (2, "pixels", 1))
 POINTS = [
@@ -30,3 +35,11 @@ def test_lines_break_between_phases_and_each_run_is_named_once():
 def test_what_no_run_has_measured_gets_no_panel():
     figure = draw_curves({"a": [point for point in POINTS if point.quantity != "validation_recall"]})
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "rate (dashed: text side)"]
+
+
+def test_paths_in_the_legend_are_no_formulas_and_what_is_written_is_whole(tmp_path):
+    names = ["runs/$x_{", "runs/a$b$c\\frac", "runs/\x1b[0m"]
+    figure = draw_curves({name: POINTS for name in names})
+    files = save_figure(figure, tmp_path / "curves", curve_rows({name: POINTS for name in names}))
+    texts = {"".join(text.itertext()).strip() for text in ElementTree.parse(files.svg).iter(SVG_TEXT)}
+    assert {"runs/$x_{", "runs/a$b$c\\frac", "runs/␛[0m"} <= texts

@@ -57,6 +57,17 @@ def test_the_card_says_what_png_costs(run, undisturbed, results, capsys):
     assert results(run) == results(undisturbed["trainable"])
 
 
+def test_a_run_on_a_disk_that_is_only_read_is_exported(run, monkeypatch, capsys):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    export(run, "parquet")
+    export(run, "webdataset", "--measure=never")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    text = (export(run, "imagefolder") / "README.md").read_text()
+    assert "not measured (the run's folder could not be written to)" in text
+    assert "the run's folder cannot be written to" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
 def test_without_the_real_pairs_nothing_is_measured_or_guessed(run, capsys):
     settings = yaml.safe_load((run / "config.yaml").read_text())
     settings["data"] |= {"source": "table", "root": str(run / "gone"), "annotations": "pairs.csv"}

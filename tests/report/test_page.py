@@ -1,3 +1,4 @@
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -82,3 +83,10 @@ def test_a_page_takes_the_place_of_a_page_and_of_nothing_else(make_page, tmp_pat
             refuse_other_file(tmp_path / name)
     with pytest.raises(ConfigError, match="cannot be read .File name too long"):
         refuse_other_file(tmp_path / ("x" * 300))
+
+
+def test_controls_do_not_reach_the_page(make_page):
+    page = replace(make_page(), title="a\x1b]0;owned\x07 \u202edog\x00 <b>", settings="seed: 1\n\tx: 2\n")
+    html = render(page)
+    assert not [sign for sign in html if ord(sign) < 32 and sign not in "\n\t"] and "\u202e" not in html
+    assert "a␛]0;owned␇ \ufffddog␀ &lt;b&gt;" in html and "seed: 1\n\tx: 2\n" in html

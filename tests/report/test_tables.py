@@ -12,6 +12,7 @@ from pairstill.report.tables import (
     header,
     human_bytes,
     markdown,
+    markdown_table,
     spread_cells,
     summarise,
 )
@@ -222,3 +223,8 @@ def test_markdown_has_a_head_a_rule_and_a_line_for_each_row():
 )
 def test_bytes_for_people(count, shown):
     assert human_bytes(count) == shown
+
+
+def test_nothing_in_a_cell_ends_the_cell_or_the_line():
+    found = markdown_table(["what | it", "n"], [["a | b\nc\x1b[0m", "1"]])
+    assert found == "| what \\| it | n |\n| --- | ---: |\n| a \\| b c␛[0m | 1 |\n"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pairstill.config.bounds import check_bounds
 from pairstill.errors import ConfigError
 
 
@@ -24,6 +25,7 @@ class GradientsAnalysis:
     experts: int | None = None
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         _require_positive(pairs=self.pairs, experts=self.experts)
 
 
@@ -42,6 +44,7 @@ class TeachersAnalysis:
     students: int | None = None
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         _require_positive(steps=self.steps, students=self.students)
         if self.last_starts is not None and (not self.last_starts or min(self.last_starts) < 0):
             raise ConfigError(f"last_starts is {list(self.last_starts)}; name at least one epoch, from 0")
@@ -58,6 +61,7 @@ class TrajectoriesAnalysis:
     experts: int | None = None
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         _require_positive(experts=self.experts)
 
 
@@ -78,6 +82,7 @@ class PropositionAnalysis:
     iterations: int = 60
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         _require_positive(pairs=self.pairs, experts=self.experts, fractions=self.fractions, iterations=self.iterations)
 
 

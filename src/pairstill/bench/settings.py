@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pairstill.config.bounds import check_bounds
 from pairstill.errors import ConfigError
 
 
@@ -27,6 +28,7 @@ class BenchSettings:
     peak_of: str | None = None
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         for name, value in vars(self).items():
             numeric = isinstance(value, int | float) and not isinstance(value, bool)
             if numeric and name != "seed" and value <= 0:

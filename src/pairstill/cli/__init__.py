@@ -1,5 +1,6 @@
 """The command line: one module for each command, all settings from YAML files and dotted options."""
 
+import os
 import signal
 import sys
 import threading
@@ -47,6 +48,11 @@ COMMANDS: tuple[Command, ...] = (
     completion.COMMAND,
 )
 
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that ask a process to end."""
+NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "overflow", "Invalid buffer size")
+"""What errors of the tensor library say where something does not fit into the memory."""
+
 
 def build_parser(parsers: dict[str, ArgumentParser] | None = None) -> ArgumentParser:
     """Return the parser of the command line.
@@ -75,47 +81,81 @@ def _parsers(commands: Sequence[Command]) -> dict[str, ArgumentParser]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status.
 
-    0 is done, 1 an error in the run, 2 wrong usage; 130 and 143 are interrupted from the keyboard and by SIGTERM.
+    0 is done, 1 an error in the run, 2 wrong usage; interrupted is 130 from the keyboard, and for other signals 128 and
+    their number, such as 143 for SIGTERM.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    named = [command for command in COMMANDS if arguments[:1] == [command.name]]
-    parsers = _parsers(named or COMMANDS)  # the others' hundreds of options would take most of the time of --help
-    parser = build_parser(parsers)
     try:
-        parsed = parsed_by(parser, parsers, arguments)
-        for command in COMMANDS:
-            if command.name == parsed.command:
-                with _term_as_interrupt():
-                    return command.run(parsers[command.name], parsed[command.name])
-        parser.print_help()
-        return 2
+        with _signals_as_interrupts():
+            return _main(sys.argv[1:] if arguments is None else list(arguments))
     except PairstillError as error:
         print(error_line(str(error)), file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt as stop:
         print("pairstill: interrupted; the same command goes on from here", file=sys.stderr)
-        return 143 if isinstance(stop, _Stopped) else 130
+        return 128 + (stop.number if isinstance(stop, _Stopped) else signal.SIGINT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: what is left goes nowhere
+        return 128 + signal.SIGPIPE
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (line := _of_the_machine(error)) is None:
+            raise
+        print(error_line(line), file=sys.stderr)
+        return 1
+
+
+def _main(arguments: list[str]) -> int:
+    named = [command for command in COMMANDS if arguments[:1] == [command.name]]
+    parsers = _parsers(named or COMMANDS)  # the others' hundreds of options would take most of the time of --help
+    parser = build_parser(parsers)
+    parsed = parsed_by(parser, parsers, arguments)
+    for command in COMMANDS:
+        if command.name == parsed.command:
+            return command.run(parsers[command.name], parsed[command.name])
+    parser.print_help()
+    return 2
+
+
+def _of_the_machine(error: Exception) -> str | None:
+    """Return in words an error that is of the machine and not of the code, or None."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, PairstillError):
+        return f"{error.filename or 'a file'} cannot be used ({error.strerror}); correct its path, or make it readable"
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY):
+        why = str(error).splitlines()[0] if str(error) else "out of memory"
+        return (
+            f"the memory does not hold what these settings ask for ({why}); lower the sizes (image.size, text.width, "
+            "heads.width, the pairs of distill.phases, batch_size); `pairstill plan` tells what a run needs"
+        )
+    return None
 
 
 class _Stopped(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does."""
+    """A signal that ends a command as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 @contextmanager
-def _term_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM raise `_Stopped` in the block; only the main thread can."""
+def _signals_as_interrupts() -> Iterator[None]:
+    """Let the signals that ask a process to end raise `_Stopped` in the block; only the main thread can.
 
-    def stop(*_: object) -> None:
-        raise _Stopped
+    So what is being written is cleared away. One that is ignored, as SIGHUP is under nohup, stays ignored.
+    """
+
+    def stop(number: int, _: object) -> None:
+        raise _Stopped(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    asked = [each for each in ENDING if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, stop) for each in asked}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        for each, handler in before.items():
+            signal.signal(each, handler or signal.SIG_DFL)
 
 
 def parsed_by(parser: ArgumentParser, parsers: Mapping[str, ArgumentParser], arguments: Sequence[str]) -> Namespace:

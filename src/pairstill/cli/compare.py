@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from pairstill.cli.command import Command, plain_parser, settings_of_run
 from pairstill.cli.running import recall_title, show_table
 from pairstill.errors import ConfigError
+from pairstill.wording import printable
 
 if TYPE_CHECKING:
     from pairstill.compare.comparison import Comparison
@@ -67,12 +68,12 @@ def _show(comparison: "Comparison", options: Namespace) -> None:
     show_table("Where the spread comes from", SPREAD_HEADER, map(spread_cells, rows))
     print(SPREAD_NOTE + "\n")
     for contest in comparison.contests:
-        print(f"{contest.protocol}: {contest.sentence}")
+        print(f"{contest.protocol}: {printable(contest.sentence)}")
     print("\n" + explanation(comparison, options.resamples))
     if options.out is None:
         print("Give --out FOLDER for the curves, and the tables as files")
     else:
-        print(f"The tables and curves are in {options.out}")
+        print(f"The tables and curves are in {printable(options.out)}")
 
 
 COMMAND = Command(NAME, TEXT, _parser, _run)

@@ -1,5 +1,6 @@
 """`pairstill export`: a run's pairs for other tools."""
 
+import os
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -31,8 +32,15 @@ def _parser() -> ArgumentParser:
 def _run(parser: ArgumentParser, options: Namespace) -> int:
     from pairstill.pipeline.exporting import Export
 
-    with open_pipeline(settings_of_run(Path(options.run))) as (pipeline, progress):
-        pipeline.export(Export(options.format, Path(options.out), options.licence, options.measure))
+    asked = Export(options.format, Path(options.out), options.licence, options.measure)
+    may_write = asked.measure == "always" or os.access(
+        options.run, os.W_OK
+    )  # a run may lie on a disk that is only read
+    with open_pipeline(settings_of_run(Path(options.run)), writes=asked.may_measure and may_write) as (
+        pipeline,
+        progress,
+    ):
+        pipeline.export(asked)
         progress.print(
             f"The pairs are in {options.out}, as {options.format}; read {options.out}/README.md before sharing"
         )

@@ -6,6 +6,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser, settings_of_run
 from pairstill.cli.running import shown_on
+from pairstill.wording import printable
 
 NAME = "report"
 TEXT = "show a run as one HTML page: recalls, curves, pairs before and after, similarities, retrieval examples"
@@ -31,7 +32,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     out = run / "report.html" if options.out is None else Path(options.out)
     pipeline = Pipeline(settings_of_run(run), shown_on(stderr=True), writes=False)
     pipeline.report(out, retrieval=options.retrieval)
-    print(out)
+    print(printable(str(out)))
     return 0
 
 

@@ -4,13 +4,15 @@ import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pairstill.config import RunConfig
 from pairstill.errors import RankError
+from pairstill.wording import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from pairstill.pipeline import Pipeline
     from pairstill.report.matrix import Cell
@@ -30,7 +32,7 @@ def several_processes() -> bool:
 def error_line(message: str) -> str:
     """Return an error as it is shown; of several processes, which all write to one terminal, with the one it is of."""
     where = f" on rank {os.environ.get('RANK')}" if several_processes() else ""
-    return f"pairstill: error{where}: {message}"
+    return f"pairstill: error{where}: {printable(message)}"
 
 
 def shown_on(*, stderr: bool = False, wide: bool = False) -> "Console":
@@ -40,12 +42,21 @@ def shown_on(*, stderr: bool = False, wide: bool = False) -> "Console":
         stderr: whether it is the one of progress and errors.
         wide: whether to be at least as wide as a table, where a terminal is not.
     """
+    console = _console(stderr=stderr)
+    if not (console.is_terminal or console.is_jupyter):
+        return _console(stderr=stderr, width=ENDLESS)
+    return _console(stderr=stderr, width=TABLE_WIDTH) if wide and console.width < TABLE_WIDTH else console
+
+
+def _console(*, stderr: bool = False, width: int | None = None) -> "Console":
+    """Return a console that shows text as it is: paths and names may hold brackets and control characters."""
     from rich.console import Console
 
-    console = Console(stderr=stderr)
-    if not (console.is_terminal or console.is_jupyter):
-        return Console(stderr=stderr, width=ENDLESS)
-    return Console(stderr=stderr, width=TABLE_WIDTH) if wide and console.width < TABLE_WIDTH else console
+    class Plain(Console):
+        def render_str(self, text: str, **options: Any) -> "Text":
+            return super().render_str(printable(text), **options)
+
+    return Plain(stderr=stderr, width=width, markup=False)
 
 
 def _stopped_by_torchrun(*_: object) -> None:
@@ -56,20 +67,19 @@ def _stopped_by_torchrun(*_: object) -> None:
 
 
 @contextmanager
-def open_pipeline(config: RunConfig) -> "Iterator[tuple[Pipeline, Console]]":
-    """Give the pipeline of a run, and the console that shows its progress."""
+def open_pipeline(config: RunConfig, *, writes: bool = True) -> "Iterator[tuple[Pipeline, Console]]":
+    """Give the pipeline of a run, and the console that shows its progress; without `writes` its folder is only read."""
     from pairstill.pipeline import Pipeline
 
     if several_processes():
         # it may come before the lost rank is missed; without this the process would die without a word
         signal.signal(signal.SIGTERM, _stopped_by_torchrun)
-    with Pipeline(config, shown_on(stderr=True)) as pipeline:
+    with Pipeline(config, shown_on(stderr=True), writes=writes) as pipeline:
         yield pipeline, pipeline.console
 
 
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Show a table whose first column is text and whose others are numbers."""
-    from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
 
@@ -78,9 +88,9 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]])
         table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    endless = Console(width=ENDLESS)
+    endless = _console(width=ENDLESS)
     needed = Measurement.get(endless, endless.options, table).maximum
-    Console(width=max(Console().width, needed)).print(table)
+    _console(width=max(_console().width, needed)).print(table)
 
 
 def print_table(rows: "Sequence[Row]", config: RunConfig) -> None:

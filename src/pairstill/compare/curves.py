@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from pairstill.report.curves import CurvePoint, Quantity
 from pairstill.report.figures import Cell, drawing, series_style
+from pairstill.wording import printable
 
 PANELS: tuple[tuple[str, str, dict[Quantity, str]], ...] = (
     ("Matching loss", "loss", {"loss": "-"}),
@@ -51,4 +52,6 @@ def _draw_line(axes: Axes, points: Sequence[CurvePoint], style: Mapping[str, Any
     for number, (_, piece) in enumerate(groupby(points, key=lambda point: (point.phase, point.stage))):
         piece = list(piece)
         places, values = [point.position for point in piece], [point.value for point in piece]
-        axes.plot(places, values, **style, markevery=every, linewidth=1.2, label=name if number == 0 else None)
+        axes.plot(
+            places, values, **style, markevery=every, linewidth=1.2, label=printable(name) if number == 0 else None
+        )

@@ -12,6 +12,7 @@ from pairstill.report.figures import render_figure, write_figure
 from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, TITLES, markdown, markdown_table, spread_cells
 from pairstill.storage import read_json, write_json, write_text_atomic
 from pairstill.storage.owned import refuse_others
+from pairstill.wording import printable
 
 COMPARISON = "comparison.json"
 
@@ -73,7 +74,7 @@ def _holds_comparison(folder: Path) -> bool:
 def page(comparison: Comparison) -> str:
     """Return the tables and sentences of a comparison as Markdown."""
     spreads = markdown_table(SPREAD_HEADER, map(spread_cells, comparison.rows))
-    sentences = "".join(f"- {contest.protocol}: {contest.sentence}\n" for contest in comparison.contests)
+    sentences = "".join(f"- {contest.protocol}: {printable(contest.sentence)}\n" for contest in comparison.contests)
     if comparison.contests:
         sentences += f"\n{explanation(comparison, comparison.contests[0].difference.resamples)}\n"
     differing = "".join(f"- {line}\n" for line in comparison.differing)

@@ -53,6 +53,10 @@ class ImageConfig:
         )
         if self.size is not None:
             require_positive("image", size=self.size)
+        require(
+            self.std is None or all(value > 0 for value in self.std),
+            f"image.std is {list(self.std or ())}; pixels are divided by it: each value must be above 0",
+        )
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ class ReferencesConfig:
     def __post_init__(self) -> None:
         require(len(self.rate_scales) > 0, "evaluate.references.rate_scales is empty; give at least one scale")
         require(all(s > 0 for s in self.rate_scales), "evaluate.references.rate_scales must all be above 0")
+        counts = {"random_pairs": self.random_pairs, "full_epochs": self.full_epochs}
+        require_positive("evaluate.references", **{name: count for name, count in counts.items() if count is not None})
 
 
 @dataclass(frozen=True)

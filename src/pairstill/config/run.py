@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pairstill.config.bounds import check_bounds
 from pairstill.config.changed import changed
 from pairstill.config.checks import require
 from pairstill.config.data import DataConfig
@@ -84,10 +85,12 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
     def __post_init__(self) -> None:
+        require(self.threads is None or self.threads > 0, f"threads is {self.threads}; it must be above 0, or null")
         require(
             0 < self.ranks_timeout_minutes < float("inf"),
             f"ranks_timeout_minutes is {self.ranks_timeout_minutes}; it must be above 0, and finite",
         )
+        check_bounds(self)
         require(
             self.image.trainable or self.heads.image,
             "image.trainable is off and heads.image is off: nothing on the image side can learn; turn one on",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pairstill.config import ImageConfig
 from pairstill.encoders import towers as _registered  # noqa: F401 - importing registers the towers with timm
+from pairstill.encoders.hub import without_waiting
 from pairstill.encoders.weights import check_finite, check_keys
 from pairstill.errors import ConfigError
 from pairstill.rng import seeded_globally
@@ -105,7 +106,8 @@ def build_image_encoder(config: ImageConfig) -> ImageEncoder:
 
 def _create(config: ImageConfig) -> Any:
     try:
-        return timm.create_model(config.name, pretrained=config.pretrained, num_classes=0)
+        with without_waiting(asks=config.pretrained):
+            return timm.create_model(config.name, pretrained=config.pretrained, num_classes=0)
     except (RuntimeError, OSError) as error:
         if not config.pretrained:
             raise

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pairstill.encoders.hub import without_waiting
 from pairstill.encoders.weights import check_finite, check_keys
 from pairstill.errors import SHOWN_CHARACTERS, ConfigError
 from pairstill.rng import seeded_globally
@@ -35,7 +36,7 @@ def load_encoder(name: str, source: str) -> tuple[Any, Any]:
 
     try:
         # what it fills in at random, such as a pooler that nothing uses, shall at least be the same every time
-        with _quiet_loading(), seeded_globally("text tower"):
+        with _quiet_loading(), seeded_globally("text tower"), without_waiting(asks=not Path(source).is_dir()):
             tokenizer: Any = AutoTokenizer.from_pretrained(source)
             model, found = AutoModel.from_pretrained(
                 source, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True

@@ -46,6 +46,11 @@ class Export:
     licence: str | None = None
     measure: Measure = "auto"
 
+    @property
+    def may_measure(self) -> bool:
+        """Whether students may have to be measured, which is kept in the run's folder; else it is only read."""
+        return self.layout in WITH_PNG and self.measure != "never"
+
 
 def export(parts: Parts, asked: Export) -> None:
     """Write the run's pairs in another format, with a dataset card.
@@ -119,6 +124,9 @@ def _png_cost(parts: Parts, distilled: DistilledSet, measure: Measure) -> PngCos
         return PngCost.from_json(known["cost"])
     if measure == "never":
         return "it was not asked for"
+    if not parts.folder.writes:
+        parts.console.print("What PNG costs is not measured: the run's folder cannot be written to", style="yellow")
+        return "the run's folder could not be written to"
     try:
         parts.check_data(distilled, or_else=", or export with --measure never")
         _ = parts.bench

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from pairstill.report.tables import TITLES
-from pairstill.wording import counted, with_spread
+from pairstill.report.tables import TITLES, markdown_table
+from pairstill.wording import counted, printable, with_spread
 
 TOPS = {"top1": 1, "top5": 5, "top10": 10}
 HEADER = ["method", *(f"ACC@{k}" for k in TOPS.values()), "ACC@1 by group", "retrieval", "students"]
@@ -91,11 +91,10 @@ def about(facts: Mapping[str, Any]) -> str:
 
 def downstream_page(rows: Sequence[DownstreamRow], facts: Mapping[str, Any]) -> str:
     """Return the rows as Markdown, with what they are of."""
-    lines = ["| " + " | ".join(HEADER) + " |", "|" + " --- |" + " ---: |" * (len(HEADER) - 1)]
-    lines += ["| " + " | ".join(downstream_cells(row)) + " |" for row in rows]
-    table = "\n".join(lines)
+    table = markdown_table(HEADER, map(downstream_cells, rows))
     return (
-        f"{about(facts)} Accuracies in %; by group: the mean over classes, or types of questions, however many items "
-        "each has. Students were chosen on the retrieval validation split; nothing was trained or chosen on this task."
-        f"\n\n{table}\n"
+        f"{printable(about(facts))} Accuracies in %; by group: the mean over classes, or types of questions, however "
+        "many items each has. Students were chosen on the retrieval validation split; nothing was trained or chosen on "
+        "this task."
+        f"\n\n{table}"
     )

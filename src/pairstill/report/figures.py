@@ -6,6 +6,7 @@ series as well. The same figure gives the same bytes: no dates, no random names.
 
 import csv
 import io
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,7 +131,8 @@ def render_figure(figure: Figure, rows: Sequence[Mapping[str, Cell]]) -> dict[st
         ValueError: there are no rows, or they have different keys.
     """
     content = {"csv": to_csv(rows).encode()}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of a path in Chinese, say: SVG keeps its text
         for suffix, metadata in (("png", {"Software": "pairstill"}), ("svg", {"Date": None, "Creator": None})):
             stream = io.BytesIO()
             figure.savefig(stream, format=suffix, metadata=metadata)

@@ -15,6 +15,7 @@ from pairstill.report import charts
 from pairstill.report.charts import Drawing
 from pairstill.report.gallery import PhaseView
 from pairstill.report.tables import Row, cells, header
+from pairstill.wording import printable
 
 MARK = b"pairstill-theme"
 """What every page has in its script."""
@@ -134,6 +135,7 @@ def _environment() -> Environment:
         loader=PackageLoader("pairstill.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -9,7 +9,7 @@ from pairstill.config import Protocol, RunConfig
 from pairstill.evaluate.measurement import CLOSED_FORM, RANDOM_SELECTED, frozen_title, made_name
 from pairstill.evaluate.spread import Repeat, Spread, spread
 from pairstill.methods import METHODS
-from pairstill.wording import human_bytes, with_spread
+from pairstill.wording import human_bytes, printable, with_spread
 
 TITLES = {
     **{method.name: method.title for method in METHODS},
@@ -225,8 +225,14 @@ def spread_cells(row: Row) -> list[str]:
     return [row.title, f"{row.num_pairs:,}", row.protocol, *shown]
 
 
+def _escaped(cells: Sequence[str]) -> list[str]:
+    """Return cells in which nothing ends the cell or the line: paths and class names may hold anything."""
+    return [" ".join(printable(cell).splitlines()).replace("|", "\\|") for cell in cells]
+
+
 def markdown_table(columns: Sequence[str], body: Iterable[Sequence[str]], words: int = 1) -> str:
     """Return a Markdown table whose first columns, `words` of them, hold words and whose others hold numbers."""
+    columns, body = _escaped(columns), map(_escaped, body)
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * words + " ---: |" * (len(columns) - words)]
     lines += ["| " + " | ".join(line) + " |" for line in body]
     return "\n".join(lines) + "\n"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pairstill.config.bounds import check_bounds
 from pairstill.errors import ConfigError
 from pairstill.reproduce.paper import find_table, read_tables
 
@@ -48,6 +49,7 @@ class Reproduction:
     cache_dir: str = "~/.cache/pairstill"
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         if self.seeds <= 0:
             raise ConfigError(f"seeds is {self.seeds}; it must be above 0")
         if self.benchmark == METHODS_BENCHMARK:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pairstill.config.bounds import check_bounds
 from pairstill.errors import ConfigError
 
 PLACE = "{}"
@@ -39,6 +40,7 @@ class ZeroShot:
     class_seed: int = 0
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         if self.source == "captions" and (not self.classes or self.root is not None):
             raise ConfigError("zeroshot.source is captions: set zeroshot.classes, and leave zeroshot.root out")
         if self.source != "captions" and (self.classes or self.root is None):
@@ -75,6 +77,7 @@ class CocoQa:
     question_seed: int = 0
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         if self.root is None or self.images is None:
             raise ConfigError("set cocoqa.root to the folder of COCO-QA, and cocoqa.images to that of COCO's images")
         if self.max_questions is not None and self.max_questions < 1:
