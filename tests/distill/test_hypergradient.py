@@ -4,10 +4,15 @@ from itertools import product
 
 import pytest
 import torch
+from timm.models.nfnet import NormFreeNet, model_cfgs
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+from torch.func import functional_call
 
 from pairstill.distill.hypergradient import hypergradient, mean_hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, inner_step
-from pairstill.errors import NumericalError
+from pairstill.errors import ConfigError, NumericalError
+from pairstill.model.functional import loss_of_embeddings
 
 EXACT = {
     "store": ("exact_store", "double_backward"),
@@ -248,3 +253,96 @@ def test_a_gradient_that_is_not_finite_names_the_inner_step(make_loop, exact_hyp
 
     with pytest.raises(NumericalError, match=r"the inner loop's gradient of \w+\.\S+ is not finite at inner step 1"):
         exact_hypergradient(replace(loop, loss=loss))
+
+
+class Double(torch.autograd.Function):
+    """A function of a tower's own, which has no rule for tangents."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+def loop_of(tower, pairs=4, size=16):
+    """Two inner steps of a tower without heads, in double precision."""
+    draw = torch.Generator().manual_seed(0)
+    tower = tower.double().eval()
+    # untrained towers of this kind begin with branches that are off
+    start = {
+        name: value.detach() + 0.05 * torch.randn(value.shape, generator=draw, dtype=torch.float64)
+        for name, value in tower.named_parameters()
+    }
+    images = torch.randn(pairs, 3, size, size, generator=draw, dtype=torch.float64)
+    with torch.no_grad():
+        texts = torch.randn(pairs, tower(images).shape[1], generator=draw, dtype=torch.float64)
+    data = InnerData(images, texts, 0.8 * torch.eye(pairs).double() + 0.05)
+
+    def loss(parameters, x, y, s, masks):
+        return loss_of_embeddings(functional_call(tower, parameters, (x,)), y, s, "wbce", "mean")
+
+    def matching(end):
+        return {
+            "joint": torch.stack([(end[name] - value + 0.01).square().sum() for name, value in start.items()]).sum()
+        }
+
+    rates = InnerRates(*torch.tensor([0.1, 0.1]).double())
+    steps = [InnerStep(torch.tensor(rows), None) for rows in ([0, 1, 2], [3, 1])]
+    return InnerLoop(loss, start, data, rates, steps, matching)
+
+
+TOWERS = {
+    # the paper's tower but for its size: SiLU, weights standardised, squeeze and excitation
+    "NFNet": lambda: NormFreeNet(
+        replace(model_cfgs["nfnet_l0"], depths=(1, 1), channels=(16, 16), num_features=16, group_size=8), num_classes=0
+    ),
+    "ViT": lambda: VisionTransformer(16, 8, embed_dim=16, depth=1, num_heads=2, num_classes=0),
+    "others": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2), nn.GroupNorm(2, 4), nn.Mish(), nn.Hardsigmoid(), nn.Flatten(), nn.Linear(196, 5)
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
+@pytest.mark.parametrize("name", TOWERS)
+def test_exact_modes_agree_on_towers_whose_layers_pytorch_does_not_differentiate_twice(name, exact_hypergradient):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        loop = loop_of(TOWERS[name]())
+    found, expected = exact_hypergradient(loop), unrolled_hypergradient(loop)
+    for part in ("images", "texts", "similarity"):
+        value = getattr(expected, part)
+        torch.testing.assert_close(getattr(found, part), value, rtol=1e-6, atol=1e-7 * float(value.abs().max()))
+        assert value.abs().max() > 1e-8
+
+
+TANGENTS, STORE = ("exact_recompute", "forward_over_reverse"), ("exact_store", "double_backward")
+
+
+@pytest.mark.parametrize(
+    ("operation", "way", "message"),
+    [
+        (Double.apply, TANGENTS, "calls a custom autograd.Function of its own, .*set it to double_backward"),
+        (torch.ops.aten.hardsigmoid, TANGENTS, "calls aten::hardsigmoid_backward, along .*set it to double_backward"),
+        (torch.ops.aten.hardsigmoid, STORE, "aten::hardsigmoid_backward, which .* twice.*; take another tower, or set"),
+        (torch.ops.aten.hardsigmoid, ("unrolled", "double_backward"), "aten::hardsigmoid_backward, which .* twice"),
+    ],
+)
+def test_an_operation_that_cannot_be_differentiated_is_named(operation, way, message):
+    class Own(nn.Sequential):
+        def forward(self, x):
+            return operation(super().forward(x))
+
+    with pytest.raises(ConfigError, match=message):
+        hypergradient(loop_of(Own(nn.Flatten(), nn.Linear(768, 4))), *way)
+
+
+def test_other_errors_are_not_taken_for_that(make_loop):
+    def loss(*arguments):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        hypergradient(replace(make_loop(trainable=True, steps=1), loss=loss), "exact_store")

@@ -76,7 +76,7 @@ class HypergradientConfig:
             `exact_span` where it is possible, else `exact_store` if its graphs are estimated to fit into `memory`,
             else `exact_recompute`.
         derivative: how `exact_recompute` and `truncated` differentiate an inner step: `double_backward` or
-            `forward_over_reverse`, both exact.
+            `forward_over_reverse`, both exact, also where PyTorch lacks a formula (SiLU, GroupNorm, attention).
         memory: share of the device's whole memory that `auto` may fill with stored graphs.
         micro_batch: images of a mini-batch that go through a trained tower at a time, in both sweeps, for mini-batches
             that do not fit; exact, at the price of one more pass through the tower. Needs `exact_recompute`, which

@@ -34,7 +34,8 @@ from pairstill.distill.step_derivative import (
     inner_gradients,
     step_graph,
 )
-from pairstill.errors import NumericalError
+from pairstill.errors import ConfigError, NumericalError
+from pairstill.model.differentiable import TWICE, DifferentiableLayers, not_twice, without_tangent
 from pairstill.model.dual_encoder import Parameters, side_of
 
 Mode = Literal["exact_span", "exact_store", "exact_recompute", "truncated", "unrolled"]
@@ -75,7 +76,26 @@ def hypergradient(loop: InnerLoop, mode: Mode, derivative: Derivative = "double_
 
     Raises:
         NumericalError: a gradient of the inner loop is not finite; the message names the inner step.
+        ConfigError: the image tower calls an operation that this cannot differentiate; the message names it.
     """
+    try:
+        return _in_mode(loop, mode, derivative)
+    except RuntimeError as error:
+        if (operation := without_tangent(error)) is not None:
+            raise ConfigError(
+                f"distill.hypergradient.derivative is forward_over_reverse, but the image tower calls {operation}, "
+                "along whose gradient PyTorch carries no tangents; set it to double_backward, or the mode to "
+                "exact_store"
+            ) from error
+        if (operation := not_twice(error)) is not None:
+            raise ConfigError(
+                f"the image tower calls {operation}, which PyTorch cannot differentiate twice, so that no mode of "
+                "distill.hypergradient goes through it; take another tower, or set image.trainable to false"
+            ) from error
+        raise
+
+
+def _in_mode(loop: InnerLoop, mode: Mode, derivative: Derivative) -> Hypergradient:
     match mode:
         case "exact_span":
             return _exact_span(loop)
@@ -178,7 +198,8 @@ def _unrolled(loop: InnerLoop) -> Hypergradient:
     parameters = {name: value.detach().requires_grad_() for name, value in loop.start.items()}
     finite = _FiniteSteps()
     for step in loop.steps:
-        value = loop.loss(parameters, *data.batch(step.index), step.masks)
+        with DifferentiableLayers(TWICE):
+            value = loop.loss(parameters, *data.batch(step.index), step.masks)
         gradients = torch.autograd.grad(value, list(parameters.values()), create_graph=True)
         by_name = dict(zip(parameters, gradients, strict=True))
         finite.add(by_name)

@@ -18,6 +18,7 @@ import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
 from pairstill.distill.inner_loop import InnerData, InnerStep, PairLoss
+from pairstill.model.differentiable import ALONG, DifferentiableLayers
 from pairstill.model.dual_encoder import Parameters
 from pairstill.model.second_order import SecondOrderLayers
 
@@ -107,7 +108,8 @@ def forward_over_reverse(
         # torch compiles its own tangent formulas at their first use, in a way that it deprecates
         warnings.filterwarnings("ignore", message=r".*torch\.jit\.script", category=FutureWarning)
         duals = {name: forward_ad.make_dual(value, direction[name]) for name, value in leaves.items()}
-        value = loss(duals, batch[0], batch[1], batch[2], step.masks)
+        with DifferentiableLayers(ALONG):
+            value = loss(duals, batch[0], batch[1], batch[2], step.masks)
         # a gradient without a tangent does not change along the direction
         pairs = [
             (None, None) if found is None else forward_ad.unpack_dual(found)

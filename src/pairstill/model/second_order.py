@@ -7,15 +7,15 @@ same up to rounding, and the first pass and its gradient are the same bits. Mode
 swaps the functions that they call.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.overrides import TorchFunctionMode
+
+from pairstill.model.differentiable import TWICE, DifferentiableLayers, Swapped
 
 CACHED = 1 << 15
 """Entries of a block that a CPU's cache holds together with what is computed from it."""
@@ -229,8 +229,13 @@ def _pair(value: Any) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
-class SecondOrderLayers(TorchFunctionMode):
+_FAST: Swapped = {F.conv2d: _conv2d, F.batch_norm: _batch_norm}
+
+
+class SecondOrderLayers(DifferentiableLayers):
     """A context in which models call the convolutions and normalisations of this module.
+
+    Layers that could not be differentiated twice at all are exchanged too (`differentiable.TWICE`).
 
     Example:
         >>> with SecondOrderLayers():
@@ -239,8 +244,6 @@ class SecondOrderLayers(TorchFunctionMode):
         True
     """
 
-    SWAPPED: ClassVar[Mapping[Any, Callable[..., Any]]] = {F.conv2d: _conv2d, F.batch_norm: _batch_norm}
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call what stands for `func`."""
-        return self.SWAPPED.get(func, func)(*args, **(kwargs or {}))
+    def __init__(self) -> None:
+        """Exchange them."""
+        super().__init__({**TWICE, **_FAST})
