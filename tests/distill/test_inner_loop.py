@@ -46,3 +46,14 @@ def test_a_step_moves_each_side_by_its_own_rate():
         "text_head.a": [-1, 4],
     }
     assert parameters["text_head.a"].tolist() == [1, 2]
+
+
+def test_a_pair_that_is_left_alone_costs_no_step():
+    batches = draw_batches(7, 3, 6, draw(), least=2)
+    assert [len(index) for index in batches] == [3] * 6
+    assert len(set(torch.cat(batches).tolist())) == 7  # another pair is left out of the next order
+    assert [len(index) for index in draw_batches(8, 3, 3, draw(), least=2)] == [3, 3, 2]
+    for one, other in zip(draw_batches(8, 3, 6, draw(), least=2), draw_batches(8, 3, 6, draw()), strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(ValueError, match="1 pairs make no mini-batch of 2"):
+        draw_batches(1, 3, 1, draw(), least=2)

@@ -11,6 +11,7 @@ from pairstill.distill.hypergradient import hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
 from pairstill.distill.matching import matching_losses
 from pairstill.distill.outer_loop import OuterHooks, distill_phase
+from pairstill.distill.stretches import draw_stretches
 from pairstill.distilled import compose_similarity
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.model.functional import pair_loss
@@ -497,3 +498,10 @@ def test_the_main_rank_alone_writes_checkpoints(make_problem, distil, tmp_path):
         problem = replace(make_problem(trajectories_per_step=2), ranks=Alone(rank, 2))
         distil(problem, checkpoint=tmp_path / f"{rank}.safetensors")
     assert {path.name for path in tmp_path.iterdir()} == {"0.safetensors", "0.previous.safetensors"}
+
+
+@pytest.mark.parametrize(("loss", "sizes"), [("infonce", [3, 3, 3]), ("wbce", [3, 1, 3])])
+def test_inner_steps_leave_out_a_single_pair_under_infonce_alone(make_problem, loss, sizes):
+    problem = make_problem(loss=loss, phase={"num_pairs": 4})
+    (stretch,) = draw_stretches(problem, 0)
+    assert [len(step.index) for step in stretch.steps] == sizes

@@ -127,6 +127,10 @@ class DistillConfig:
                 self._check_phase(number, phase)
 
     def _check_phase(self, number: int, phase: PhaseConfig) -> None:
+        require(
+            self.loss == "wbce" or phase.num_pairs >= 2,
+            f"phase {number}: distill.loss is infonce, which needs negatives, but the phase has one pair; give it two",
+        )
         last = self.last_start(phase)
         require(
             last >= phase.range_start,

@@ -117,15 +117,24 @@ class InnerLoop:
     linear: LinearSides | None = None
 
 
-def draw_batches(pairs: int, batch_size: int, steps: int, generator: torch.Generator) -> list[Tensor]:
+def draw_batches(
+    pairs: int, batch_size: int, steps: int, generator: torch.Generator, *, least: int = 1
+) -> list[Tensor]:
     """Return the mini-batches of `steps` inner steps.
 
     Pairs are visited in a random order, and in a new one when it runs out; the last mini-batch of an order is smaller
-    when `batch_size` does not divide `pairs`.
+    when `batch_size` does not divide `pairs`, and left out where it has fewer than `least` pairs, so that no step is
+    lost. (The authors' code leaves out every one that is not whole.)
+
+    Raises:
+        ValueError: there are fewer pairs than `least`.
     """
+    if pairs < least:
+        raise ValueError(f"{pairs} pairs make no mini-batch of {least}")
     batches: list[Tensor] = []
     while len(batches) < steps:
-        batches.extend(torch.randperm(pairs, generator=generator).split(batch_size))
+        order = torch.randperm(pairs, generator=generator)
+        batches.extend(index for index in order.split(batch_size) if len(index) >= least)
     return batches[:steps]
 
 

@@ -8,6 +8,7 @@ from pairstill.config import DistillConfig, PhaseConfig
 from pairstill.distill.inner_loop import InnerStep, draw_batches
 from pairstill.distill.problem import PhaseProblem
 from pairstill.model.dual_encoder import Blend, DropoutMasks
+from pairstill.model.functional import least_pairs
 from pairstill.rng import generator
 
 
@@ -41,7 +42,8 @@ def draw_stretches(problem: PhaseProblem, step: int) -> list[Stretch]:
 def draw_inner_steps(problem: PhaseProblem, draw: torch.Generator) -> list[InnerStep]:
     """Return mini-batches and masks of a student's inner steps."""
     config, device = problem.config, problem.factory.device
-    batches = draw_batches(problem.phase.num_pairs, config.batch_size, config.inner_steps, draw)
+    pairs, least = problem.phase.num_pairs, least_pairs(config.loss)
+    batches = draw_batches(pairs, config.batch_size, config.inner_steps, draw, least=least)
     return [InnerStep(index.to(device), _draw_masks(problem, len(index), draw)) for index in batches]
 
 

@@ -11,7 +11,7 @@ from pairstill.distilled import DistilledPhase
 from pairstill.encoders.image import to_channels_last
 from pairstill.errors import NumericalError
 from pairstill.model.dual_encoder import DropoutMasks, DualEncoder, ModelFactory, Parameters
-from pairstill.model.functional import LossName, pair_loss
+from pairstill.model.functional import LossName, least_pairs, pair_loss
 from pairstill.rng import generator
 from pairstill.trajectories.teacher import sgd
 
@@ -68,7 +68,8 @@ def train_student(
     """Train a student through the phases and yield at every epoch that is to be validated.
 
     Each phase is its own SGD run from where the last one ended: its own learned rates, a fresh momentum, and the rates
-    times 0.1 from half-way on. Every epoch is a permutation, so that every pair is seen once.
+    times 0.1 from half-way on. Every epoch is a permutation, so that every pair is seen once, but for
+    one that is left alone in a last mini-batch under InfoNCE (`least_pairs`).
 
     Args:
         factory: draws the initial heads and the dropout masks.
@@ -95,7 +96,7 @@ def train_student(
                     group["lr"] *= 0.1
             draw = generator(*seed, "phase", number, "epoch", epoch)
             value = torch.zeros(())
-            for batch, masks in _batches(factory, phase, batch_size, 2 if loss == "infonce" else 1, draw):
+            for batch, masks in _batches(factory, phase, batch_size, least_pairs(loss), draw):
                 value = pair_loss(model, parameters, batch, loss, masks)
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()

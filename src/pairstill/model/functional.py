@@ -15,6 +15,11 @@ from pairstill.model.losses import cosine_logits, info_nce, weighted_bce
 LossName = Literal["wbce", "infonce"]
 
 
+def least_pairs(loss: LossName) -> int:
+    """Return how many pairs a mini-batch needs to teach anything: InfoNCE of one pair, without negatives, is 0."""
+    return 2 if loss == "infonce" else 1
+
+
 def pair_loss(
     model: DualEncoder,
     parameters: Parameters,

@@ -12,7 +12,7 @@ from pairstill.config import DistillConfig, TeacherConfig
 from pairstill.encoders.split import EncodedSplit
 from pairstill.errors import NumericalError
 from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters, split_sides
-from pairstill.model.functional import pair_loss
+from pairstill.model.functional import least_pairs, pair_loss
 from pairstill.rng import derive_seed, generator
 from pairstill.trajectories.trajectory import Trajectory, TrajectoryRecorder
 
@@ -100,7 +100,7 @@ def train_on_real_pairs(
         images_of = inputs(epoch)
         losses: list[Tensor] = []
         for number, index in enumerate(order.split(training.batch_size)):
-            if len(index) < 2:
+            if len(index) < least_pairs("infonce"):
                 continue
             images = images_of(split.caption_owner[index], number)
             masks = factory.draw_masks(len(index), draw)
