@@ -47,7 +47,7 @@ class ReferencesConfig:
         full_epochs: epochs on all pairs; null takes the teachers'.
     """
 
-    rate_scales: tuple[float, ...] = (0.1, 0.3, 1.0)
+    rate_scales: tuple[float, ...] = (0.2, 0.6, 2.0)
     momentum: float = 0.9
     weight_decay: float = 5e-4
     random_pairs: int | None = None
