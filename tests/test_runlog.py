@@ -205,10 +205,10 @@ def test_a_file_says_how_far_a_task_is_that_goes_on_or_ends_early(lines):
 
 
 def test_the_peak_of_memory_holds_what_was_allocated():
-    before = peak_memory_bytes("cpu")
+    before = peak_memory_bytes()
     block = bytearray(64 * 2**20)
     block[::4096] = b"x" * len(block[::4096])
-    assert peak_memory_bytes("cpu") >= max(before, len(block))
+    assert peak_memory_bytes() >= max(before, len(block))
 
 
 def test_events_that_lack_what_is_read_of_them_are_counted():

@@ -64,9 +64,9 @@ def test_inside_it_is_pairstills_own_and_afterwards_as_it_was(restored, around, 
 def test_blocks_may_be_nested():
     before = seen()
     with own_torch_state(tf32=True):
-        assert seen()["products"] == ["tf32", "tf32", "ieee"]
+        assert seen()["products"] == ["ieee", "tf32", "ieee"]
         with own_torch_state():
             assert seen()["products"] == ["ieee"] * 3
-        assert seen()["products"] == ["tf32", "tf32", "ieee"]
+        assert seen()["products"] == ["ieee", "tf32", "ieee"]
         use_tf32(False)
     assert seen() == before

@@ -29,12 +29,14 @@ class Ranks:
         world: processes of the run, over all machines.
         local_rank: this process among those of its machine, from 0; it computes on the GPU of this number.
         local_world: processes on this machine.
+        grouped: form a group even if this process is alone in it, and go through it for everything, as several would.
     """
 
     rank: int = 0
     world: int = 1
     local_rank: int = 0
     local_world: int = 1
+    grouped: bool = False
 
     @staticmethod
     def from_environment() -> "Ranks":
@@ -62,6 +64,11 @@ class Ranks:
         """Whether this is the rank that writes, shows and measures."""
         return self.rank == 0
 
+    @property
+    def _alone(self) -> bool:
+        """Whether there is no group, so that nothing has to be agreed on."""
+        return self.world == 1 and not self.grouped
+
     def join(self, device: "torch.device", timeout_minutes: float) -> None:
         """Meet the other ranks.
 
@@ -72,7 +79,7 @@ class Ranks:
         Raises:
             RankError: they did not meet.
         """
-        if self.world == 1:
+        if self._alone:
             return
         import torch
         from torch import distributed
@@ -88,7 +95,7 @@ class Ranks:
 
     def leave(self) -> None:
         """Part from the other ranks, when all have come to this point; nothing more can be agreed on."""
-        if self.world == 1:
+        if self._alone:
             return
         from torch import distributed
 
@@ -114,7 +121,7 @@ class Ranks:
         Raises:
             RankError: another rank stopped.
         """
-        if self.world == 1:
+        if self._alone:
             return dict(tensors)
         import torch
         from torch import distributed
@@ -132,7 +139,7 @@ class Ranks:
         Raises:
             RankError: another rank stopped.
         """
-        if self.world == 1:
+        if self._alone:
             return compute()
         from torch import distributed
 
@@ -160,7 +167,7 @@ class Ranks:
         Raises:
             RankError: another rank stopped.
         """
-        if self.world == 1:
+        if self._alone:
             return [value]
         from torch import distributed
 
@@ -175,7 +182,7 @@ class Ranks:
         Raises:
             RankError: another rank stopped.
         """
-        if self.world == 1:
+        if self._alone:
             return
         import torch
         from torch import distributed

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -25,6 +25,9 @@ from rich.table import Column
 from rich.text import Text
 
 from pairstill.errors import StorageError
+
+if TYPE_CHECKING:
+    import torch
 
 # what tells an event from others of its kind; of those that a resumed run repeats, the last one counts
 REPEATED = {
@@ -155,12 +158,12 @@ def _append(path: Path, line: bytes) -> None:
         os.close(descriptor)
 
 
-def peak_memory_bytes(device_type: str) -> int:
-    """Return the most memory that was in use at once: of the GPU's allocator, or else of this process (resident)."""
-    if device_type == "cuda":
+def peak_memory_bytes(device: "torch.device | None" = None) -> int:
+    """Return the most memory that was in use at once: of a GPU's allocator, or else of this process (resident)."""
+    if device is not None and device.type == "cuda":
         import torch
 
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

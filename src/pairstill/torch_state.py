@@ -20,7 +20,7 @@ def own_torch_state(threads: int | None = None, *, tf32: bool = False) -> Iterat
 
     Args:
         threads: threads of the CPU; None leaves their number.
-        tf32: let GPUs multiply in TF32.
+        tf32: let GPUs convolve in TF32.
     """
     dtype, count = torch.get_default_dtype(), torch.get_num_threads()
     precisions = [(where, name, getattr(where, name)) for where, name, *_ in _products()]
@@ -47,7 +47,11 @@ def own_torch_state(threads: int | None = None, *, tf32: bool = False) -> Iterat
 
 
 def use_tf32(wanted: bool) -> None:
-    """Let GPUs multiply in TF32 or not, in this process; PyTorch by itself does so in convolutions."""
+    """Let GPUs convolve in TF32 or not, in this process; PyTorch by itself does.
+
+    Convolutions are the image tower's alone. Matrix products, which the heads, the losses and recall have too, stay in
+    float32 whatever is wanted.
+    """
     for where, name, exact, fast in _products():
         setattr(where, name, fast if wanted else exact)
 
@@ -56,10 +60,10 @@ def _products() -> list[tuple[Any, str, Any, Any]]:
     """Return where the precision of products stands, and its value in float32 and in TF32, which CPUs have not."""
     backends: Any = torch.backends  # whose types do not know all of it
     if not hasattr(backends.cudnn, "conv"):  # before torch 2.9
-        return [(where, "allow_tf32", False, True) for where in (backends.cuda.matmul, backends.cudnn)]
+        return [(backends.cuda.matmul, "allow_tf32", False, False), (backends.cudnn, "allow_tf32", False, True)]
     # not the older flags, which raise in a program that has set the newer ones
-    gpu, cpu = (backends.cuda.matmul, backends.cudnn.conv), (backends.mkldnn.matmul, backends.mkldnn.conv)
+    others = (backends.cuda.matmul, backends.mkldnn.matmul, backends.mkldnn.conv)
     return [
-        *((where, "fp32_precision", "ieee", "tf32") for where in gpu),
-        *((where, "fp32_precision", "ieee", "ieee") for where in cpu),
+        (backends.cudnn.conv, "fp32_precision", "ieee", "tf32"),
+        *((where, "fp32_precision", "ieee", "ieee") for where in others),
     ]

@@ -33,7 +33,7 @@ def build(settings: FrozenBench, device: torch.device) -> Subject:
     images = torch.randn(settings.pairs, 3, size, size, generator=draw).to(device).requires_grad_()
     texts = torch.randn(settings.pairs, settings.text_width, generator=draw).to(device)
     loops = [
-        partial(_loop, factory, texts, [InnerStep(index.to(device), None) for index in batches], settings.seed)
+        partial(stretch, factory, texts, [InnerStep(index.to(device), None) for index in batches], settings.seed)
         for batches in (
             draw_batches(settings.pairs, settings.batch, settings.inner_steps, draw) for _ in range(settings.stretches)
         )
@@ -62,14 +62,23 @@ def build(settings: FrozenBench, device: torch.device) -> Subject:
     return Subject(variants, _compare)
 
 
-def _loop(
+def stretch(
     factory: ModelFactory, texts: Tensor, steps: list[InnerStep], seed: int, inputs: Tensor, tower: nn.Module
 ) -> InnerLoop:
-    """Return a stretch of a random walk of the heads, on inputs that the tower still has to see."""
-    model, start = factory.build(), factory.initial_parameters(seed)
+    """Return a stretch of a random walk of the heads, on inputs that the tower still has to see.
+
+    Args:
+        factory: the model behind the frozen tower.
+        texts: text embeddings (pairs, width), whose type and device everything has.
+        steps: the inner steps.
+        seed: of the heads and of the walk.
+        inputs: what the tower takes (pairs, ...).
+        tower: the frozen tower, or the identity for inputs that are features.
+    """
+    model, start = factory.build(), {n: v.to(texts) for n, v in factory.initial_parameters(seed).items()}
     draw = generator(seed, "bench frozen target")
-    target = {n: v + STEP * torch.randn(v.shape, generator=draw).to(v.device) for n, v in start.items()}
-    rate = torch.tensor(RATE, device=texts.device)
+    target = {n: v + STEP * torch.randn(v.shape, generator=draw).to(v) for n, v in start.items()}
+    rate = torch.tensor(RATE, dtype=texts.dtype, device=texts.device)
 
     def loss(parameters: Parameters, x: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
         return pair_loss(model, parameters, (tower(x), y, s), "wbce", masks)
@@ -81,7 +90,7 @@ def _loop(
         return loss_of_embeddings(u, v, s, "wbce", model.info_nce)
 
     linear = LinearSides(of_embeddings, target, "per_tower")
-    data = InnerData(inputs, texts, torch.eye(len(texts), device=texts.device))
+    data = InnerData(inputs, texts, torch.eye(len(texts), dtype=texts.dtype, device=texts.device))
     return InnerLoop(loss, start, data, InnerRates(rate, rate.clone()), steps, matching, linear=linear)
 
 

@@ -28,9 +28,9 @@ STEP = 1e-3  # of a parameter tensor's standard deviation: what the target lies 
 
 def build(settings: HypergradientBench, device: torch.device) -> Subject:
     """Return every mode on the same stretch; what they return is compared with `unrolled` in the same layout."""
-    contiguous = _loop(settings, device, torch.contiguous_format)
+    contiguous = stretch(settings, device, torch.contiguous_format)
     layout = torch.contiguous_format if settings.layout == "contiguous" else torch.channels_last
-    chosen = _loop(settings, device, layout)
+    chosen = stretch(settings, device, layout)
     variants = {BASELINE: _call(contiguous, "unrolled")}
     for mode in settings.modes:
         if mode == "exact_recompute":
@@ -44,7 +44,7 @@ def build(settings: HypergradientBench, device: torch.device) -> Subject:
     for precision in settings.precisions:
         if precision == "tf32" and device.type != "cuda":
             raise ConfigError(f"precisions hold tf32 but the device is {device}, which has none; leave it out")
-        lower = _loop(settings, device, layout, precision)
+        lower = stretch(settings, device, layout, precision)
         for mode in settings.modes:
             if mode.startswith("exact"):
                 variants[f"{mode}, {precision}"] = _call(lower, mode, precision=precision)
@@ -68,22 +68,34 @@ def _call(
     return call
 
 
-def _loop(
-    settings: HypergradientBench, device: torch.device, layout: torch.memory_format, precision: Precision = "float32"
+def stretch(
+    settings: HypergradientBench,
+    device: torch.device,
+    layout: torch.memory_format,
+    precision: Precision = "float32",
+    dtype: torch.dtype = torch.float32,
 ) -> InnerLoop:
-    """Return a stretch of a random walk, with images in the given layout and parameters as files hold them."""
+    """Return a stretch of a random walk, with images in the given layout and parameters as files hold them.
+
+    Args:
+        settings: model, sizes and seed.
+        device: where everything is.
+        layout: of the images.
+        precision: what the tower multiplies in.
+        dtype: of everything; the numbers are drawn in single precision.
+    """
     encoder = build_image_encoder(ImageConfig(settings.model, size=settings.size))
     factory = ModelFactory(encoder, True, settings.text_width, HeadsConfig(), device, precision)
-    model, draw = factory.build(), generator(settings.seed, "bench hypergradient")
-    start = {name: value.contiguous() for name, value in factory.initial_parameters(settings.seed).items()}
+    model, draw = factory.build().to(dtype), generator(settings.seed, "bench hypergradient")
+    start = {name: value.to(dtype).contiguous() for name, value in factory.initial_parameters(settings.seed).items()}
     target = {name: value + STEP * _noise_like(value, draw) for name, value in start.items()}
     pairs, size = settings.pairs, settings.size
-    images = torch.randn(pairs, 3, size, size, generator=draw).to(device).contiguous(memory_format=layout)
-    texts = torch.randn(pairs, settings.text_width, generator=draw).to(device)
-    similarity = (0.8 * torch.eye(pairs) + 0.1 * torch.rand(pairs, pairs, generator=draw)).to(device)
+    images = torch.randn(pairs, 3, size, size, generator=draw).to(device, dtype).contiguous(memory_format=layout)
+    texts = torch.randn(pairs, settings.text_width, generator=draw).to(device, dtype)
+    similarity = (0.8 * torch.eye(pairs) + 0.1 * torch.rand(pairs, pairs, generator=draw)).to(device, dtype)
     batches = draw_batches(pairs, settings.batch, settings.inner_steps, draw)
     steps = [InnerStep(index.to(device), factory.draw_masks(len(index), draw)) for index in batches]
-    rate = torch.tensor(RATE, device=device)
+    rate = torch.tensor(RATE, device=device, dtype=dtype)
 
     def loss(parameters: Parameters, x: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
         return pair_loss(model, parameters, (x, y, s), "wbce", masks)
@@ -100,7 +112,7 @@ def _loop(
 
 
 def _noise_like(value: Tensor, draw: torch.Generator) -> Tensor:
-    noise = torch.randn(value.shape, generator=draw).to(value.device)
+    noise = torch.randn(value.shape, generator=draw).to(value)
     # a tensor of equal entries, such as fresh gains and biases, moves too
     return noise * value.std(correction=0).clamp_min(0.1)
 

@@ -73,7 +73,7 @@ def peak_bytes(call: Callable[[], Any], device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device) - before
     before = _resident_bytes()
     call()
-    return max(0, (_status_bytes("VmHWM") or peak_memory_bytes("cpu")) - before)
+    return max(0, (_status_bytes("VmHWM") or peak_memory_bytes()) - before)
 
 
 def _resident_bytes() -> int:
@@ -81,8 +81,8 @@ def _resident_bytes() -> int:
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        return peak_memory_bytes("cpu")
-    return _status_bytes("VmRSS") or peak_memory_bytes("cpu")
+        return peak_memory_bytes()
+    return _status_bytes("VmRSS") or peak_memory_bytes()
 
 
 def _status_bytes(field: str) -> int | None:

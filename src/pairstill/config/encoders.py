@@ -19,8 +19,8 @@ class ImageConfig:
         mean: per-channel mean of the input normalisation; null takes the encoder's own.
         std: per-channel standard deviation of the input normalisation; null takes the encoder's own.
         init_seed: seed of the tower's initial weights when it has no pretrained ones; teachers and students share them.
-        precision: what a trained tower multiplies in: `float32`; or on GPUs `tf32` or `bfloat16`
-            (autocast). Parameters, heads, losses and the sums of the hypergradient stay in float32.
+        precision: what a trained tower multiplies in: `float32`; or on GPUs `tf32` (convolutions) or
+            `bfloat16` (autocast). Parameters, heads, losses and the sums of the hypergradient stay in float32.
         features: a file with the features of all images, for a frozen tower, which then encodes no real image;
             `pairstill prepare --features_out` writes one. The tower is needed all the same, for distilled images.
     """

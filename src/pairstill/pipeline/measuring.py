@@ -157,7 +157,7 @@ def _keep(parts: Parts, about: dict[str, Any], outcome: Outcome) -> None:
         "test_reads": outcome.test_reads,
         "rates_tried": outcome.rates_tried,
         "seconds": round(outcome.seconds, 2),
-        "peak_memory_bytes": peak_memory_bytes(parts.device.type),
+        "peak_memory_bytes": peak_memory_bytes(parts.device),
         "ranks": f"{parts.folder.ranks.name}/{ranks}",
         "test_data": parts.manifest.split_fingerprint("test"),
         "config": str(parts.folder.path / "config.yaml"),

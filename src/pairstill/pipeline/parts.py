@@ -348,7 +348,7 @@ class Parts:
         finally:
             seconds = time.perf_counter() - began
             self.folder.add_seconds(stage, seconds)
-            peak = peak_memory_bytes(self.device.type)
+            peak = peak_memory_bytes(self.device)
             self.folder.metrics.write("stage", stage=stage, seconds=round(seconds, 1), peak_memory_bytes=peak)
 
 

@@ -54,7 +54,7 @@ def probe_distillation(probe: Probe, expert: Path, folder: Path) -> DistillProbe
     choices: list[ModeChoice] = []
     times = _Times()
     distilled = distillation.run(folder / "distillation", times.hear, _no_validation, choices.append)
-    peak = peak_memory_bytes(probe.device.type)
+    peak = peak_memory_bytes(probe.device)
     mode = choices[-1].mode
     if distill.hypergradient.mode != "auto":
         # only `auto` estimates the graphs
