@@ -55,9 +55,10 @@ class Ranks:
                 "processes with torchrun, or unset WORLD_SIZE for one"
             )
         try:
-            return Ranks(*(int(os.environ[name]) for name in needed[:4]))
+            rank, world, local_rank, local_world = (int(os.environ[name]) for name in needed[:4])
         except ValueError as error:
             raise ConfigError(f"RANK, WORLD_SIZE and their local kin must be whole numbers ({error})") from error
+        return Ranks(rank, world, local_rank, local_world)
 
     @property
     def is_main(self) -> bool:
