@@ -20,6 +20,7 @@ PAGES = [
 ]
 STANDS_FOR = {"COMMAND": "run", "TABLE": "table4", "ROW": "SETTINGS"}
 """What is put in the place of words in capitals; others, such as DATA, are names as good as any."""
+FILLED_IN = {"kind": "teachers"}
 BASH = shutil.which("bash")
 NAMES = {command.name for command in COMMANDS}
 SHELL = r"""
@@ -48,19 +49,21 @@ def quoted(text):
     return [tuple(shlex.split(command)) for command in re.findall(r"`pairstill ([^`]+)`", text)]
 
 
+def filled_in(part):
+    """A part of a message; what is filled in later is a file of settings, or what its name says."""
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    return FILLED_IN.get(ast.unparse(part.value), "SETTINGS")
+
+
 def told_by(module):
-    """The commands in a module's messages; what is filled in later is a file of settings."""
+    """The commands in a module's messages."""
     tree = ast.parse(module.read_text(encoding="utf-8"))
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     whole = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
-            yield from quoted(
-                "".join(
-                    str(getattr(part, "value", "")) if isinstance(part, ast.Constant) else "SETTINGS"
-                    for part in node.values
-                )
-            )
+            yield from quoted("".join(map(filled_in, node.values)))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings | whole:
             yield from quoted(node.value)
 
