@@ -33,7 +33,7 @@ from pairstill.trackers import Tracker
 
 # what may differ between a run and its continuation: where and how it computes, and what is measured at the end
 FREE_SETTINGS = (
-    *("run_dir", "device", "threads", "ranks_timeout_minutes", "cache_dir", "reuse", "tracker"),
+    *("run_dir", "device", "threads", "ranks_timeout_minutes", "cache_dir", "reuse", "verify", "tracker"),
     *("student", "evaluate"),
 )
 POINTER = "teachers.json"

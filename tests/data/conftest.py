@@ -9,6 +9,13 @@ import pytest
 from PIL import Image
 
 from pairstill.config import DataConfig
+from pairstill.data.checks import Checking
+
+
+@pytest.fixture
+def checking(tmp_path: Path) -> Checking:
+    """Check images of up to 10,000 pixels, with a cache of the test's own."""
+    return Checking(tmp_path / "cache", 10_000)
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 import hashlib
+import os
 
 import pytest
 
+from pairstill.data import inside
 from pairstill.data.checks import check_image, check_images, clean_path
 from pairstill.errors import DataError
 
@@ -32,10 +34,10 @@ def test_good_image_gets_the_digest_of_its_content(tmp_path, make_image):
     assert check.digest == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_missing_file_folder_and_undecodable_file(tmp_path):
+def test_missing_file_folder_and_undecodable_file(tmp_path, checking):
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.jpg").write_text("no image")
-    checks = check_images(tmp_path, ["absent.jpg", "folder", "text.jpg", "text.jpg/below"], LIMIT)
+    checks = check_images(tmp_path, ["absent.jpg", "folder", "text.jpg", "text.jpg/below"], checking)
     assert [check.digest for check in checks] == ["", "", "", ""]
     problems = [str(check.problem) for check in checks]
     assert problems[0] == f"is missing from {tmp_path}"
@@ -44,17 +46,17 @@ def test_missing_file_folder_and_undecodable_file(tmp_path):
     assert problems[3]
 
 
-def test_link_inside_the_root_is_followed_and_one_that_leaves_is_not(tmp_path, make_image):
+def test_link_inside_the_root_is_followed_and_one_that_leaves_is_not(tmp_path, make_image, checking):
     root = tmp_path / "root"
     make_image(root / "a.png")
     (root / "inside.png").symlink_to(root / "a.png")
     outside = make_image(tmp_path / "secret.png")
     (root / "outside.png").symlink_to(outside)
     (root / "folder").symlink_to(tmp_path)
-    checks = check_images(root.resolve(), ["inside.png", "outside.png", "folder/secret.png"], LIMIT)
+    checks = check_images(root.resolve(), ["inside.png", "outside.png", "folder/secret.png"], checking)
     assert checks[0].problem is None
     for check in checks[1:]:
-        assert str(check.problem).startswith("is a link that leaves the image root")
+        assert str(check.problem).startswith(f"leads out of {root} (to {outside})")
 
 
 def test_loop_of_links_is_a_problem_not_a_crash(tmp_path):
@@ -62,18 +64,31 @@ def test_loop_of_links_is_a_problem_not_a_crash(tmp_path):
     assert check_image(tmp_path, "loop.png", LIMIT).problem is not None
 
 
-def test_outcomes_keep_the_order(tmp_path, make_image):
+def test_outcomes_keep_the_order(tmp_path, make_image, checking):
     names = [f"{number}.png" for number in range(40)]
     for number, name in enumerate(names):
         make_image(tmp_path / name, colour=(number, 0, 0))
-    checks = check_images(tmp_path, names, LIMIT)
+    checks = check_images(tmp_path, names, checking)
     assert [check.digest for check in checks] == [
         hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names
     ]
 
 
-def test_progress_is_told_image_by_image(tmp_path, make_image):
-    make_image(tmp_path / "a.png")
+def test_progress_is_told_until_all_are_checked(tmp_path, make_image, checking):
+    names = [f"{number}.png" for number in range(100)]
+    for name in names[:-1]:
+        make_image(tmp_path / name)
     told = []
-    check_images(tmp_path, ["a.png", "absent.png"], LIMIT, on_images=lambda *state: told.append(state))
-    assert told == [(1, 2), (2, 2)]
+    check_images(tmp_path, names, checking, on_images=lambda *state: told.append(state))
+    assert told[-1] == (100, 100) and told == sorted(told) and len(told) > 1
+
+
+def test_what_would_hang_or_fill_the_memory_is_not_opened(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "large.png").write_bytes(b"1234")
+    monkeypatch.setattr(inside, "MAX_FILE_BYTES", 3)
+    problems = [check_image(tmp_path, f"{name}.png", LIMIT).problem for name in ("pipe", "device", "large")]
+    assert problems[0] == "is not a file"
+    assert problems[1] == f"leads out of {tmp_path} (to /dev/zero)"
+    assert problems[2] == "has 4 bytes; at most 3 are allowed"

@@ -35,7 +35,7 @@ def test_a_link_to_a_folder_outside_is_refused(make_karpathy, make_image, tmp_pa
     make_image(tmp_path / "outside" / "secret.png")
     config = make_karpathy([PLAIN, entry(filename="link/secret.png")])
     (tmp_path / "images" / "link").symlink_to(tmp_path / "outside")
-    with pytest.raises(DataError, match="is a link that leaves the image root"):
+    with pytest.raises(DataError, match="leads out of .*images"):
         build_manifest(config, tmp_path)
 
 

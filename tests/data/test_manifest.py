@@ -110,6 +110,23 @@ def test_bad_pair_is_dropped_and_recorded_on_request(kind, make_karpathy, tmp_pa
     assert expected in manifest.dropped[0]
 
 
+@pytest.mark.parametrize("source", ["karpathy", "table"])
+def test_the_same_content_under_two_names_in_two_splits_is_one_image(source, make_karpathy, tmp_path):
+    config = make_karpathy([*GOOD, entry("e.png", "test", "Seven"), entry("f.png", "train", "Eight")])
+    for copy in ("e.png", "f.png"):
+        (tmp_path / "images" / copy).write_bytes((tmp_path / "images" / "a.png").read_bytes())
+    if source == "table":
+        rows = [("a.png", "One.", "train"), ("e.png", "Seven", "test"), ("f.png", "Eight", "train")]
+        (tmp_path / "t.csv").write_text("image,caption,split\n" + "\n".join(",".join(row) for row in rows))
+        config = replace(config, source="table", annotations="t.csv")
+    found = "image 'e.png' is in split 'test' but also, with the same content as 'a.png', in 'train'"
+    assert found in problem_of(config, tmp_path)
+    manifest = build_manifest(replace(config, **DROP), tmp_path)
+    names = {record.image for record in manifest.records}
+    assert {"a.png", "f.png"} <= names and "e.png" not in names, "in one split both stay, as they are listed"
+    assert len(manifest.dropped) == 1
+
+
 def test_truncated_image_is_found(make_karpathy, make_image, tmp_path):
     path = make_image(tmp_path / "images" / "b.png", size=(64, 64))
     path.write_bytes(path.read_bytes()[:-30])
@@ -121,7 +138,7 @@ def test_link_that_leaves_the_root_is_found(make_karpathy, make_image, tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").symlink_to(secret)
     message = problem_of(make_karpathy(GOOD), tmp_path)
-    assert f"images[0]: image 'a.png' is a link that leaves the image root (to {secret})" in message
+    assert f"images[0]: image 'a.png' leads out of {tmp_path / 'images'} (to {secret})" in message
 
 
 def test_image_over_the_pixel_limit_is_found(make_karpathy, tmp_path):

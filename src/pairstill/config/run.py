@@ -49,6 +49,7 @@ class RunConfig:
             `pairstill cache` shows what is there.
         reuse: take teachers and distilled pairs that another run made of the same content, and leave this run's to
             others; off makes everything anew, in `run_dir`.
+        verify: read every image again, even those whose size and times are what they were when it was checked.
         tracker: also show metrics in `wandb`, `trackio` or `tensorboard` (the extra of the same name) while the run
             goes on; `metrics.jsonl` is written whatever is chosen.
         info_nce: how InfoNCE, wherever it is the loss, puts its two directions together: their `mean`, as the paper's
@@ -73,6 +74,7 @@ class RunConfig:
     ranks_timeout_minutes: float = 360.0
     cache_dir: str = "~/.cache/pairstill"
     reuse: bool = True
+    verify: bool = False
     tracker: Literal["wandb", "trackio", "tensorboard"] | None = None
     info_nce: InfoNCE = changed("mean", before="sum")
     data: DataConfig = field(default_factory=DataConfig)

@@ -7,13 +7,31 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from pairstill.data.checked import Checked, Stamp
 from pairstill.data.images import decode_rgb
+from pairstill.data.inside import MissingFileError, read_inside
 from pairstill.errors import DataError
 
 _MAX_THREADS = 8
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
+class Checking:
+    """How images are checked.
+
+    Attributes:
+        cache_dir: the folder that runs share, for what was found out.
+        max_pixels: larger images are refused from their header, before decoding.
+        verify: whether images are read again that have not changed since they were checked.
+    """
+
+    cache_dir: Path
+    max_pixels: int
+    verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ImageCheck:
     """The outcome for one image file.
 
@@ -21,11 +39,15 @@ class ImageCheck:
         digest: SHA-256 of the file's content; empty if there is a problem.
         problem: what is wrong, as the end of a sentence that begins with the image; None if nothing is.
         missing: whether the problem is that there is no such file.
+        read: whether the file was read, and not known from before.
+        stamp: what tells later that the file is as it was; None where nothing does.
     """
 
     digest: str
     problem: str | None = None
     missing: bool = False
+    read: bool = True
+    stamp: Stamp | None = None
 
 
 def clean_path(image: str) -> str:
@@ -45,45 +67,58 @@ def clean_path(image: str) -> str:
 def check_images(
     root: Path,
     images: Sequence[str],
-    max_pixels: int,
-    *,
-    decodable: Collection[str] = (),
+    checking: Checking,
     on_images: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[ImageCheck]:
-    """Read and decode every image, in threads, and return one outcome each, in order.
+    """Return one outcome for each image, in order; those that have changed since the last time are read and decoded.
 
     Args:
         root: the image root, resolved.
         images: paths relative to `root`, as `clean_path` returns them.
-        max_pixels: larger images are refused from their header, before decoding.
-        decodable: digests of contents that are known to decode, which need not be decoded again.
-        on_images: told how many images of how many are checked.
+        checking: how they are checked.
+        on_images: told now and then, and at the end, how many images of how many are checked.
     """
+    checked = Checked(checking.cache_dir, root, checking.max_pixels)
+    decodable: Collection[str] = () if checking.verify else checked.digests
+
+    def check(some: Sequence[str]) -> list[ImageCheck]:
+        known = [None if checking.verify else checked.digest_of(image) for image in some]
+        return [
+            check_image(root, image, checking.max_pixels, decodable)
+            if content is None
+            else ImageCheck(content, read=False)
+            for image, content in zip(some, known, strict=True)
+        ]
+
     checks: list[ImageCheck] = []
     # Decoding leaves Python's lock, so threads use the cores without starting processes.
     with ThreadPoolExecutor(max_workers=min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        for check in pool.map(lambda image: check_image(root, image, max_pixels, decodable), images):
-            checks.append(check)
+        parts = (images[at : at + _AT_ONCE] for at in range(0, len(images), _AT_ONCE))
+        for some in pool.map(check, parts):
+            checks += some
             on_images(len(checks), len(images))
+    outcomes = zip(images, checks, strict=True)
+    checked.keep({image: (check.stamp, check.digest) for image, check in outcomes if check.read})
     return checks
 
 
 def check_image(root: Path, image: str, max_pixels: int, decodable: Collection[str] = ()) -> ImageCheck:
-    """Return the outcome for one image; see `check_images`."""
+    """Return the outcome for one image.
+
+    Args:
+        root: the image root, resolved.
+        image: its path relative to `root`.
+        max_pixels: the most pixels that it may have.
+        decodable: digests of contents that are known to decode, which need not be decoded again.
+    """
+    stamp = Stamp.of(f"{root}/{image}")  # before it is read, so that a change while it is read is found later
     try:
-        path = (root / image).resolve()
-        if not path.is_relative_to(root):
-            return ImageCheck("", f"is a link that leaves the image root (to {path})")
-        if not path.exists():
-            return ImageCheck("", f"is missing from {root}", missing=True)
-        if not path.is_file():
-            return ImageCheck("", "is not a file")
-        content = path.read_bytes()
+        content = read_inside(root, image)
         digest = hashlib.sha256(content).hexdigest()
         if digest not in decodable:
             decode_rgb(content, max_pixels=max_pixels)
+    except MissingFileError as error:
+        return ImageCheck("", str(error), missing=True)
     except DataError as error:
         return ImageCheck("", str(error))
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links, before Python 3.13
-        return ImageCheck("", f"cannot be read ({error})")
-    return ImageCheck(digest)
+    return ImageCheck(digest, stamp=stamp)

@@ -9,8 +9,7 @@ from typing import Any
 
 from pairstill.config import DataConfig
 from pairstill.data.captions import MAX_CAPTION_CHARACTERS, caption_as
-from pairstill.data.checks import ImageCheck, check_images, clean_path
-from pairstill.data.decodable import Decodable
+from pairstill.data.checks import Checking, ImageCheck, check_images, clean_path
 from pairstill.data.sources import read_source
 from pairstill.data.sources.raw import RawPair, RawPairs
 from pairstill.errors import ArtifactError, DataError, list_problems, shown
@@ -120,18 +119,20 @@ def build_manifest(
     cache_dir: Path,
     *,
     need: Mapping[Split, int] | None = None,
+    verify: bool = False,
     on_images: Callable[[int, int], None] = lambda done, total: None,
 ) -> Manifest:
     """Read the pairs, check every one of them, and return those that can be used.
 
-    Listings of the same image and split are merged, their captions in order. An image that stands in two splits
-    keeps the first. Equal captions inside one listing are kept (two people may well write the same); the same image
-    and caption in two listings is a problem.
+    Listings of the same image and split are merged, their captions in order. An image that stands in two splits, by
+    its name or under another one by its content, keeps the first. Equal captions inside one listing are kept (two
+    people may well write the same); the same image and caption in two listings is a problem.
 
     Args:
         config: the data settings.
-        cache_dir: folder for images that a source has to draw or extract first, and for which ones decode.
+        cache_dir: folder for images that a source has to draw or extract first, and for what is known of images.
         need: the least number of images per split; None asks for no more than one image in all.
+        verify: whether images are read again that have not changed since they were checked.
         on_images: told how many images of how many are checked.
 
     Raises:
@@ -142,8 +143,7 @@ def build_manifest(
     raw = read_source(config, cache_dir)
     checked = _Assembly(config)
     checked.problems.extend(raw.unreadable)
-    decodable = Decodable(cache_dir, raw.image_root, config.max_pixels)
-    checked.add_all(raw, decodable, on_images)
+    checked.add_all(raw, Checking(cache_dir, config.max_pixels, verify), on_images)
     records, digests = checked.records()
     shortages = _shortages(records, need or {})
     bad = tuple(checked.problems)
@@ -193,17 +193,15 @@ class _Assembly:
     _captions: dict[str, list[str]] = field(default_factory=dict)
     _splits: dict[str, Split] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
+    _contents: dict[str, str] = field(default_factory=dict)
     _missing: int = 0
     _other_splits: Counter[str] = field(default_factory=Counter)
 
-    def add_all(self, raw: RawPairs, decodable: Decodable, on_images: Callable[[int, int], None]) -> None:
-        """Go through all listings; images are read and decoded once each, beforehand."""
+    def add_all(self, raw: RawPairs, checking: Checking, on_images: Callable[[int, int], None]) -> None:
+        """Go through all listings; images are checked once each, beforehand."""
         paths = [self._clean(pair) for pair in raw.pairs]
         distinct = list(dict.fromkeys(path for path in paths if path is not None))
-        outcomes = check_images(
-            raw.image_root, distinct, self.config.max_pixels, decodable=decodable.digests, on_images=on_images
-        )
-        decodable.keep({outcome.digest for outcome in outcomes if outcome.problem is None})
+        outcomes = check_images(raw.image_root, distinct, checking, on_images)
         checks = dict(zip(distinct, outcomes, strict=True))
         for pair, path in zip(raw.pairs, paths, strict=True):
             if path is not None:
@@ -245,6 +243,10 @@ class _Assembly:
             self._other_splits[shown(pair.split)] += 1
         elif self._splits.setdefault(path, split) != split:
             self.problems.append(f"{image} is in split '{split}' but also in '{self._splits[path]}'")
+        elif self._splits[first := self._contents.setdefault(check.digest, path)] != split:
+            # Most sources name an image by its file; what is learned from it cannot be told by another name.
+            also = f"with the same content as {shown(first)}"
+            self.problems.append(f"{image} is in split '{split}' but also, {also}, in '{self._splits[first]}'")
         else:
             self._digests[path] = check.digest
             known = self._captions.setdefault(path, [])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pairstill.data.captions import caption_as
+from pairstill.data.checks import Checking
 from pairstill.data.tasks.cocoqa import TEMPLATE, Questions, read_cocoqa
 from pairstill.data.tasks.labelled import LabelledImages, read_captions, read_folder, read_hub
 from pairstill.data.tasks.settings import PLACE, CocoQa, ZeroShot
@@ -149,13 +150,16 @@ def _zero_shot(parts: Parts, task: ZeroShot) -> list[DownstreamRow]:
     return desk.rows()
 
 
+def _checking(parts: Parts) -> Checking:
+    return Checking(parts.cache_dir, parts.config.data.max_pixels, parts.config.verify)
+
+
 def _labelled(parts: Parts, task: ZeroShot) -> LabelledImages:
-    max_pixels = parts.config.data.max_pixels
     match task.source:
         case "folder":
-            return read_folder(task, max_pixels)
+            return read_folder(task, _checking(parts))
         case "huggingface":
-            return read_hub(task, parts.cache_dir, max_pixels)
+            return read_hub(task, _checking(parts))
         case "captions":
             return read_captions(task, parts.manifest)
 
@@ -175,7 +179,7 @@ def _encoded(parts: Parts, images: LabelledImages, task: ZeroShot) -> EncodedSpl
 
 
 def _cocoqa(parts: Parts, task: CocoQa) -> list[DownstreamRow]:
-    questions = read_cocoqa(task, parts.config.data.max_pixels)
+    questions = read_cocoqa(task, _checking(parts))
     facts = {
         "task": "cocoqa",
         "data": f"COCO-QA {task.split}",

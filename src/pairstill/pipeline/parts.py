@@ -141,7 +141,9 @@ class Parts:
             def on_images(done: int, total: int) -> None:
                 progress.update(task, completed=done, total=total)
 
-            manifest = build_manifest(self.config.data, self.cache_dir, need=need, on_images=on_images)
+            manifest = build_manifest(
+                self.config.data, self.cache_dir, need=need, verify=self.config.verify, on_images=on_images
+            )
         self.folder.record_data(_describe_data(manifest))
         for problem in manifest.dropped:
             self.folder.metrics.write("dropped_pair", problem=problem)

@@ -34,7 +34,7 @@ KINDS = {
     "texts": Kind("embeddings of captions", rf"{_DIGEST}{{64}}"),
     "features": Kind("features of frozen image towers", rf"{_DIGEST}{{64}}"),
     "pixels": Kind("decoded images for trained towers", rf"{_DIGEST}{{64}}"),
-    "decodable": Kind("which images are known to decode", rf"{_DIGEST}{{64}}\.json"),
+    "checked": Kind("which images were checked, and are as they were", rf"{_DIGEST}{{64}}\.json"),
     "images": Kind("images that a source drew or unpacked", rf"[a-z]+(-v\d+)?-{_DIGEST}{{16}}"),
     "teachers": Kind("trajectories of trained teachers", rf"{_DIGEST}{{24}}"),
     "distilled": Kind("where distilled pairs are", rf"{_DIGEST}{{24}}\.json"),

@@ -1,15 +1,20 @@
 import io
+import json
+import os
 import sys
+from contextlib import suppress
 
 import pytest
 from PIL import Image
 
 from pairstill.config import ColumnsConfig, DataConfig, SplitsConfig
+from pairstill.data.inside import MAX_FILE_BYTES
 from pairstill.data.manifest import build_manifest
 from pairstill.data.sources.huggingface import read
 from pairstill.errors import DataError, MissingDependencyError
 
 datasets = pytest.importorskip("datasets")
+pyarrow = pytest.importorskip("pyarrow")
 
 SPLITS = SplitsConfig(train="train", val="validation", test="test")
 
@@ -133,9 +138,183 @@ def test_missing_split_column_and_dataset(config, tmp_path):
         read(with_settings(config, columns=ColumnsConfig(image="picture")), tmp_path)
     with pytest.raises(DataError, match=r"column 'texts' .* not images\. Set data\.columns\.image"):
         read(with_settings(config, columns=ColumnsConfig(image="texts", caption="texts")), tmp_path)
+    with pytest.raises(DataError, match=r"data.columns.image and data.columns.caption are the same column"):
+        read(with_settings(config, columns=ColumnsConfig(image="picture", caption="picture")), tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="Check data.root and data.splits.train"):
         read(with_settings(config, root=str(tmp_path / "empty")), tmp_path)
+
+
+def save_paths(folder, paths):
+    """Write a train split whose cells name files, as nobody's `save_to_disk` does, and two plain ones."""
+    save(folder, {split: [(jpeg(30 + number), ["x"])] for number, split in enumerate(("train", "validation", "test"))})
+    kind = datasets.Features({"picture": datasets.Image(), "texts": datasets.List(datasets.Value("string"))})
+    rows = {"picture": [{"bytes": None, "path": path} for path in paths], "texts": [["x"]] * len(paths)}
+    table = pyarrow.table(rows, schema=kind.arrow_schema)
+    (arrow,) = (folder / "train").glob("*.arrow")
+    with pyarrow.OSFile(str(arrow), "wb") as sink, pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def test_cells_may_name_files_in_the_folder_of_the_dataset_alone(config, tmp_path):
+    folder, secret = tmp_path / "named", tmp_path / "secret.jpg"
+    secret.write_bytes(jpeg(99))
+    inside = ["in.jpg", str(folder / "in.jpg")]
+    outside = [str(secret), "../secret.jpg", "link.jpg", "link/secret.jpg", "/dev/zero", "pipe.jpg", "a\0b", "", "."]
+    save_paths(folder, [*inside, *outside])
+    (folder / "in.jpg").write_bytes(jpeg(50))
+    (folder / "link.jpg").symlink_to(secret)
+    (folder / "link").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe.jpg")
+    raw = read(with_settings(config, root=str(folder)), tmp_path / "cache")
+    assert [pair.where for pair in raw.pairs] == ["train row 0", "train row 1", "val row 0", "test row 0"]
+    assert len(raw.unreadable) == len(outside)
+    assert sum("leads out of" in problem for problem in raw.unreadable) == 5
+    assert raw.unreadable[0].startswith(f"train row 2: the image '{secret}' leads out of {folder}")
+    contents = {Image.open(path).convert("RGB").getpixel((0, 0))[0] for path in raw.image_root.glob("*.png")}
+    assert contents == {50, 31, 32}
+
+
+def test_a_large_file_is_not_read(config, tmp_path):
+    save_paths(tmp_path / "named", ["in.jpg"])
+    with (tmp_path / "named" / "in.jpg").open("wb") as stream:
+        stream.truncate(MAX_FILE_BYTES + 1)
+    raw = read(with_settings(config, root=str(tmp_path / "named")), tmp_path / "cache")
+    assert raw.unreadable[0].endswith(f"bytes; at most {MAX_FILE_BYTES} are allowed")
+
+
+@pytest.mark.parametrize("named", ["../../other/train/data-00000-of-00001.arrow", "/dev/zero", "pipe", "a\0b", 7, None])
+def test_a_saved_split_may_name_files_of_its_own_alone(config, tmp_path, named):
+    folder = tmp_path / "saved" / "train"
+    save(tmp_path / "other", {"train": [(jpeg(99), ["secret"])]})
+    os.mkfifo(folder / "pipe")
+    state = json.loads((folder / "state.json").read_text())
+    state["_data_files"] = [{"filename": named}]
+    (folder / "state.json").write_text(json.dumps(state))
+    with pytest.raises(DataError, match="split 'train' of dataset .* cannot be loaded"):
+        read(config, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["state.json", "dataset_info.json"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", "{}", '{"_data_files": 3}', '{"_data_files": [{}]}', "\xff"]
+)
+def test_a_damaged_saved_split_is_an_error_that_says_so(config, tmp_path, name, content):
+    path = tmp_path / "saved" / "train" / name
+    path.write_bytes(content.encode("latin-1"))
+    try:
+        read(config, tmp_path / "cache")
+    except DataError as error:
+        assert "split 'train'" in str(error) and "data.splits.train" in str(error)
+    else:
+        assert name == "dataset_info.json" and content.endswith("}"), "all in it is optional"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"splits": 3}', '{"splits": {}}', "\xff"])
+def test_a_damaged_list_of_splits(config, tmp_path, content):
+    (tmp_path / "saved" / "dataset_dict.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(DataError, match="cannot be loaded"):
+        read(config, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("missing", ["state.json", "dataset_info.json", "*.arrow"])
+def test_a_saved_split_that_lacks_a_file(config, tmp_path, missing):
+    (path,) = (tmp_path / "saved" / "train").glob(missing)
+    path.unlink()
+    with pytest.raises(DataError, match="split 'train' of dataset .* cannot be loaded"):
+        read(config, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.7, 0.95])
+def test_cut_and_flipped_data_is_never_a_traceback(config, tmp_path, part):
+    (path,) = (tmp_path / "saved" / "train").glob("*.arrow")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(DataError):
+        read(config, tmp_path / "cache")
+    for place in range(int(part * len(whole)), len(whole), 97):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        with suppress(DataError):
+            read(config, tmp_path / f"cache{place}")
+
+
+def test_one_damaged_split_leaves_the_others(config, tmp_path):
+    (tmp_path / "saved" / "test" / "state.json").write_text("{")
+    splits = SplitsConfig(train="train", val="validation", test="validation")
+    assert read(with_settings(config, splits=splits), tmp_path / "cache").pairs
+
+
+def test_a_saved_format_plays_no_part(config, tmp_path):
+    first = read(config, tmp_path / "cache")
+    path = tmp_path / "saved" / "train" / "state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "_format_type": "numpy"}))
+    again = read(config, tmp_path / "cache")
+    assert again.pairs == first.pairs
+
+
+def test_another_content_under_the_same_fingerprint_is_read(config, tmp_path):
+    first = read(config, tmp_path / "cache")
+    save(tmp_path / "other", {"train": [(jpeg(77), ["Other"])]})
+    for name in ("state.json", "dataset_info.json"):
+        os.replace(tmp_path / "saved" / "train" / name, tmp_path / "other" / name)
+    state = json.loads((tmp_path / "other" / "state.json").read_text())
+    for path in (tmp_path / "other" / "train").glob("*.arrow"):
+        os.replace(path, tmp_path / "saved" / "train" / path.name)
+        state["_data_files"] = [{"filename": path.name}]
+    for name in ("state.json", "dataset_info.json"):
+        os.replace(tmp_path / "other" / name, tmp_path / "saved" / "train" / name)
+    (tmp_path / "saved" / "train" / "state.json").write_text(json.dumps(state))
+    again = read(config, tmp_path / "cache")
+    assert again.pairs[0].captions == ("Other",) and first.pairs[0].captions == ("One", "Two")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of images with a table, beside a secret one."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", str(tmp_path / "hf" / "downloads"))
+    for number, place in enumerate(("set/train", "set/validation", "set/test", "secret")):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "a.jpg").write_bytes(jpeg(10 * number + 10))
+        line = json.dumps({"file_name": "a.jpg", "caption": place})
+        (tmp_path / place / "metadata.jsonl").write_text(line + "\n")
+    return tmp_path / "set"
+
+
+def test_a_folder_of_images(folder, tmp_path):
+    raw = read(DataConfig(source="huggingface", root=str(folder), splits=SPLITS), tmp_path / "cache")
+    assert [pair.captions for pair in raw.pairs] == [("set/train",), ("set/validation",), ("set/test",)]
+    assert raw.unreadable == ()
+
+
+def test_a_folder_that_names_images_elsewhere(folder, tmp_path):
+    (folder / "train" / "a.jpg").unlink()
+    (folder / "train" / "a.jpg").symlink_to(tmp_path / "secret" / "a.jpg")
+    with pytest.raises(DataError, match=r"it names .*a\.jpg', which leads out of"):
+        read(DataConfig(source="huggingface", root=str(folder), splits=SPLITS), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("pattern", ["../secret/*", "SECRET/*", "hf://datasets/a/b/c.csv", "zip://a.jpg::../a.zip"])
+def test_a_card_that_names_data_elsewhere(folder, tmp_path, pattern):
+    pattern = pattern.replace("SECRET", str(tmp_path / "secret"))
+    names = [("train", pattern), ("validation", "validation/*"), ("test", "test/*")]
+    files = "".join(f"  - split: {split}\n    path: {path!r}\n" for split, path in names)
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n")
+    with pytest.raises(DataError, match="cannot be loaded"):
+        read(DataConfig(source="huggingface", root=str(folder), splits=SPLITS), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("about", ["README.md", "dataset_infos.json", ".huggingface.yaml"])
+def test_a_card_that_is_a_device_or_a_pipe(folder, tmp_path, about):
+    (folder / about).symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=f"it names '{about}', which leads out of"):
+        read(DataConfig(source="huggingface", root=str(folder), splits=SPLITS), tmp_path / "cache")
+    (folder / about).unlink()
+    os.mkfifo(folder / about)
+    with pytest.raises(DataError, match=f"it names '{about}', which is not a file"):
+        read(DataConfig(source="huggingface", root=str(folder), splits=SPLITS), tmp_path / "cache")
 
 
 def test_needs_datasets(config, tmp_path, monkeypatch):

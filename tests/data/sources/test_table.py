@@ -46,8 +46,8 @@ def test_csv_rows_of_other_widths_are_kept_apart(tmp_path):
 
 
 def test_csv_rows_of_one_image_merge_in_order(tmp_path, make_image):
-    for name in ("a.png", "b.png"):
-        make_image(tmp_path / name)
+    for number, name in enumerate(("a.png", "b.png")):
+        make_image(tmp_path / name, colour=(number, 0, 0))
     content = "image,caption,split\na.png,One,train\nb.png,Two,val\na.png,Three,train\n"
     manifest = build_manifest(config_for(tmp_path, "pairs.csv", content), tmp_path)
     assert manifest.records == (

@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,7 +9,6 @@ from pairstill.data.tasks.cocoqa import answer_texts, read_cocoqa
 from pairstill.data.tasks.settings import CocoQa
 from pairstill.errors import ConfigError, DataError
 
-PIXELS = 10_000
 TEST = [
     ("what is in the basket", "cat", 42, 0),
     ("how many dogs run", "two", 7, 1),
@@ -34,8 +36,8 @@ def task(tmp_path):
     return {"root": str(tmp_path / "qa"), "images": str(tmp_path / "coco")}
 
 
-def test_questions_answers_types_and_images(task):
-    found = read_cocoqa(CocoQa(**task), PIXELS)
+def test_questions_answers_types_and_images(task, checking):
+    found = read_cocoqa(CocoQa(**task), checking)
     assert found.answers == ("beach", "cat", "red", "two", "vase")  # of both splits
     assert [found.answers[right] for right in found.right] == ["cat", "two", "red", "beach"]
     assert found.types == ("object", "number", "color", "location")
@@ -43,45 +45,60 @@ def test_questions_answers_types_and_images(task):
     assert found.image_of == (2, 0, 2, 1) and found.questions[1] == "how many dogs run"
 
 
-def test_without_the_other_split_its_answers_are_no_candidates(task, tmp_path):
+def test_without_the_other_split_its_answers_are_no_candidates(task, tmp_path, checking):
     for path in (tmp_path / "qa" / "train").iterdir():
         path.unlink()
     (tmp_path / "qa" / "train").rmdir()
-    assert read_cocoqa(CocoQa(**task), PIXELS).answers == ("beach", "cat", "red", "two")
+    assert read_cocoqa(CocoQa(**task), checking).answers == ("beach", "cat", "red", "two")
 
 
-def test_a_seed_draws_questions_and_the_candidates_stay(task):
-    draws = [read_cocoqa(CocoQa(**task, max_questions=2, question_seed=seed), PIXELS) for seed in (0, 0, 1, 2, 3)]
+def test_a_seed_draws_questions_and_the_candidates_stay(task, checking):
+    draws = [read_cocoqa(CocoQa(**task, max_questions=2, question_seed=seed), checking) for seed in (0, 0, 1, 2, 3)]
     assert draws[0] == draws[1] and len({draw.questions for draw in draws}) > 1
     assert all(len(draw.questions) == 2 and len(draw.answers) == 5 for draw in draws)
     assert len({draw.fingerprint for draw in draws}) > 1
 
 
-def test_what_is_wrong_with_the_files_is_said(task, tmp_path):
+def test_what_is_wrong_with_the_files_is_said(task, tmp_path, checking):
     (tmp_path / "qa" / "test" / "answers.txt").write_text("cat\n")
     with pytest.raises(DataError, match=r"different numbers of lines \(questions.txt 4, answers.txt 1"):
-        read_cocoqa(CocoQa(**task), PIXELS)
+        read_cocoqa(CocoQa(**task), checking)
     write_split(tmp_path / "qa" / "test", [*TEST, ("what", "", 42, 0), ("what", "cat", "x", 0), ("what", "cat", 7, 4)])
     with pytest.raises(DataError, match="line 5: .*\n  - line 6: .*\n  - line 7: "):
-        read_cocoqa(CocoQa(**task), PIXELS)
+        read_cocoqa(CocoQa(**task), checking)
     (tmp_path / "qa" / "test" / "types.txt").unlink()
     with pytest.raises(DataError, match="types.txt cannot be read .* set cocoqa.root"):
-        read_cocoqa(CocoQa(**task), PIXELS)
+        read_cocoqa(CocoQa(**task), checking)
 
 
-def test_images_must_be_there_once_and_whole(task, tmp_path):
+def test_files_are_read_from_within_the_folder_alone(task, tmp_path, checking):
+    (path,) = Path(task["root"]).glob("test/questions.txt")
+    text = path.read_text()
+    path.write_text("\ufeff" + text)
+    assert read_cocoqa(CocoQa(**task), checking).questions[0] == text.splitlines()[0], "a byte order mark is no letter"
+    path.rename(tmp_path / "elsewhere.txt")
+    path.symlink_to(tmp_path / "elsewhere.txt")
+    with pytest.raises(DataError, match="questions.txt cannot be read .leads out of"):
+        read_cocoqa(CocoQa(**task), checking)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match="questions.txt cannot be read .is not a file"):
+        read_cocoqa(CocoQa(**task), checking)
+
+
+def test_images_must_be_there_once_and_whole(task, tmp_path, checking):
     other = tmp_path / "coco" / "other" / "000000000009.jpg"
     content = other.read_bytes()
     other.write_bytes(content[:50])
     with pytest.raises(DataError, match="1 images of .* cannot be used:\n  - other/000000000009.jpg cannot be decoded"):
-        read_cocoqa(CocoQa(**task), PIXELS)
+        read_cocoqa(CocoQa(**task), checking)
     other.rename(tmp_path / "coco" / "picture9.jpg")
     with pytest.raises(DataError, match="1 images are not below .*\n  - 9"):
-        read_cocoqa(CocoQa(**task), PIXELS)
+        read_cocoqa(CocoQa(**task), checking)
     for name in ("COCO_val2014_000000000009.jpg", "000000000009.png"):
         (tmp_path / "coco" / name).write_bytes(content)
     with pytest.raises(DataError, match="there twice .*\n  - 9: "):
-        read_cocoqa(CocoQa(**task), PIXELS)
+        read_cocoqa(CocoQa(**task), checking)
 
 
 def test_the_template():

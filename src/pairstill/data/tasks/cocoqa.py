@@ -10,7 +10,8 @@ import torch
 
 from pairstill.config import MAX_CAPTION_WORDS, CaptionForm
 from pairstill.data.captions import caption_as
-from pairstill.data.checks import check_images
+from pairstill.data.checks import Checking, check_images
+from pairstill.data.inside import read_inside
 from pairstill.data.tasks.settings import CocoQa
 from pairstill.errors import DataError, list_problems
 from pairstill.rng import generator
@@ -53,7 +54,7 @@ class Questions:
         return digest(*self.answers, *self.questions, *rights, *images)
 
 
-def read_cocoqa(task: CocoQa, max_pixels: int) -> Questions:
+def read_cocoqa(task: CocoQa, checking: Checking) -> Questions:
     """Return the questions of a split, or a random draw of them.
 
     The candidates are the different answers of all splits that are there, in alphabetical order.
@@ -62,8 +63,8 @@ def read_cocoqa(task: CocoQa, max_pixels: int) -> Questions:
         DataError: a file is missing, the files differ in length, a line is not what it should be, or images are
             missing, there twice or bad.
     """
-    root = Path(str(task.root)).expanduser()
-    splits = {name: _read_split(root / name) for name in SPLITS if name == task.split or (root / name).is_dir()}
+    root = Path(str(task.root)).expanduser().resolve()
+    splits = {name: _read_split(root, name) for name in SPLITS if name == task.split or (root / name).is_dir()}
     answers = sorted({answer for lines in splits.values() for _, answer, _, _ in lines})
     lines = splits[task.split]
     if task.max_questions is not None and task.max_questions < len(lines):
@@ -72,7 +73,7 @@ def read_cocoqa(task: CocoQa, max_pixels: int) -> Questions:
     identities = sorted({image for _, _, image, _ in lines})
     folder = Path(str(task.images)).expanduser().resolve()
     files = _find_images(folder, identities)
-    checks = check_images(folder, files, max_pixels)
+    checks = check_images(folder, files, checking)
     problems = [f"{file} {check.problem}" for file, check in zip(files, checks, strict=True) if check.problem]
     if problems:
         raise DataError(f"{len(problems)} images of {folder} cannot be used:\n{list_problems(problems)}")
@@ -89,13 +90,14 @@ def read_cocoqa(task: CocoQa, max_pixels: int) -> Questions:
     )
 
 
-def _read_split(folder: Path) -> list[tuple[str, str, int, int]]:
+def _read_split(root: Path, split: str) -> list[tuple[str, str, int, int]]:
     """Return question, answer, image and type of every line."""
+    folder = root / split
     columns: list[list[str]] = []
     for name in FILES:
         try:
-            columns.append((folder / name).read_text(encoding="utf-8").splitlines())
-        except (OSError, UnicodeDecodeError) as error:
+            columns.append(read_inside(root, f"{split}/{name}").decode("utf-8-sig").splitlines())
+        except (DataError, UnicodeDecodeError) as error:
             raise DataError(f"{folder / name} cannot be read ({error}); set cocoqa.root to COCO-QA's folder") from error
     if len({len(column) for column in columns}) != 1:
         lengths = ", ".join(f"{name} {len(column)}" for name, column in zip(FILES, columns, strict=True))

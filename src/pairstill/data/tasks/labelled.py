@@ -1,6 +1,6 @@
 """Images with one class each: from class folders, from a hub dataset, or from what captions name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,16 +8,18 @@ from typing import Any
 import torch
 
 from pairstill.data.captions import plain_caption
-from pairstill.data.checks import check_images
+from pairstill.data.checks import Checking, check_images
 from pairstill.data.manifest import Manifest
 from pairstill.data.sources.extraction import extract_once
-from pairstill.data.sources.huggingface import extract_pairs, load_split, with_undecoded_images
+from pairstill.data.sources.hub import load_split
+from pairstill.data.sources.huggingface import extract_pairs
+from pairstill.data.sources.raw import RawPair
 from pairstill.data.tasks.settings import ZeroShot
 from pairstill.errors import DataError, list_problems
 from pairstill.rng import generator
 from pairstill.storage import digest
 
-_VERSION = 1  # of what is extracted from hub datasets
+_VERSION = 2  # of what is extracted from hub datasets
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def draw_classes(names: Sequence[str], task: ZeroShot) -> list[int]:
     return sorted(order[: task.num_classes])
 
 
-def read_folder(task: ZeroShot, max_pixels: int) -> LabelledImages:
+def read_folder(task: ZeroShot, checking: Checking) -> LabelledImages:
     """Return the images of class folders: those directly in a folder belong to its class.
 
     Names that start with a dot are left out; everything else in a class folder must be an image.
@@ -77,7 +79,7 @@ def read_folder(task: ZeroShot, max_pixels: int) -> LabelledImages:
         for path in sorted((root / folders[kind]).iterdir())
         if not path.name.startswith(".")
     ]
-    return _checked(root, items, [names[kind] for kind in chosen], max_pixels, f"class folders of {root.name}")
+    return _checked(root, items, [names[kind] for kind in chosen], checking, f"class folders of {root.name}")
 
 
 def _folder_names(folders: list[str], listing: str | None) -> list[str]:
@@ -87,7 +89,11 @@ def _folder_names(folders: list[str], listing: str | None) -> list[str]:
         path = Path(listing).expanduser()
         if not path.is_file():
             raise DataError(f"zeroshot.class_names is {listing!r}, which is no file; each of its lines is FOLDER NAME")
-        lines = (line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} cannot be read ({error}); write zeroshot.class_names as text in UTF-8") from error
+        lines = (line.split(maxsplit=1) for line in text.splitlines() if line.strip())
         known = {line[0]: line[1].split(",")[0].strip() for line in lines if len(line) == 2}
         unnamed = [folder for folder in folders if folder not in known]
         if unnamed:
@@ -99,37 +105,33 @@ def _folder_names(folders: list[str], listing: str | None) -> list[str]:
     return names
 
 
-def read_hub(task: ZeroShot, cache_dir: Path, max_pixels: int) -> LabelledImages:
+def read_hub(task: ZeroShot, checking: Checking) -> LabelledImages:
     """Return the images of a hub dataset, written into the cache as PNG, once.
 
     Raises:
         DataError: the dataset, the split or a column is missing, or images are bad.
         MissingDependencyError: the package datasets is not installed.
     """
-    table = load_split(str(task.root), task.split, "zeroshot.root and zeroshot.split")
     columns = {"zeroshot.image_column": task.image_column, "zeroshot.class_column": task.class_column}
-    table = with_undecoded_images(table, columns, f"split {task.split!r} of {task.root}")
-    kind = table.features[task.class_column]
-    known = [name.replace("_", " ") for name in getattr(kind, "names", [])]
+    table = load_split(str(task.root), task.split, columns, "zeroshot.root and zeroshot.split")
+    known = [name.replace("_", " ") for name in table.class_names]
 
     def caption(value: Any) -> Any:
         return known[value] if known and isinstance(value, int) and 0 <= value < len(known) else value
 
-    key = f"zeroshot-{digest(str(_VERSION), str(max_pixels), *columns.values(), table._fingerprint)[:16]}"
-    raw = extract_once(
-        cache_dir,
-        key,
-        lambda folder: extract_pairs(
-            folder, "test", ((row[task.image_column], caption(row[task.class_column])) for row in table), max_pixels
-        ),
-    )
+    key = f"zeroshot-{digest(str(_VERSION), str(checking.max_pixels), *columns.values(), *table.facts)[:16]}"
+
+    def write(folder: Path) -> Iterator[RawPair | str]:
+        return extract_pairs(folder, "test", table, checking.max_pixels, caption)
+
+    raw = extract_once(checking.cache_dir, key, write)
     if raw.unreadable:
         raise DataError(f"{len(raw.unreadable)} problems in {task.root}:\n{list_problems(raw.unreadable)}")
     names = known or sorted({pair.captions[0] for pair in raw.pairs})
     chosen = draw_classes(names, task)
     label_of = {names[kind]: label for label, kind in enumerate(chosen)}
     items = [(pair.image, label_of[pair.captions[0]]) for pair in raw.pairs if pair.captions[0] in label_of]
-    return _checked(raw.image_root, items, list(label_of), max_pixels, f"split {task.split} of {task.root}")
+    return _checked(raw.image_root, items, list(label_of), checking, f"split {task.split} of {task.root}")
 
 
 def read_captions(task: ZeroShot, manifest: Manifest) -> LabelledImages:
@@ -190,8 +192,10 @@ def class_of(captions: Sequence[str], words: Sequence[Sequence[str]]) -> int | N
     return best if alone and 2 * named[best] > len(captions) else None
 
 
-def _checked(root: Path, items: list[tuple[str, int]], names: list[str], max_pixels: int, rule: str) -> LabelledImages:
-    checks = check_images(root, [image for image, _ in items], max_pixels)
+def _checked(
+    root: Path, items: list[tuple[str, int]], names: list[str], checking: Checking, rule: str
+) -> LabelledImages:
+    checks = check_images(root, [image for image, _ in items], checking)
     problems = [
         f"{image} {check.problem}" for (image, _), check in zip(items, checks, strict=True) if check.problem is not None
     ]

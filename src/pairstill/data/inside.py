@@ -1,0 +1,57 @@
+"""Files that a dataset names: read only where they lie in its folder, are files, and are no larger than a picture."""
+
+import os
+import stat
+from pathlib import Path
+
+from pairstill.errors import DataError
+
+MAX_FILE_BYTES = 256 * 2**20
+"""No picture and no caption is as large as this."""
+
+
+class MissingFileError(DataError):
+    """There is no such file."""
+
+
+def find_inside(root: Path, name: str) -> Path:
+    """Return the file that `name` leads to, links followed.
+
+    Args:
+        root: the folder that it must lie in, resolved.
+        name: a path, relative to `root` or absolute.
+
+    Raises:
+        DataError: it lies elsewhere or is no regular file; the message is the end of a sentence that begins with it.
+    """
+    if "\0" in name:
+        raise DataError("is not the path of a file")
+    try:
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            raise DataError(f"leads out of {root} (to {path})")
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise MissingFileError(f"is missing from {root}") from error
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        raise DataError(f"cannot be read ({error})") from error
+    if not stat.S_ISREG(mode):
+        raise DataError("is not a file")  # opening a pipe would wait for ever, reading a device fill the memory
+    return path
+
+
+def read_inside(root: Path, name: str) -> bytes:
+    """Return the content of the file that `name` leads to; see `find_inside`.
+
+    Raises:
+        DataError: it lies elsewhere, is no regular file, is too large, or cannot be read.
+    """
+    path = find_inside(root, name)
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise DataError(f"has {size} bytes; at most {MAX_FILE_BYTES} are allowed")
+            return stream.read(size)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error})") from error
