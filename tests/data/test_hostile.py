@@ -130,7 +130,7 @@ def test_a_number_in_place_of_a_caption(make_karpathy, tmp_path, number):
 
 def test_a_table_with_one_endless_field(tmp_path):
     (tmp_path / "t.csv").write_text("image,caption,split\na.png," + "x" * 10**7 + ",train\n")
-    with pytest.raises(DataError, match=r"t\.csv is not a CSV file .*field larger than field limit"):
+    with pytest.raises(DataError, match=r"line 2: image 'a\.png' is missing"):
         build_manifest(DataConfig(source="table", root=str(tmp_path), annotations="t.csv"), tmp_path)
 
 
@@ -147,7 +147,6 @@ def shards(tmp_path):
                 tar.addfile(info, io.BytesIO(content))
         return DataConfig(source="webdataset", root=str(tmp_path), columns=columns, splits=splits)
 
-    pytest.importorskip("webdataset")
     return write
 
 

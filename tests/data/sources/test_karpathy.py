@@ -105,3 +105,10 @@ def test_missing_file_and_folder(tmp_path):
     (tmp_path / "dataset.json").unlink()
     with pytest.raises(DataError, match="dataset.json is not a file; set data.root and data.annotations"):
         read(config, tmp_path)
+
+
+def test_a_key_that_stands_twice_in_an_object_would_lose_what_it_held_first(tmp_path):
+    (tmp_path / "d.json").write_text('{"images": [{"filename": "a.jpg", "split": "val"}], "images": []}')
+    config = DataConfig(source="karpathy", root=str(tmp_path), annotations="d.json")
+    with pytest.raises(DataError, match="not valid JSON .the key 'images' stands twice in one object"):
+        read(config, tmp_path)

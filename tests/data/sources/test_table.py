@@ -1,10 +1,12 @@
+import csv
 import sys
+from dataclasses import replace
 
 import pytest
 
 from pairstill.config import ColumnsConfig, DataConfig
 from pairstill.data.manifest import build_manifest
-from pairstill.data.sources.raw import RawPair
+from pairstill.data.sources.raw import MAX_LISTING_BYTES, RawPair
 from pairstill.data.sources.table import read
 from pairstill.errors import DataError, MissingDependencyError
 from pairstill.schema import ImageRecord
@@ -43,6 +45,56 @@ def test_csv_rows_of_other_widths_are_kept_apart(tmp_path):
         "line 2: the row has 4 fields, the header 3; quote captions that contain commas",
         "line 3: the row has 2 fields, the header 3; quote captions that contain commas",
     )
+
+
+GOOD = "image,caption,split\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "problems", "kept"),
+    [
+        ('a.jpg,"open,train\nb.jpg,x,val\nc.jpg,y,val\n', ["line 2: a quote that opens here is never closed"], "bc"),
+        ('b.jpg,x,val\na.jpg,"open,train\nc.jpg,"a, b",val\n', ["line 3: ',' expected after '\"'"], "bc"),
+        ('a.jpg,"open,train\nb.jpg,"\nc.jpg,y,val\n', ["line 2: the row has 2", "line 3: a quote that opens"], "c"),
+        ('b.jpg,"two\nlines",val\na.jpg,"x"y,val\nc.jpg,"two\nmore",val\n', ["line 4: ',' expected"], "bc"),
+        ('a.jpg,"said \\"hi\\"",val\nb.jpg,"said ""hi""",val\n', ["line 2: ',' expected"], "b"),
+        ("a.jpg,caf\xe9,val\nb.jpg,café,val\n", ["line 2: not text in UTF-8"], "b"),
+        ('\n\nb.jpg,x,val\n\na.jpg,"open', ["line 6: a quote that opens here is never closed"], "b"),
+    ],
+)
+def test_a_damaged_csv_row_is_named_by_its_line_and_takes_no_other_along(tmp_path, rows, problems, kept):
+    content = GOOD.encode() + rows.encode().replace(b"caf\xc3\xa9,val\nb", b"caf\xe9,val\nb")
+    raw = read(config_for(tmp_path, "pairs.csv", content), tmp_path)
+    assert [pair.image[0] for pair in raw.pairs] == list(kept)
+    for found, start in zip(raw.unreadable, problems, strict=True):
+        assert found.startswith(start)
+
+
+def test_a_long_field_is_a_bad_pair_like_any_other(tmp_path, make_image):
+    for number, name in enumerate("abc"):
+        make_image(tmp_path / f"{name}.png", colour=(number, 0, 0))
+    content = f"{GOOD}a.png,one,train\nb.png,{'x' * 200_000},val\nc.png,three,val\n"
+    before = csv.field_size_limit()
+    config = config_for(tmp_path, "pairs.csv", content)
+    with pytest.raises(DataError, match=r"1 problem .*\n  - line 3: image 'b\.png' has a caption of 200000 characters"):
+        build_manifest(config, tmp_path)
+    manifest = build_manifest(replace(config, on_bad_pair="drop"), tmp_path)
+    assert [record.image for record in manifest.records] == ["a.png", "c.png"]
+    assert csv.field_size_limit() == before, "the limit is the process's"
+
+
+def test_many_open_quotes_are_found_in_one_go(tmp_path):
+    content = GOOD + 'a.jpg,"x ""\n' * 20_000 + "b.jpg,x,val\n" * 20_000
+    raw = read(config_for(tmp_path, "pairs.csv", content), tmp_path)
+    assert len(raw.pairs) == 20_000 and len(raw.unreadable) == 20_000
+
+
+def test_a_table_that_memory_does_not_hold_is_refused(tmp_path):
+    config = config_for(tmp_path, "pairs.csv", GOOD)
+    with (tmp_path / "pairs.csv").open("r+b") as stream:
+        stream.truncate(MAX_LISTING_BYTES + 1)
+    with pytest.raises(DataError, match="has 2147483649 bytes, more than 2147483648; split it"):
+        read(config, tmp_path)
 
 
 def test_csv_rows_of_one_image_merge_in_order(tmp_path, make_image):
@@ -86,6 +138,33 @@ def test_jsonl_lines_that_cannot_be_read_are_kept_apart(tmp_path):
     )
 
 
+def test_jsonl_lines_that_are_no_text_or_name_a_key_twice(tmp_path):
+    content = b'\xff\n{"image": "a.jpg", "caption": "x", "caption": "y", "split": "val"}\n'
+    content += b'{"image": "b.jpg", "caption": "z", "split": "val"}\n'
+    raw = read(config_for(tmp_path, "pairs.jsonl", content), tmp_path)
+    assert raw.unreadable[0].startswith("line 1: not text in UTF-8")
+    assert raw.unreadable[1] == "line 2: not valid JSON (the key 'caption' stands twice in one object)"
+    assert [pair.where for pair in raw.pairs] == ["line 3"]
+
+
+def test_parquet_rows_that_are_no_text_or_stand_under_two_columns(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    captions = pyarrow.array([b"x", b"\xff"]).view(pyarrow.string())
+    columns = [pyarrow.array(["a.jpg", "b.jpg"]), captions, pyarrow.array(["val", "val"])]
+    table = pyarrow.table(columns, names=["image", "caption", "split"])
+    parquet.write_table(table, tmp_path / "pairs.parquet")
+    raw = read(config_for(tmp_path, "pairs.parquet"), tmp_path)
+    assert [pair.where for pair in raw.pairs] == ["row 0"]
+    assert raw.unreadable[0].startswith("row 1: cannot be read")
+    parquet.write_table(
+        pyarrow.table([*columns, captions], names=[*table.column_names, "caption"]), tmp_path / "2.parquet"
+    )
+    with pytest.raises(DataError, match="has 2 columns 'caption'"):
+        read(config_for(tmp_path, "2.parquet"), tmp_path)
+
+
 def test_parquet(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -119,8 +198,9 @@ def test_parquet_needs_pyarrow(tmp_path, monkeypatch):
     [
         ("pairs.csv", "image,text,split\n", r"no column 'caption'; it has 'image', 'text', 'split'"),
         ("pairs.csv", "", "has no column 'image'; it has none"),
-        ("pairs.csv", b"image,caption,split\na.jpg,\xff,train\n", "is not a CSV file in UTF-8"),
-        ("pairs.jsonl", b"\xff", "is not text in UTF-8"),
+        ("pairs.csv", b"image,caption,split,\xff\n", "is not a CSV file in UTF-8 .line 1: not text in UTF-8"),
+        ("pairs.csv", 'image,"caption,split\na.jpg,x,train\n', "line 1: a quote that opens here is never closed"),
+        ("pairs.csv", "image,caption,split,caption\n", "has 2 columns 'caption'; rename those that are not meant"),
         ("pairs.xlsx", "", "has suffix '.xlsx'; a table must be .csv, .jsonl or .parquet"),
     ],
 )

@@ -9,6 +9,9 @@ from typing import Any
 from pairstill.config import DataConfig
 from pairstill.errors import DataError, shown
 
+MAX_LISTING_BYTES = 2**31
+"""A listing is held in memory, several times over."""
+
 
 @dataclass(frozen=True)
 class RawPair:
@@ -108,14 +111,37 @@ def annotations_of(config: DataConfig) -> Path:
     """Return the path of the annotations file.
 
     Raises:
-        DataError: it is not set, or not a file.
+        DataError: it is not set, not a file, or too large.
     """
     if config.annotations is None:
         raise DataError(f"data.source is {config.source}: set data.annotations to its file, relative to data.root")
     path = root_of(config) / config.annotations
     if not path.is_file():
         raise DataError(f"{path} is not a file; set data.root and data.annotations to the annotations file")
+    if (size := path.stat().st_size) > MAX_LISTING_BYTES:
+        raise DataError(
+            f"{path} has {size} bytes, more than {MAX_LISTING_BYTES}; split it, or pack the pairs in shards"
+        )
     return path
+
+
+def parse_data_json(text: str) -> Any:
+    """Return the value of a JSON text; an object that names a key twice is an error, since one value would be lost.
+
+    Raises:
+        ValueError: it is not JSON; RecursionError: it is nested too deeply.
+    """
+
+    def once(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) < len(items):
+            names = [name for name, _ in items]
+            raise ValueError(
+                f"the key {shown(next(n for n in names if names.count(n) > 1))} stands twice in one object"
+            )
+        return found
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 def read_annotations_json(config: DataConfig) -> Any:
@@ -126,6 +152,6 @@ def read_annotations_json(config: DataConfig) -> Any:
     """
     path = annotations_of(config)
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_data_json(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # not JSON, numbers of thousands of digits, brackets without end
         raise DataError(f"{path} is not valid JSON ({error}); fetch or export it again") from error

@@ -1,18 +1,19 @@
 """Tables with a row per caption or per image: CSV, JSONL, Parquet."""
 
-import csv
-import json
-from collections.abc import Iterable, Iterator
+from codecs import BOM_UTF8
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pairstill.config import ColumnsConfig, DataConfig
+from pairstill.data.sources.csv_records import CsvRecord, csv_records
 from pairstill.data.sources.raw import (
     RawPair,
     RawPairs,
     annotations_of,
     collect,
     image_root_of,
+    parse_data_json,
     parse_listing,
 )
 from pairstill.errors import DataError, MissingDependencyError, shown
@@ -59,45 +60,34 @@ def _require_columns(path: Path, columns: ColumnsConfig, present: Iterable[str])
                 f"{path} has no column {name!r}; it has {', '.join(map(repr, present)) or 'none'}. "
                 f"Set data.columns.{setting} to the column that holds the {setting}"
             )
+        if present.count(name) > 1:
+            raise DataError(f"{path} has {present.count(name)} columns {name!r}; rename those that are not meant")
 
 
 def _read_csv(path: Path, columns: ColumnsConfig) -> list[RawPair | str]:
-    try:
-        # Excel writes a byte order mark, which would otherwise become part of the first column's name.
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            return list(_parse_csv(path, stream, columns))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8 ({error}); export it again") from error
-
-
-def _parse_csv(path: Path, stream: TextIO, columns: ColumnsConfig) -> Iterator[RawPair | str]:
-    reader = csv.DictReader(stream)
-    _require_columns(path, columns, reader.fieldnames or ())
-    width = len(reader.fieldnames or ())
-    # A quoted caption may run over several lines; a row is named by its first.
-    line = reader.line_num + 1
-    for row in reader:
-        where, line = f"line {line}", reader.line_num + 1
-        if None in row or None in row.values():
-            # Extra fields stand under the key None, absent ones have the value None.
-            extra = row.get(None) or ()
-            found = width + len(extra) if extra else sum(value is not None for value in row.values())
-            yield f"{where}: the row has {found} fields, the header {width}; quote captions that contain commas"
-        else:
-            yield _listing(row, columns, where)
+    with csv_records(path) as records:
+        header = next(records, CsvRecord(1, []))
+        if isinstance(header, str):
+            raise DataError(f"{path} is not a CSV file in UTF-8 ({header}); export it again")
+        _require_columns(path, columns, header.fields)
+        return [
+            record
+            if isinstance(record, str)
+            else _listing(dict(zip(header.fields, record.fields, strict=True)), columns, f"line {record.line}")
+            for record in records
+        ]
 
 
 def _read_jsonl(path: Path, columns: ColumnsConfig) -> list[RawPair | str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text in UTF-8 ({error}); export it again") from error
+    lines = path.read_bytes().removeprefix(BOM_UTF8).split(b"\n")
     return [_parse_json_line(line, columns, f"line {number}") for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _parse_json_line(line: str, columns: ColumnsConfig, where: str) -> RawPair | str:
+def _parse_json_line(line: bytes, columns: ColumnsConfig, where: str) -> RawPair | str:
     try:
-        row = json.loads(line)
+        row = parse_data_json(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return f"{where}: not text in UTF-8 ({error}); export the table again"
     except (ValueError, RecursionError) as error:
         return f"{where}: not valid JSON ({error})"
     if not isinstance(row, dict):
@@ -113,10 +103,20 @@ def _read_parquet(path: Path, columns: ColumnsConfig) -> list[RawPair | str]:
         raise MissingDependencyError(
             'reading Parquet needs pyarrow, which is not installed; run `pip install "pairstill[huggingface]"`'
         ) from error
+    found: list[RawPair | str] = []
     try:
         with parquet.ParquetFile(path) as table:
             _require_columns(path, columns, table.schema_arrow.names)
-            rows = table.read(columns=[columns.image, columns.caption, columns.split]).to_pylist()
+            for batch in table.iter_batches(columns=[columns.image, columns.caption, columns.split]):
+                found += [_parquet_row(batch, row, columns, len(found) + row) for row in range(batch.num_rows)]
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file ({error}); export it again") from error
-    return [_listing(row, columns, f"row {number}") for number, row in enumerate(rows)]
+    return found
+
+
+def _parquet_row(batch: Any, row: int, columns: ColumnsConfig, number: int) -> RawPair | str:
+    names = {columns.image, columns.caption, columns.split}
+    try:
+        return _listing({name: batch.column(name)[row].as_py() for name in names}, columns, f"row {number}")
+    except (ValueError, OverflowError) as error:  # not text in UTF-8, or a time that Python does not know
+        return f"row {number}: cannot be read ({error})"
