@@ -66,7 +66,7 @@ class _Header(tarfile.TarInfo):
     """A header whose damage is an error: `tarfile` takes a damaged one, and none at all, for the end of the shard."""
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
         try:
             header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
