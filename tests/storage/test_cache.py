@@ -9,7 +9,7 @@ NAMES = {
     "texts": "1" * 64,
     "features": "2" * 64,
     "pixels": "3" * 64,
-    "decodable": "4" * 64 + ".json",
+    "checked": "4" * 64 + ".json",
     "images": "scenes-v1-6d8ef35db5a45d98",
     "teachers": "5" * 24,
     "distilled": "6" * 24 + ".json",
