@@ -122,7 +122,14 @@ def test_an_image_that_was_removed_or_became_a_link_is_found(build, tmp_path, co
 def test_a_damaged_file_of_what_is_known_counts_as_none(build, tmp_path):
     build()
     (file,) = (tmp_path / "cache" / "checked").glob("*.json")
-    for damaged in (file.read_text().replace("a", "b"), "[]", '{"images": {"a.png": [1]}}', '{"images": 3}', "\xff"):
+    for damaged in (
+        file.read_text().replace("a", "b"),
+        "[]",
+        '{"images": {"a.png": [1]}}',
+        '{"images": {"a.png": "1 2"}}',
+        '{"images": 3}',
+        "\xff",
+    ):
         file.write_text(damaged)
         assert len(build()[1]) == 3
 

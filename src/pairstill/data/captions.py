@@ -42,8 +42,7 @@ def plain_caption(text: str) -> str:
         >>> plain_caption("A man's hat -- the RED one!")
         'a mans hat the red one'
     """
-    kept = "".join(_replacement(character) for character in text.lower())
-    return " ".join(kept.split()[:MAX_CAPTION_WORDS])
+    return " ".join(text.lower().translate(_PLAIN).split()[:MAX_CAPTION_WORDS])
 
 
 def paper_caption(text: str) -> str:
@@ -60,9 +59,18 @@ def paper_caption(text: str) -> str:
     return " ".join(spaced.rstrip("\n").strip(" ").split(" ")[:MAX_CAPTION_WORDS])
 
 
-def _replacement(character: str) -> str:
-    if character in _APOSTROPHES:
-        return ""
-    category = unicodedata.category(character)
-    is_ascii_symbol = character.isascii() and category.startswith("S")
-    return " " if category.startswith("P") or category == "Cc" or is_ascii_symbol else character
+class _Replacements(dict[int, str]):
+    """What each character becomes in a plain caption, found out when it is first met: large sets have few of them."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        category = unicodedata.category(character)
+        is_ascii_symbol = character.isascii() and category.startswith("S")
+        if character in _APOSTROPHES:
+            self[code] = ""
+        else:
+            self[code] = " " if category.startswith("P") or category == "Cc" or is_ascii_symbol else character
+        return self[code]
+
+
+_PLAIN = _Replacements()

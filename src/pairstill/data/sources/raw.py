@@ -71,7 +71,7 @@ def parse_listing(*, image: Any, captions: Any, split: Any, where: str) -> RawPa
 
 def _is_unicode(text: str) -> bool:
     """Tell whether `text` can be written as UTF-8; JSON's escapes allow strings that cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def collect(image_root: Path, parsed: Iterable[RawPair | str]) -> RawPairs:
