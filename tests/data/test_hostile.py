@@ -172,6 +172,25 @@ def test_links_devices_and_paths_in_a_shard_lead_nowhere(shards, tmp_path):
     assert not list(tmp_path.parent.glob("out.*")) and not list(tmp_path.glob("out.*"))
 
 
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "~nobody-of-this-name/x", "loop"])
+@pytest.mark.parametrize(
+    ("source", "setting"),
+    [
+        *(("table", setting) for setting in ("root", "annotations", "images")),
+        *((source, "root") for source in ("karpathy", "llava_cc3m", "webdataset", "huggingface")),
+    ],
+)
+def test_settings_that_can_be_no_path(tmp_path, source, setting, name):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    if setting == "root" and name == "loop":
+        name = str(tmp_path / "loop")
+    known = {"root": str(tmp_path), "annotations": "a.jsonl", "images": "."}
+    splits = SplitsConfig(train="a", val="a", test="a")
+    with pytest.raises(DataError):
+        build_manifest(DataConfig(source=source, splits=splits, **{**known, setting: name}), tmp_path / "cache")
+
+
 def test_shown_is_short_and_in_one_line():
     assert shown("a\nb") == r"'a\nb'"
     assert len(shown("x" * 10**6)) < 230 and shown("x" * 10**6).endswith("... (1000002 characters)")

@@ -53,7 +53,8 @@ class SplitsConfig:
     """Where each split comes from, for sources that keep splits apart (huggingface, webdataset).
 
     Attributes:
-        train: name of the hub split, or glob of the tar shards, that becomes `train`.
+        train: name of the hub split, or glob of the tar shards, that becomes `train`; braces stand for numbers or
+            names that must all be there, as in `train-{000..003}.tar`.
         val: the same for `val`.
         test: the same for `test`.
     """

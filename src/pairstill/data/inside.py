@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from pairstill.errors import DataError
+from pairstill.errors import DataError, shown
 
 MAX_FILE_BYTES = 256 * 2**20
 """No picture and no caption is as large as this."""
@@ -12,6 +12,24 @@ MAX_FILE_BYTES = 256 * 2**20
 
 class MissingFileError(DataError):
     """There is no such file."""
+
+
+def path_of(name: str, setting: str) -> Path:
+    """Return the absolute path, links followed, that a setting names, whether or not anything is there.
+
+    Args:
+        name: a path, perhaps relative to a home folder (`~`).
+        setting: the setting's name, for the message.
+
+    Raises:
+        DataError: there can be nothing of that name: it holds a NUL, is too long, or is a link to itself.
+    """
+    try:
+        path = Path(name).expanduser().resolve()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no such home, a loop of links
+        raise DataError(f"{setting} is {shown(name)}, which is not a path ({error}); give another") from error
+    return path
 
 
 def find_inside(root: Path, name: str) -> Path:

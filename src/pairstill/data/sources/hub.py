@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pairstill.data.inside import find_inside, read_inside
+from pairstill.data.inside import find_inside, path_of, read_inside
 from pairstill.errors import DataError, MissingDependencyError, shown
 
 _SAVED = "dataset_dict.json"
@@ -104,7 +104,7 @@ def load_split(root: str, name: str, columns: Mapping[str, str], settings: str) 
             "datasets of the hub, and local ones in its formats, need the package datasets, which is not installed; "
             'run `pip install "pairstill[huggingface]"`'
         ) from error
-    folder = Path(root).expanduser().resolve()
+    folder = path_of(root, settings.split()[0])
     try:
         if (folder / _SAVED).is_file():
             table, roots = _saved_split(folder, name), (folder,)

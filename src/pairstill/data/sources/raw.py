@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
+from pairstill.data.inside import path_of
 from pairstill.errors import DataError, shown
 
 MAX_LISTING_BYTES = 2**31
@@ -85,14 +86,14 @@ def collect(image_root: Path, parsed: Iterable[RawPair | str]) -> RawPairs:
 
 
 def root_of(config: DataConfig) -> Path:
-    """Return the dataset's folder.
+    """Return the dataset's folder, links followed.
 
     Raises:
-        DataError: `data.root` is not set.
+        DataError: `data.root` is not set, or not a path.
     """
     if config.root is None:
         raise DataError(f"data.source is {config.source}: set data.root to where the pairs are")
-    return Path(config.root).expanduser()
+    return path_of(config.root, "data.root")
 
 
 def image_root_of(config: DataConfig) -> Path:
@@ -101,7 +102,7 @@ def image_root_of(config: DataConfig) -> Path:
     Raises:
         DataError: it is not a folder.
     """
-    folder = (root_of(config) / config.images).resolve()
+    folder = path_of(str(root_of(config) / config.images), "data.images")
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; set data.root and data.images to the folder of the image files")
     return folder
@@ -115,7 +116,7 @@ def annotations_of(config: DataConfig) -> Path:
     """
     if config.annotations is None:
         raise DataError(f"data.source is {config.source}: set data.annotations to its file, relative to data.root")
-    path = root_of(config) / config.annotations
+    path = path_of(str(root_of(config) / config.annotations), "data.annotations")
     if not path.is_file():
         raise DataError(f"{path} is not a file; set data.root and data.annotations to the annotations file")
     if (size := path.stat().st_size) > MAX_LISTING_BYTES:

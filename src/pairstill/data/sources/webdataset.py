@@ -49,7 +49,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
 
 def _find_shards(config: DataConfig, split: Split) -> list[Path]:
     """Return the shards of a split in order; every name that braces stand for must be there."""
-    root, pattern = root_of(config).resolve(), str(getattr(config.splits, split))
+    root, pattern = root_of(config), str(getattr(config.splits, split))
     found: dict[Path, None] = {}
     try:
         for name in expand_braces(pattern):

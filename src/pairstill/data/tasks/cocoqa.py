@@ -11,7 +11,7 @@ import torch
 from pairstill.config import MAX_CAPTION_WORDS, CaptionForm
 from pairstill.data.captions import caption_as
 from pairstill.data.checks import Checking, check_images
-from pairstill.data.inside import read_inside
+from pairstill.data.inside import path_of, read_inside
 from pairstill.data.tasks.settings import CocoQa
 from pairstill.errors import DataError, list_problems
 from pairstill.rng import generator
@@ -63,7 +63,7 @@ def read_cocoqa(task: CocoQa, checking: Checking) -> Questions:
         DataError: a file is missing, the files differ in length, a line is not what it should be, or images are
             missing, there twice or bad.
     """
-    root = Path(str(task.root)).expanduser().resolve()
+    root = path_of(str(task.root), "cocoqa.root")
     splits = {name: _read_split(root, name) for name in SPLITS if name == task.split or (root / name).is_dir()}
     answers = sorted({answer for lines in splits.values() for _, answer, _, _ in lines})
     lines = splits[task.split]
@@ -71,7 +71,7 @@ def read_cocoqa(task: CocoQa, checking: Checking) -> Questions:
         order = torch.randperm(len(lines), generator=generator(task.question_seed, "questions")).tolist()
         lines = [lines[place] for place in sorted(order[: task.max_questions])]
     identities = sorted({image for _, _, image, _ in lines})
-    folder = Path(str(task.images)).expanduser().resolve()
+    folder = path_of(str(task.images), "cocoqa.images")
     files = _find_images(folder, identities)
     checks = check_images(folder, files, checking)
     problems = [f"{file} {check.problem}" for file, check in zip(files, checks, strict=True) if check.problem]

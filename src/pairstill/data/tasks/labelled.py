@@ -9,6 +9,7 @@ import torch
 
 from pairstill.data.captions import plain_caption
 from pairstill.data.checks import Checking, check_images
+from pairstill.data.inside import path_of
 from pairstill.data.manifest import Manifest
 from pairstill.data.sources.extraction import extract_once
 from pairstill.data.sources.hub import load_split
@@ -67,7 +68,7 @@ def read_folder(task: ZeroShot, checking: Checking) -> LabelledImages:
     Raises:
         DataError: there is no such folder, a folder has no name in `class_names`, two have the same, or images are bad.
     """
-    root = Path(str(task.root)).expanduser().resolve()
+    root = path_of(str(task.root), "zeroshot.root")
     if not root.is_dir():
         raise DataError(f"zeroshot.root is {task.root!r}, which is no folder; give one with a folder for each class")
     folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -86,7 +87,7 @@ def _folder_names(folders: list[str], listing: str | None) -> list[str]:
     if listing is None:
         names = [folder.replace("_", " ") for folder in folders]
     else:
-        path = Path(listing).expanduser()
+        path = path_of(listing, "zeroshot.class_names")
         if not path.is_file():
             raise DataError(f"zeroshot.class_names is {listing!r}, which is no file; each of its lines is FOLDER NAME")
         try:
