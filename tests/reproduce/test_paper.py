@@ -92,6 +92,14 @@ def test_every_row_has_captions_and_pixels_as_the_authors_code():
             assert settings["image"]["std"] == [0.26862954, 0.26130258, 0.27577711], row
 
 
+def test_every_rows_teachers_see_augmented_images():
+    for row in ROWS:
+        if row.settings:
+            settings = read_layers(PAPER / row.settings)
+            assert settings["teacher"]["augment"] == "paper", row
+            assert ("views" in settings["teacher"]) == (not settings["image"]["trainable"]), row
+
+
 @pytest.mark.parametrize(("row", "rate"), [("table2/500_ptm_st", 5000.0), ("table3/500_ptm_st", 1000.0)])
 def test_only_coco_at_500_pairs_has_the_large_rate_of_texts(row, rate):
     assert read_layers(PAPER / f"{row}.yaml")["distill"]["outer"]["lr_texts"] == rate
