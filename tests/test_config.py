@@ -248,6 +248,11 @@ REFUSED = [
         "teacher.views is 2 but the image tower is trained: every mini-batch is augmented anew; leave views out",
     ),
     (TeacherConfig, {"augment": "paper", "views": 0}, "teacher.views is 0"),
+    (
+        TeacherConfig,
+        {"augment": "paper", "image_is_view": True},
+        "teacher.image_is_view is on but teacher.views is not set",
+    ),
     (TeacherConfig, {"views": 4}, "views are augmented; set teacher.augment to paper"),
     (
         RunConfig,

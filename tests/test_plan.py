@@ -3,6 +3,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from pairstill import cli
 from pairstill.config import (
@@ -126,6 +127,15 @@ def test_a_tower_whose_weights_are_gone_is_refused_before_all_pairs_are_read(con
         with pytest.raises(ConfigError, match="image.weights is .*gone.safetensors.* no file"):
             getattr(pipeline, stage)()
         assert "pairs" not in vars(pipeline)
+
+
+def test_the_image_is_one_of_its_views_on_request(config):
+    frozen = replace(config, image=replace(config.image, trainable=False), heads=HeadsConfig(image=True, width=8))
+    teacher = replace(config.teacher, augment="paper", views=1, image_is_view=True)
+    splits = Pipeline(replace(frozen, teacher=teacher)).splits
+    own, augmented = (view.all() for view in splits.train.views)
+    assert torch.equal(own, splits.train.images.all()) and not torch.equal(own, augmented)
+    assert splits.val.views == splits.test.views == ()
 
 
 def test_every_epoch_takes_more_than_the_endpoints(config):

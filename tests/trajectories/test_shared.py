@@ -42,6 +42,7 @@ def test_a_setting_that_older_teachers_did_not_know_has_its_default(tmp_path):
     del about["sha256"]
     del (
         about["settings"]["teacher"]["views"],
+        about["settings"]["teacher"]["image_is_view"],
         about["settings"]["teacher"]["augment"],
         about["settings"]["heads"]["dropout"],
     )
@@ -67,8 +68,9 @@ def test_folders_are_found_by_what_decides_the_teachers(tmp_path):
         assert found(other).parent != folder.parent
     frozen = replace(CONFIG, image=ImageConfig(trainable=False), heads=HeadsConfig(image=True, width=4))
     seen = [None, *(TeacherConfig(augment="paper", views=views) for views in (1, 4))]
+    seen.append(TeacherConfig(augment="paper", views=4, image_is_view=True))
     places = {found(frozen if teacher is None else replace(frozen, teacher=teacher)).parent for teacher in seen}
-    assert len(places) == 3
+    assert len(places) == 4
     claim_folder(found(CONFIG, (6, 7, 8)), described(), (6, 7, 8))
     (found(CONFIG, (6, 7, 8)) / "expert_0000.safetensors").touch()
     assert found(CONFIG) == found(CONFIG, (6, 7, 8))  # the one with more teachers

@@ -23,6 +23,7 @@ class TeacherConfig:
             trained image tower, of `views` behind a frozen one.
         views: behind a frozen tower with `augment: paper`, how many augmented views of each training image have their
             features computed, once for all teachers; every epoch of every teacher draws one of them for each image.
+        image_is_view: whether the image as it is counts among the views, as one more.
         keep: `endpoints` stores only the snapshots that the phases need, `all` every epoch.
     """
 
@@ -36,6 +37,7 @@ class TeacherConfig:
     captions: Literal["all", "sample"] = "sample"
     augment: Literal["none", "paper"] = "none"
     views: int | None = None
+    image_is_view: bool = False
     keep: Literal["endpoints", "all"] = "endpoints"
 
     def __post_init__(self) -> None:
@@ -56,4 +58,9 @@ class TeacherConfig:
                 f"teacher.views is {self.views} but teacher.augment is {self.augment}: views are augmented; set "
                 "teacher.augment to paper, or leave views out",
             )
+        require(
+            self.views is not None or not self.image_is_view,
+            "teacher.image_is_view is on but teacher.views is not set: there are no views to count the image among; "
+            "set teacher.views, or leave image_is_view out",
+        )
         require(self.batch_size >= 2, "teacher.batch_size is 1; a contrastive loss needs at least 2 pairs")

@@ -237,7 +237,10 @@ class Parts:
     def _split(self, manifest: Manifest, split: Split) -> EncodedSplit:
         with self.encoding(f"the {split} split") as encoding:
             views = self.num_views if split == "train" else 0
-            return encode_split(manifest, split, encoding, self.given_features, views)
+            encoded = encode_split(manifest, split, encoding, self.given_features, views)
+        if split == "train" and self.config.teacher.image_is_view:
+            return replace(encoded, views=(encoded.images, *encoded.views))
+        return encoded
 
     @cached_property
     @as_set
@@ -280,9 +283,8 @@ class Parts:
         other = copy(self)
         for name in ENCODED_PARTS:
             other.__dict__.pop(name, None)
-        teacher = replace(
-            self.config.teacher, augment="none", views=None
-        )  # only pairs are learned from with other encoders
+        # only pairs are learned from with other encoders
+        teacher = replace(self.config.teacher, augment="none", views=None, image_is_view=False)
         other.config = replace(self.config, image=image, text=text, heads=heads, teacher=teacher)
         return other
 
