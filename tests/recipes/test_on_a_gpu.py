@@ -1,0 +1,77 @@
+"""Whole runs on a pretended GPU, which refuses what a real one would: a CPU tensor among its own."""
+
+import sys
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pairstill.cli.command import run_config, settings_parser
+from pairstill.distill import phases
+from pairstill.pipeline import Pipeline
+from pairstill.storage import load_tensors
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from pretend_gpu import ELSEWHERE, pretended_gpu  # noqa: E402 - a helper beside the tests, which are no package
+
+TINY = str(Path(__file__).parent / "tiny.yaml")
+FROZEN = ("--image.trainable", "false", "--heads.image", "true", "--heads.width", "16", "--heads.kind", "linear")
+CASES = {
+    "trained": (
+        *("--distill.similarity.kind", "low_rank", "--distill.similarity.rank", "2"),
+        *("--teacher.augment", "paper"),
+    ),
+    "frozen": FROZEN,
+    "frozen, residual": (*FROZEN, "--heads.kind", "residual"),
+    "apm": (*FROZEN, "--method", "apm", "--evaluate.methods", "[distilled, closed_form]"),
+    "ncfm": (*FROZEN, "--method", "ncfm"),
+    "features_first": (*FROZEN, "--method", "features_first", "--distill.features_first.steps", "2"),
+}
+
+
+class AtOnce:
+    """Does what it is given at once, in this thread: a pretended GPU is one thread's."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def submit(self, call, *args):
+        done = Future()
+        done.set_result(call(*args))
+        return done
+
+
+def settings(tmp_path, name, *options):
+    parser = settings_parser("run", "one run")
+    asked = ["--config", TINY, "--evaluate.num_students", "1", "--teacher.epochs", "3", *options]
+    config = run_config(parser, parser.parse_args(asked))
+    return replace(config, run_dir=str(tmp_path / name), cache_dir=str(tmp_path / "cache"), device="cpu")
+
+
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
+def test_a_run_elsewhere_is_the_run_here(options, tmp_path, monkeypatch):
+    monkeypatch.setattr(phases, "ThreadPoolExecutor", AtOnce)
+    with pretended_gpu():
+        with Pipeline(settings(tmp_path, "meta", *options)) as pipeline:
+            pipeline.device = ELSEWHERE
+            rows = pipeline.run()
+    with Pipeline(settings(tmp_path, "cpu", *options)) as pipeline:
+        expected = pipeline.run()
+    here, there = (load_tensors(tmp_path / n / "distilled" / "distilled.safetensors") for n in ("cpu", "meta"))
+    assert here.keys() == there.keys()
+    for name in here:
+        torch.testing.assert_close(there[name], here[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+    assert [row.title for row in rows] == [row.title for row in expected]
+
+
+def test_the_pretended_gpu_refuses_what_a_real_one_would():
+    with pretended_gpu():
+        there = torch.ones(3).to(ELSEWHERE)
+        assert there.device == ELSEWHERE and float((there * torch.tensor(2.0)).sum()) == 6  # a scalar may meet it
+        assert there[torch.tensor([0, 2])].device == ELSEWHERE  # and so may an index
+        with pytest.raises(RuntimeError, match="a CPU tensor of shape"):
+            there + torch.ones(3)
+        with pytest.raises(RuntimeError, match="a CPU tensor of shape"):
+            there.index_add_(0, torch.tensor([0]), torch.ones(1).to(ELSEWHERE))
