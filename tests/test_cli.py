@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -50,8 +51,19 @@ def test_help(capsys, command):
     assert caught.value.code == 0
     shown = capsys.readouterr().out
     assert shown.startswith("usage: pairstill")
+    assert shown.replace("\n", "").isprintable()
     expected = [*STAGES, "quickstart"] if not command else ["--run_dir"]
     assert all(word in shown for word in expected)
+
+
+def test_a_terminal_that_has_not_all_letters(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with pytest.raises(SystemExit):
+        main(["gr\u00fcn"])
+    assert terminal.errors == "strict"
+    terminal.flush()
+    assert b"'gr?n'" in terminal.buffer.getvalue()
 
 
 @pytest.mark.parametrize("name", STAGES)

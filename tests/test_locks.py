@@ -140,3 +140,12 @@ def test_a_file_system_without_locks_is_said_so(tmp_path, monkeypatch):
     monkeypatch.setattr(locks.fcntl, "flock", refuse)
     with pytest.warns(UserWarning, match="file system without locks .*only one process"), exclusive(tmp_path):
         pass
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "mine.txt").write_text("the user's own")
+    (tmp_path / LOCK).symlink_to("mine.txt")
+    with pytest.raises(StorageError, match=r"\.lock cannot be written"):
+        hold(tmp_path)
+    assert not is_abandoned(tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "the user's own"

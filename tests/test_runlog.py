@@ -236,3 +236,14 @@ def test_events_from_before_there_were_stages_are_whole_and_of_pixels(tmp_path):
     assert damaged == "" and [event["event"] for event in events] == ["distill_step"] * 2 + ["validation", "student"]
     assert [(event["stage"], event["step"]) for event in events[:2]] == [("pixels", 1), ("pixels", 2)]
     assert [point.quantity for point in curve_points(events)].count("validation_recall") == 1
+
+
+@pytest.mark.parametrize("place", ["a link", "a pipe"])
+def test_nothing_but_the_log_itself_is_written_to(tmp_path, place):
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
+    (tmp_path / "mine.txt").write_text("the user's own")
+    os.mkfifo(path) if place == "a pipe" else path.symlink_to("mine.txt")
+    with pytest.raises(StorageError, match=r"metrics\.jsonl cannot be written"):
+        log.write("start")
+    assert (tmp_path / "mine.txt").read_text() == "the user's own"

@@ -7,7 +7,7 @@ from pathlib import Path
 SHOWN_PROBLEMS = 20
 SHOWN_CHARACTERS = 200
 
-_ELSEWHERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
+_ELSEWHERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENXIO)
 """What no room mends: the place cannot have files, or not of this user."""
 
 

@@ -50,7 +50,7 @@ def hold(folder: Path, on_wait: Callable[[str], None] | None = None) -> Lock:
         return known
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise StorageError.cannot_write(path, error) from error
     try:
@@ -79,7 +79,7 @@ def exclusive(folder: Path, on_wait: Callable[[str], None] | None = None) -> Ite
 def is_abandoned(folder: Path) -> bool:
     """Return whether a process held the lock of a folder and ended before it could remove the folder."""
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:

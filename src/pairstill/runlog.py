@@ -145,7 +145,8 @@ def _is_whole(event: dict[str, Any]) -> bool:
 
 
 def _append(path: Path, line: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    # never what a link points to, and no waiting for the other end of a pipe
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     try:
         before = os.fstat(descriptor).st_size
         try:

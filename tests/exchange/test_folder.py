@@ -83,6 +83,9 @@ def test_a_flipped_byte_and_a_missing_file_are_named(tmp_path, make, layout):
     path.unlink()
     with pytest.raises(ArtifactError, match=f"{path.name} does not exist"):
         read_export(out)
+    path.symlink_to(path.name)
+    with pytest.raises(ArtifactError, match=f"{path.name} does not exist"):
+        read_export(out)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

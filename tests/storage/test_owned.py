@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from pairstill.errors import ConfigError
-from pairstill.storage.owned import refuse_others
+from pairstill.storage.owned import content_of, refuse_others
 
 
 def refuse(folder, own=False):
@@ -37,3 +39,8 @@ def test_a_file_is_no_folder(tmp_path, name):
 def test_a_name_that_is_too_long_is_an_error_that_names_the_setting(tmp_path):
     with pytest.raises(ConfigError, match=r"run_dir is .*which cannot be read: File name too long"):
         refuse(tmp_path / ("x" * 300))
+
+
+def test_a_folder_of_no_possible_name():
+    with pytest.raises(ConfigError, match="out is .*which cannot be read: embedded null byte"):
+        content_of(Path("a\0b"), "out")

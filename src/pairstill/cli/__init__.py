@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -84,6 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 is done, 1 an error in the run, 2 wrong usage; interrupted is 130 from the keyboard, and for other signals 128 and
     their number, such as 143 for SIGTERM.
     """
+    with _shown_anyhow():
+        return _answered(arguments)
+
+
+def _answered(arguments: Sequence[str] | None) -> int:
     try:
         with _signals_as_interrupts():
             return _main(sys.argv[1:] if arguments is None else list(arguments))
@@ -126,6 +132,20 @@ def _of_the_machine(error: Exception) -> str | None:
             "heads.width, the pairs of distill.phases, batch_size); `pairstill plan` tells what a run needs"
         )
     return None
+
+
+@contextmanager
+def _shown_anyhow() -> Iterator[None]:
+    """Show "?" for letters that the terminal's encoding has not: a table is no reason to fail."""
+    streams = [each for each in (sys.stdout, sys.stderr) if isinstance(each, TextIOWrapper) and each.errors == "strict"]
+    for stream in streams:
+        stream.reconfigure(errors="replace")
+    try:
+        yield
+    finally:
+        for stream in streams:
+            if not stream.closed:
+                stream.reconfigure(errors="strict")
 
 
 class _Stopped(KeyboardInterrupt):

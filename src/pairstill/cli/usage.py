@@ -56,6 +56,10 @@ class Parser(ArgumentParser):
                 return path
         return None
 
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        """Return the help, without the backspace by which the library joins two words on a terminal."""
+        return super().format_help(*args, **kwargs).replace(" \b", "")
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what is wrong and where the full help is, and exit with the status 2."""
         if not self.exit_on_error:

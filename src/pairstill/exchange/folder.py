@@ -1,5 +1,6 @@
 """An exported folder: written whole or not at all, checked when it is read."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,8 @@ def read_export(folder: Path) -> DistilledSet:
 
 def _check_file(folder: Path, name: str, digest: str) -> None:
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    # not Path.resolve, which raises where links go round
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
         raise ArtifactError(f"{folder / MANIFEST} names the file {name!r}, which lies outside of its folder")
     if not path.is_file():
         raise ArtifactError(f"{path} does not exist; copy the whole folder")

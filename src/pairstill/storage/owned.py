@@ -24,8 +24,9 @@ def content_of(folder: Path, setting: str = "the folder") -> list[str]:
         return []
     except NotADirectoryError as error:
         raise ConfigError(f"{setting} is {str(folder)!r}, which is a file; give a folder") from error
-    except OSError as error:
-        raise ConfigError(f"{setting} is {str(folder)!r}, which cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{setting} is {str(folder)!r}, which cannot be read: {why}") from error
 
 
 def refuse_others(folder: Path, what: str, setting: str, is_own: Callable[[Path], bool]) -> None:
