@@ -25,7 +25,7 @@ from pairstill.errors import ConfigError
 from pairstill.pipeline import Pipeline
 from pairstill.plan import fit, make_plan
 from pairstill.plan.counts import count, validated_epochs
-from pairstill.plan.fit import graphs_held, other_disk_bytes, warnings_of
+from pairstill.plan.fit import other_disk_bytes, warnings_of
 from pairstill.plan.probe import Probe, batch_seconds, encoding_seconds
 from pairstill.report.plans import PlannedMode
 from pairstill.trajectories.trajectory import SHARED
@@ -62,11 +62,6 @@ def test_counts_by_hand(config):
 @pytest.mark.parametrize(("epochs", "every", "validated"), [(50, 1, 50), (100, 3, 34), (5, 10, 1)])
 def test_the_last_epoch_is_always_validated(epochs, every, validated):
     assert validated_epochs(StudentConfig(epochs=epochs, validate_every=every)) == validated
-
-
-def test_store_holds_every_graph_and_recompute_one():
-    assert graphs_held("exact_store", 8) == graphs_held("unrolled", 8) == 8
-    assert graphs_held("exact_recompute", 8) == graphs_held("exact_recompute", 32) == graphs_held("truncated", 8) == 1
 
 
 @pytest.mark.parametrize("trainable", [True, False])

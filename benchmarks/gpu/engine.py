@@ -13,8 +13,8 @@ from torch.profiler import ProfilerActivity, profile
 from pairstill.bench.hypergradient import agreement, build, stretch
 from pairstill.bench.measure import peak_bytes, seconds_in_turn
 from pairstill.bench.settings import HypergradientBench
-from pairstill.distill.hypergradient import Hypergradient
-from pairstill.distill.step_derivative import double_backward
+from pairstill.distill.solvers import Hypergradient
+from pairstill.distill.step_derivative import step_graph
 
 ORDER = ("unrolled", "exact_store", "exact_store, bfloat16", "exact_recompute, double backward")
 """What is measured first."""
@@ -101,7 +101,7 @@ def _graphed(settings: HypergradientBench, device: torch.device) -> dict[str, An
     direction = {name: torch.full_like(value, 1e-3) for name, value in loop.start.items()}
 
     def step() -> list[torch.Tensor]:
-        found = double_backward(loop.loss, loop.start, loop.data, loop.steps[0], direction)
+        found = step_graph(loop.loss, loop.start, loop.data, loop.steps[0]).derivative(direction)
         return [found.images, found.texts, found.similarity, *found.parameters.values()]
 
     eager, expected = _seconds(step, device), [value.clone() for value in step()]

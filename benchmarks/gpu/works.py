@@ -17,8 +17,8 @@ from pairstill.bench.hypergradient import stretch as trained_stretch
 from pairstill.bench.recall import build as build_recall
 from pairstill.bench.settings import HypergradientBench, RecallBench
 from pairstill.config import HeadsConfig, ImageConfig, RunConfig
-from pairstill.distill.hypergradient import hypergradient
 from pairstill.distill.inner_loop import InnerLoop, InnerStep, draw_batches
+from pairstill.distill.solvers import solver
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.image import build_image_encoder
 from pairstill.model.dual_encoder import ModelFactory
@@ -83,13 +83,13 @@ def _loop(kind: str, dtype: torch.dtype, device: torch.device) -> InnerLoop:
 
 def _exactness(kind: str, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     loop = _loop(kind, dtype, device)
-    reference = hypergradient(replace(loop, micro=None), "unrolled")
+    reference = solver("unrolled")(loop)
     errors = {}
     for name, (mode, derivative, micro) in WAYS.items():
         if (mode == "exact_span") != ("linear" in kind) and mode == "exact_span" or (micro and kind != "trained"):
             continue
-        one = replace(loop, micro=loop.micro if micro else None)
-        errors[name] = agreement(hypergradient(one, mode, derivative), reference)["relative_error"]
+        way = solver(mode, derivative, micro)
+        errors[name] = agreement(way(loop), reference)["relative_error"]
     on_device = reference.images.device.type == device.type
     return {"ok": on_device and max(errors.values()) <= BOUNDS[dtype], "relative_errors": errors}
 

@@ -17,7 +17,7 @@ from pairstill.distill.inner_loop import (
     InnerRates,
     InnerStep,
     LinearSides,
-    MicroBatches,
+    LossHalves,
     draw_batches,
 )
 from pairstill.distill.matching import matching_losses
@@ -44,7 +44,6 @@ def make_loop(
         dropout: float = 0.0,
         loss: str = "wbce",
         kind: str = "per_tower",
-        micro: int | None = None,
         linear: bool = False,
         dtype: torch.dtype = torch.float64,
     ) -> InnerLoop:
@@ -72,10 +71,7 @@ def make_loop(
             rates=InnerRates(torch.tensor(0.11, dtype=dtype), torch.tensor(0.07, dtype=dtype)),
             steps=inner,
             matching=lambda end: matching_losses(end, start, target, kind),
-            micro=None
-            if micro is None
-            else MicroBatches(
-                micro,
+            halves=LossHalves(
                 partial(embed_images, model),
                 lambda p, u, y, s, masks: embedded_pair_loss(model, p, (u, y, s), loss, masks),
             ),

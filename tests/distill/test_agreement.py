@@ -6,6 +6,7 @@ import torch
 from pairstill.config import HypergradientConfig
 from pairstill.distill.agreement import cosines, start_gradients
 from pairstill.distill.gradients import set_gradients
+from pairstill.distill.solvers import Truncated, Unrolled
 from pairstill.distill.stretches import Stretch, draw_inner_steps
 from pairstill.rng import generator
 
@@ -25,7 +26,7 @@ def test_a_row_is_the_mean_over_the_experts(make_problem, trainable):
     for repeat in range(3):
         steps = draw_inner_steps(problem, generator(3, "start gradients", repeat))
         learned = {name: value.clone().requires_grad_() for name, value in problem.initial.items()}
-        set_gradients(problem, learned, [Stretch(repeat % 2, 2, steps)], "unrolled")
+        set_gradients(problem, learned, [Stretch(repeat % 2, 2, steps)], Unrolled())
         alone.append(learned["images"].grad.flatten())
     torch.testing.assert_close(found[1], torch.stack(alone).mean(0))
 
@@ -36,7 +37,7 @@ def test_gradients_are_exact_where_those_of_the_run_are_truncated(make_problem):
     torch.testing.assert_close(start_gradients(truncated, [1], repeats=1), exact)
     learned = {name: value.clone().requires_grad_() for name, value in truncated.initial.items()}
     steps = draw_inner_steps(truncated, generator(0, "start gradients", 0))
-    set_gradients(truncated, learned, [Stretch(0, 1, steps)], "truncated")
+    set_gradients(truncated, learned, [Stretch(0, 1, steps)], Truncated())
     assert not torch.allclose(learned["images"].grad.flatten(), exact[0], rtol=1e-3)
 
 

@@ -9,8 +9,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.func import functional_call
 
-from pairstill.distill.hypergradient import hypergradient, mean_hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, inner_step
+from pairstill.distill.solvers import mean_hypergradient, solver
 from pairstill.errors import ConfigError, NumericalError
 from pairstill.model.functional import loss_of_embeddings
 
@@ -40,11 +40,11 @@ def forward(loop):
 @pytest.fixture(params=EXACT.values(), ids=EXACT.keys())
 def exact_hypergradient(request):
     """One of the exact ways."""
-    return lambda loop: hypergradient(loop, *request.param)
+    return lambda loop: solver(*request.param)(loop)
 
 
 def unrolled_hypergradient(loop):
-    return hypergradient(loop, "unrolled")
+    return solver("unrolled")(loop)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -192,7 +192,7 @@ def test_no_graph_reaches_into_another_step(make_loop, mode):
         seen.append(all(value.is_leaf for value in parameters.values()))
         return loop.loss(parameters, *rest)
 
-    hypergradient(replace(loop, loss=loss), mode)
+    solver(mode)(replace(loop, loss=loss))
     assert len(seen) == (8 if mode == "exact_recompute" else 4) and all(seen)
 
 
@@ -200,7 +200,7 @@ def test_no_graph_reaches_into_another_step(make_loop, mode):
 def test_truncated_takes_every_step_as_if_it_were_the_last(make_loop, derivative):
     """Earlier steps as constants: each step sees the matching loss's gradient as it stands at the end."""
     loop = make_loop(trainable=True, steps=5, dropout=0.3)
-    found = hypergradient(loop, "truncated", derivative)
+    found = solver("truncated", derivative)(loop)
     parameters, trail = loop.start, []
     for step in loop.steps:
         leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
@@ -224,8 +224,8 @@ def test_truncated_takes_every_step_as_if_it_were_the_last(make_loop, derivative
 
 def test_truncated_is_exact_for_one_step_and_not_for_more(make_loop):
     one, many = make_loop(trainable=True, steps=1), make_loop(trainable=True, steps=8)
-    torch.testing.assert_close(hypergradient(one, "truncated").images, unrolled_hypergradient(one).images)
-    truncated, exact = hypergradient(many, "truncated"), unrolled_hypergradient(many)
+    torch.testing.assert_close(solver("truncated")(one).images, unrolled_hypergradient(one).images)
+    truncated, exact = solver("truncated")(many), unrolled_hypergradient(many)
     assert (truncated.images - exact.images).norm() > 1e-3 * exact.images.norm()
     for part, value in exact.losses.items():
         torch.testing.assert_close(truncated.losses[part], value)
@@ -337,7 +337,7 @@ def test_an_operation_that_cannot_be_differentiated_is_named(operation, way, mes
             return operation(super().forward(x))
 
     with pytest.raises(ConfigError, match=message):
-        hypergradient(loop_of(Own(nn.Flatten(), nn.Linear(768, 4))), *way)
+        solver(*way)(loop_of(Own(nn.Flatten(), nn.Linear(768, 4))))
 
 
 def test_other_errors_are_not_taken_for_that(make_loop):
@@ -345,4 +345,4 @@ def test_other_errors_are_not_taken_for_that(make_loop):
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        hypergradient(replace(make_loop(trainable=True, steps=1), loss=loss), "exact_store")
+        solver("exact_store")(replace(make_loop(trainable=True, steps=1), loss=loss))

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pairstill.config import HypergradientConfig
-from pairstill.distill.memory import ModeChoice, choose_mode, device_bytes, saved_bytes
+from pairstill.distill.memory import device_bytes, saved_bytes
 from pairstill.distill.step_derivative import step_graph
 
 CPU = torch.device("cpu")
@@ -53,24 +52,6 @@ def test_measuring_a_graph_does_not_keep_it(make_loop, trainable, fails):
     with pytest.raises(ValueError, match="in the middle") if fails else nullcontext():
         assert saved_bytes(build) > 0
     assert live_tensors() == before
-
-
-@pytest.mark.parametrize(("steps", "mode"), [(3, "exact_store"), (4, "exact_recompute")])
-def test_auto_stores_what_fits(steps, mode):
-    x = torch.ones(100, requires_grad=True)
-    config = HypergradientConfig(memory=3.5 * 400 / device_bytes(CPU))
-    choice = choose_mode(config, lambda: x.square(), steps, CPU)
-    assert choice.mode == mode
-    assert choice.stored_bytes == 400 * steps
-    assert choice.limit_bytes == pytest.approx(1400, abs=1)
-
-
-@pytest.mark.parametrize("mode", ["exact_store", "exact_recompute", "truncated", "unrolled"])
-def test_a_named_mode_needs_no_estimate(mode):
-    def build():
-        raise AssertionError
-
-    assert choose_mode(HypergradientConfig(mode=mode), build, 8, CPU) == ModeChoice(mode)
 
 
 def test_the_machine_has_memory():

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pairstill.config import HypergradientConfig
-from pairstill.distill.hypergradient import hypergradient
-from pairstill.distill.inner_loop import MicroBatches
+from pairstill.distill.inner_loop import LossHalves
+from pairstill.distill.solvers import solver
 
 CASES = [
     {"trainable": trainable, "dropout": dropout, "loss": loss}
@@ -21,8 +21,8 @@ CASES = [
 @pytest.mark.parametrize("mode", ["exact_recompute", "truncated"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_equals_whole_mini_batches(make_loop, case, mode, size):
-    loop = make_loop(**case, steps=5, micro=size)
-    found, expected = hypergradient(loop, mode), hypergradient(replace(loop, micro=None), mode)
+    loop = make_loop(**case, steps=5)
+    found, expected = solver(mode, micro_batch=size)(loop), solver(mode)(loop)
     for field in fields(found):
         if field.name != "losses":
             torch.testing.assert_close(getattr(found, field.name), getattr(expected, field.name), rtol=1e-9, atol=1e-12)
@@ -31,21 +31,16 @@ def test_equals_whole_mini_batches(make_loop, case, mode, size):
 
 
 def test_no_more_images_than_the_size_are_seen_at_a_time(make_loop):
-    loop = make_loop(trainable=True, steps=3, micro=2)
+    loop = make_loop(trainable=True, steps=3)
     seen = []
 
     def embed_images(parameters, images, masks):
         seen.append(len(images))
-        return loop.micro.embed_images(parameters, images, masks)
+        return loop.halves.embed_images(parameters, images, masks)
 
-    micro = MicroBatches(2, embed_images, loop.micro.of_embeddings)
-    hypergradient(replace(loop, micro=micro), "exact_recompute")
+    halves = LossHalves(embed_images, loop.halves.of_embeddings)
+    solver("exact_recompute", micro_batch=2)(replace(loop, halves=halves))
     assert max(seen) == 2 and sum(seen) == 2 * 2 * sum(len(step.index) for step in loop.steps)
-
-
-def test_tangents_through_micro_batches_are_refused(make_loop):
-    with pytest.raises(ValueError, match="double_backward"):
-        hypergradient(make_loop(trainable=True, steps=1, micro=2), "exact_recompute", "forward_over_reverse")
 
 
 def test_a_phase_distils_the_same_pairs(make_problem, distil):

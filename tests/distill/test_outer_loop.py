@@ -7,10 +7,10 @@ import torch
 from pairstill.config import HypergradientConfig
 from pairstill.distill import gradients as module
 from pairstill.distill import outer_loop
-from pairstill.distill.hypergradient import hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
 from pairstill.distill.matching import matching_losses
 from pairstill.distill.outer_loop import OuterHooks, distill_phase
+from pairstill.distill.solvers import ExactRecompute, solver
 from pairstill.distill.stretches import draw_stretches
 from pairstill.distilled import compose_similarity
 from pairstill.errors import ArtifactError, NumericalError
@@ -91,7 +91,7 @@ def test_one_plain_step_moves_against_the_unrolled_gradient(
             steps,
             lambda end, start=start, target=target: matching_losses(end, start, target, "per_tower"),
         )
-        gradients = hypergradient(loop, "unrolled")
+        gradients = solver("unrolled")(loop)
         inputs.backward(gradients.images / stretches, retain_graph=True)
         leaves["texts"].backward(gradients.texts / stretches)
         leaves["inner_lr_image"].backward(gradients.inner_lr_image / stretches)
@@ -128,8 +128,8 @@ def test_a_frozen_tower_is_run_once_in_an_outer_step_however_many_stretches(
 
 
 def test_many_stretches_report_the_mean_of_their_losses(make_problem, distil, monkeypatch):
-    singles, original = [], module.hypergradient
-    monkeypatch.setattr(module, "hypergradient", lambda *a: singles.append(original(*a)) or singles[-1])
+    singles, original = [], ExactRecompute.solve
+    monkeypatch.setattr(ExactRecompute, "solve", lambda *a: singles.append(original(*a)) or singles[-1])
     reports = []
     distil(make_problem(trajectories_per_step=4, phase={"outer_steps": 2}), on_step=reports.append)
     assert len(singles) == 8
@@ -349,7 +349,7 @@ def test_patience_that_does_not_run_out_goes_to_the_end(make_problem, distil):
 
 @pytest.mark.parametrize("bad", ["images", "texts"])
 def test_a_gradient_that_is_not_finite_names_phase_step_and_tensor(make_problem, distil, tmp_path, monkeypatch, bad):
-    checkpoint, original, calls = tmp_path / "c.safetensors", module.hypergradient, []
+    checkpoint, original, calls = tmp_path / "c.safetensors", ExactRecompute.solve, []
 
     def broken(*arguments):
         found = original(*arguments)
@@ -358,7 +358,7 @@ def test_a_gradient_that_is_not_finite_names_phase_step_and_tensor(make_problem,
             getattr(found, bad)[0] = float("nan")
         return found
 
-    monkeypatch.setattr(module, "hypergradient", broken)
+    monkeypatch.setattr(ExactRecompute, "solve", broken)
     with pytest.raises(NumericalError, match=f"phase 1, step 4: the gradient of {bad} is not finite"):
         distil(make_problem(), checkpoint)
     stored = load_tensors(checkpoint)
@@ -438,7 +438,7 @@ def test_the_choice_of_the_mode_is_told_once(make_problem, tmp_path):
     hooks = OuterHooks(told.append, lambda report: None, lambda learned, step: 0.0)
     distill_phase(make_problem(hypergradient=HypergradientConfig()), tmp_path / "c.safetensors", hooks)
     (choice,) = told
-    assert choice.mode == "exact_store" and 0 < choice.stored_bytes < choice.limit_bytes
+    assert choice.solver.mode == "exact_store" and 0 < choice.stored_bytes < choice.limit_bytes
 
 
 def test_the_next_experts_are_fetched_ahead(make_problem, distil):
@@ -465,11 +465,13 @@ def test_ranks_share_the_stretches_and_their_mean_is_that_of_all(make_problem, d
             parts.append(dict(tensors))
             return dict(tensors)
 
-    def counted(loop, *arguments):
-        computed.append(loop)
-        return hypergradient(loop, *arguments)
+    original = ExactRecompute.solve
 
-    monkeypatch.setattr(module, "hypergradient", counted)
+    def counted(self, loop):
+        computed.append(loop)
+        return original(self, loop)
+
+    monkeypatch.setattr(ExactRecompute, "solve", counted)
     for rank in (0, 1, 2, None):
         ranks = Alone() if rank is None else Alone(rank, 3)
         distil(replace(make_problem(**settings), ranks=ranks), on_step=reports.append)

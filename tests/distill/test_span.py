@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pairstill.config import HypergradientConfig, RunConfig
-from pairstill.distill.gradients import mode_for, set_gradients
-from pairstill.distill.hypergradient import hypergradient
+from pairstill.distill.gradients import set_gradients, solver_for
+from pairstill.distill.solvers import solver
 from pairstill.distill.stretches import draw_stretches
 from pairstill.errors import ConfigError, NumericalError
 from pairstill.model.dual_encoder import ModelFactory
@@ -21,7 +21,7 @@ PARTS = ("images", "texts", "similarity", "inner_lr_image", "inner_lr_text")
 )
 def test_equals_backpropagation_through_the_heads(make_loop, steps, loss, kind):
     loop = make_loop(trainable=False, linear=True, steps=steps, loss=loss, kind=kind)
-    span, naive = hypergradient(loop, "exact_span"), hypergradient(loop, "unrolled")
+    span, naive = solver("exact_span")(loop), solver("unrolled")(loop)
     assert span.losses.keys() == naive.losses.keys()
     for part, value in span.losses.items():
         torch.testing.assert_close(value, naive.losses[part], rtol=1e-12, atol=0)
@@ -32,9 +32,9 @@ def test_equals_backpropagation_through_the_heads(make_loop, steps, loss, kind):
 
 
 def test_single_precision_is_as_good_as_through_the_heads(make_loop):
-    truth = hypergradient(make_loop(trainable=False, linear=True, steps=8), "unrolled")
+    truth = solver("unrolled")(make_loop(trainable=False, linear=True, steps=8))
     loop = make_loop(trainable=False, linear=True, steps=8, dtype=torch.float32)
-    found = hypergradient(loop, "exact_span")
+    found = solver("exact_span")(loop)
     for part in PARTS:
         expected = getattr(truth, part)
         assert getattr(found, part).dtype == torch.float32
@@ -62,7 +62,7 @@ def test_all_that_is_learned_gets_the_same_gradient(make_problem, blend):
     gradients = []
     for mode in ("exact_span", "unrolled"):
         learned = {name: value.clone().requires_grad_() for name, value in problem.initial.items()}
-        set_gradients(problem, learned, draw_stretches(problem, 0), mode)
+        set_gradients(problem, learned, draw_stretches(problem, 0), solver(mode))
         gradients.append({name: value.grad for name, value in learned.items()})
     for name, found in gradients[0].items():
         assert found is not None and bool(found.any())
@@ -72,9 +72,9 @@ def test_all_that_is_learned_gets_the_same_gradient(make_problem, blend):
 def test_auto_takes_it_where_only_linear_heads_are_trained(make_problem):
     auto = HypergradientConfig(mode="auto")
     linear = linear_problem(make_problem, hypergradient=auto)
-    assert mode_for(dict(linear.initial), linear).mode == "exact_span"
+    assert solver_for(dict(linear.initial), linear).solver.mode == "exact_span"
     residual = make_problem(trainable=False, hypergradient=auto)
-    assert mode_for(dict(residual.initial), residual).mode == "exact_store"
+    assert solver_for(dict(residual.initial), residual).solver.mode == "exact_store"
 
 
 @pytest.mark.parametrize("tower", ["trained", "residual"])
@@ -91,7 +91,7 @@ def test_a_gradient_that_is_not_finite_names_the_inner_step(make_loop):
     loop = make_loop(trainable=False, linear=True, steps=3)
     broken = replace(loop, rates=replace(loop.rates, image=torch.tensor(1e308, dtype=torch.float64)))
     with pytest.raises(NumericalError, match="not finite at inner step"):
-        hypergradient(broken, "exact_span")
+        solver("exact_span")(broken)
 
 
 @pytest.mark.parametrize("mode", ["exact_recompute", "exact_span"])
@@ -104,7 +104,7 @@ def test_the_mean_at_twice_the_inner_rates_is_the_sum(make_problem, mode):
         learned = {name: value.clone().requires_grad_() for name, value in problem.initial.items()}
         for side in ("image", "text"):
             learned[f"inner_lr_{side}"].data.fill_(rate)
-        losses = set_gradients(problem, learned, draw_stretches(problem, 0), mode)
+        losses = set_gradients(problem, learned, draw_stretches(problem, 0), solver(mode))
         found.append((losses, learned))
     (losses, added), (others, mean) = found
     for part, value in losses.items():

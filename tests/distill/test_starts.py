@@ -5,8 +5,8 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from pairstill.distill.hypergradient import hypergradient
 from pairstill.distill.inner_loop import InnerStep
+from pairstill.distill.solvers import solver
 from pairstill.distill.stretches import draw_stretches
 from pairstill.model.dual_encoder import Blend, DropoutMasks
 from pairstill.trajectories.shortcut import Path
@@ -65,7 +65,7 @@ def blended(loop, share):
 
 def test_a_share_of_one_blends_nothing(make_loop):
     loop = make_loop(trainable=False, steps=4, dropout=0.3)
-    plain, one, half = (hypergradient(x, "exact_store") for x in (loop, blended(loop, 1.0), blended(loop, 0.5)))
+    plain, one, half = (solver("exact_store")(x) for x in (loop, blended(loop, 1.0), blended(loop, 0.5)))
     for field in fields(plain):
         if field.name != "losses":
             torch.testing.assert_close(getattr(one, field.name), getattr(plain, field.name))
@@ -75,7 +75,7 @@ def test_a_share_of_one_blends_nothing(make_loop):
 @pytest.mark.parametrize("mode", ["exact_store", "exact_recompute", "truncated"])
 def test_blended_pairs_are_differentiated_exactly(make_loop, mode):
     loop = blended(make_loop(trainable=False, steps=1 if mode == "truncated" else 5), 0.3)
-    found, expected = hypergradient(loop, mode), hypergradient(loop, "unrolled")
+    found, expected = solver(mode)(loop), solver("unrolled")(loop)
     torch.testing.assert_close(found.images, expected.images)
     torch.testing.assert_close(found.texts, expected.texts)
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pairstill.distill.hypergradient import hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep
 from pairstill.distill.matching import matching_losses
+from pairstill.distill.solvers import solver
 from pairstill.model.functional import pair_loss
 
 
@@ -41,7 +41,7 @@ def test_the_hypergradient_keeps_its_direction(make_factory, walk, mode, derivat
             [InnerStep(torch.arange(4), None)] * 3,
             lambda end: matching_losses(end, start, target, "per_tower"),
         )
-        return hypergradient(loop, mode, derivative)
+        return solver(mode, derivative)(loop)
 
     exact, rounded = found("float32", "unrolled", "double_backward"), found("bfloat16", mode, derivative)
     assert rounded.images.dtype == torch.float32

@@ -15,10 +15,10 @@ from torch.nn.functional import normalize
 
 from pairstill.analyze.curvature import PointDerivatives, flat, spectral_norm
 from pairstill.distill.gradients import similarity_of
-from pairstill.distill.hypergradient import hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, PairLoss
 from pairstill.distill.matching import matching_losses
 from pairstill.distill.problem import PhaseProblem
+from pairstill.distill.solvers import ExactStore
 from pairstill.model.dual_encoder import DropoutMasks, Parameters
 from pairstill.model.functional import pair_loss
 from pairstill.trajectories.shortcut import Path as TeacherPath
@@ -116,7 +116,7 @@ class OneStepProblem:
 
         everything = InnerStep(torch.arange(len(self.data.images), device=self.data.images.device), None)
         loop = InnerLoop(self.loss, begin, self.data, self.rates, [everything], matching)
-        return hypergradient(loop, "exact_store").images.flatten()
+        return ExactStore()(loop).images.flatten()
 
     def derivatives(self, path: TeacherPath, start: float) -> PointDerivatives:
         """Return the derivatives of the student's loss at a start."""

@@ -11,9 +11,9 @@ from pairstill.bench.measure import Extra, Subject
 from pairstill.bench.settings import FrozenBench
 from pairstill.config import HeadsConfig, ImageConfig
 from pairstill.distill.gradients import TOWER_CHUNK
-from pairstill.distill.hypergradient import Hypergradient, Mode, hypergradient, mean_hypergradient
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, LinearSides, draw_batches
 from pairstill.distill.matching import matching_losses
+from pairstill.distill.solvers import ExactSpan, ExactStore, Hypergradient, Solver, mean_hypergradient
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import build_image_encoder, to_channels_last
 from pairstill.model.dual_encoder import DropoutMasks, ModelFactory, Parameters
@@ -40,15 +40,15 @@ def build(settings: FrozenBench, device: torch.device) -> Subject:
     ]
     tower = frozen_tower(encoder, device)
 
-    def mean(inputs: Tensor, seen_by: nn.Module, mode: Mode) -> Hypergradient:
-        return mean_hypergradient([hypergradient(loop(inputs, seen_by), mode) for loop in loops])
+    def mean(inputs: Tensor, seen_by: nn.Module, solver: Solver) -> Hypergradient:
+        return mean_hypergradient([solver(loop(inputs, seen_by)) for loop in loops])
 
     def in_every_step() -> Hypergradient:
-        return mean(to_channels_last(images.detach()), tower, "exact_store")
+        return mean(to_channels_last(images.detach()), tower, ExactStore())
 
-    def once(mode: Mode) -> Hypergradient:
+    def once(solver: Solver) -> Hypergradient:
         features = torch.cat([tower(to_channels_last(chunk)) for chunk in images.split(TOWER_CHUNK)])
-        found = mean(features.detach(), nn.Identity(), mode)
+        found = mean(features.detach(), nn.Identity(), solver)
         (pixels,) = torch.autograd.grad(features, images, found.images)
         return Hypergradient(
             found.losses, pixels, found.texts, found.similarity, found.inner_lr_image, found.inner_lr_text
@@ -56,8 +56,8 @@ def build(settings: FrozenBench, device: torch.device) -> Subject:
 
     variants: dict[str, Callable[[], Hypergradient]] = {
         "tower in every inner step": in_every_step,
-        "tower once per outer step": partial(once, "exact_store"),
-        "and heads in the span of the pairs": partial(once, "exact_span"),
+        "tower once per outer step": partial(once, ExactStore()),
+        "and heads in the span of the pairs": partial(once, ExactSpan()),
     }
     return Subject(variants, _compare)
 

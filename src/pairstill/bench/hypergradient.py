@@ -1,7 +1,6 @@
 """The hypergradient of one stretch, in every mode."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -11,9 +10,9 @@ from pairstill.bench.measure import Extra, Subject
 from pairstill.bench.settings import HypergradientBench
 from pairstill.config import HeadsConfig, ImageConfig
 from pairstill.devices import Precision
-from pairstill.distill.hypergradient import Derivative, Hypergradient, Mode, hypergradient
-from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, MicroBatches, draw_batches
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, LossHalves, draw_batches
 from pairstill.distill.matching import matching_losses
+from pairstill.distill.solvers import Hypergradient, Solver, solver
 from pairstill.encoders.image import build_image_encoder
 from pairstill.errors import ConfigError
 from pairstill.model.dual_encoder import DropoutMasks, ModelFactory, Parameters
@@ -31,39 +30,34 @@ def build(settings: HypergradientBench, device: torch.device) -> Subject:
     contiguous = stretch(settings, device, torch.contiguous_format)
     layout = torch.contiguous_format if settings.layout == "contiguous" else torch.channels_last
     chosen = stretch(settings, device, layout)
-    variants = {BASELINE: _call(contiguous, "unrolled")}
+    variants = {BASELINE: _call(contiguous, solver("unrolled"))}
     for mode in settings.modes:
         if mode == "exact_recompute":
-            variants[f"{mode}, double backward"] = _call(chosen, mode)
-            variants[f"{mode}, forward over reverse"] = _call(chosen, mode, "forward_over_reverse")
+            variants[f"{mode}, double backward"] = _call(chosen, solver(mode))
+            variants[f"{mode}, forward over reverse"] = _call(chosen, solver(mode, "forward_over_reverse"))
         else:
-            variants[mode] = _call(chosen, mode)
+            variants[mode] = _call(chosen, solver(mode))
     if settings.micro_batch is not None:
         name = f"exact_recompute, micro-batches of {settings.micro_batch}"
-        variants[name] = _call(chosen, "exact_recompute", micro_batch=settings.micro_batch)
+        variants[name] = _call(chosen, solver("exact_recompute", micro_batch=settings.micro_batch))
     for precision in settings.precisions:
         if precision == "tf32" and device.type != "cuda":
             raise ConfigError(f"precisions hold tf32 but the device is {device}, which has none; leave it out")
         lower = stretch(settings, device, layout, precision)
         for mode in settings.modes:
             if mode.startswith("exact"):
-                variants[f"{mode}, {precision}"] = _call(lower, mode, precision=precision)
+                variants[f"{mode}, {precision}"] = _call(lower, solver(mode), precision)
     return Subject(variants, _compare)
 
 
 def _call(
     loop: InnerLoop,
-    mode: Mode,
-    derivative: Derivative = "double_backward",
-    *,
-    micro_batch: int | None = None,
+    way: Solver,
     precision: Precision = "float32",
 ) -> Callable[[], Hypergradient]:
-    micro = loop.micro if micro_batch else None
-
     def call() -> Hypergradient:
         use_tf32(precision == "tf32")
-        return hypergradient(replace(loop, micro=micro), mode, derivative)
+        return way(loop)
 
     return call
 
@@ -107,8 +101,8 @@ def stretch(
         return embedded_pair_loss(model, parameters, (u, y, s), "wbce", masks)
 
     data, rates = InnerData(images, texts, similarity), InnerRates(rate, rate.clone())
-    micro = MicroBatches(settings.micro_batch or settings.batch, partial(embed_images, model), of_embeddings)
-    return InnerLoop(loss, start, data, rates, steps, matching, micro)
+    halves = LossHalves(partial(embed_images, model), of_embeddings)
+    return InnerLoop(loss, start, data, rates, steps, matching, halves)
 
 
 def _noise_like(value: Tensor, draw: torch.Generator) -> Tensor:

@@ -9,7 +9,14 @@ from pairstill.config.distill import DistillConfig
 from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig
 from pairstill.config.evaluate import CrossConfig, EvaluateConfig, Protocol, ReferencesConfig, StudentConfig
 from pairstill.config.objectives import CharacteristicConfig, ProjectorConfig
-from pairstill.config.outer import FeaturesFirstConfig, HypergradientConfig, OuterConfig, SimilarityConfig
+from pairstill.config.outer import (
+    Derivative,
+    FeaturesFirstConfig,
+    HypergradientConfig,
+    Mode,
+    OuterConfig,
+    SimilarityConfig,
+)
 from pairstill.config.phases import AutoPhasesConfig, PhaseConfig
 from pairstill.config.run import InfoNCE, RunConfig, SeedsConfig
 from pairstill.config.teacher import TeacherConfig
@@ -29,6 +36,8 @@ __all__ = [  # in the order in which the documentation shows them
     "AutoPhasesConfig",
     "OuterConfig",
     "SimilarityConfig",
+    "Mode",
+    "Derivative",
     "HypergradientConfig",
     "FeaturesFirstConfig",
     "ProjectorConfig",

@@ -6,6 +6,9 @@ from typing import Literal
 from pairstill.config.changed import changed
 from pairstill.config.checks import require, require_positive
 
+Mode = Literal["exact_span", "exact_store", "exact_recompute", "truncated", "unrolled"]
+Derivative = Literal["double_backward", "forward_over_reverse"]
+
 
 @dataclass(frozen=True)
 class OuterConfig:
@@ -83,20 +86,49 @@ class HypergradientConfig:
             `auto` then takes, or `truncated`, by `double_backward`. Null takes all at once.
     """
 
-    mode: Literal["auto", "exact_span", "exact_store", "exact_recompute", "truncated", "unrolled"] = "auto"
-    derivative: Literal["double_backward", "forward_over_reverse"] = "double_backward"
+    mode: Literal["auto", Mode] = "auto"
+    derivative: Derivative = "double_backward"
     memory: float = 0.4
     micro_batch: int | None = None
 
     def __post_init__(self) -> None:
         if self.micro_batch is not None:
             require_positive("distill.hypergradient", micro_batch=self.micro_batch)
+        require(0 < self.memory <= 1, f"distill.hypergradient.memory is {self.memory}; it must be in (0, 1]")
+
+    def modes(self, *, trained: bool, linear: bool) -> tuple[Mode, ...]:
+        """Return the modes that may be taken: one, or the faster and the smaller, between which memory decides.
+
+        Options that contradict each other or the model are refused here, and nowhere else.
+
+        Args:
+            trained: whether the image tower is trained.
+            linear: whether nothing but linear heads is trained.
+
+        Raises:
+            ConfigError: they do.
+        """
+        if self.micro_batch is not None:
             require(
                 self.mode in ("auto", "exact_recompute", "truncated") and self.derivative == "double_backward",
                 f"distill.hypergradient.micro_batch is set, but mode is {self.mode} and derivative is "
                 f"{self.derivative}; it needs exact_recompute or truncated, and double_backward",
             )
-        require(0 < self.memory <= 1, f"distill.hypergradient.memory is {self.memory}; it must be in (0, 1]")
+            require(
+                trained,
+                "distill.hypergradient.micro_batch is set but the image tower is frozen: it does not run in the inner "
+                "loop; leave micro_batch out",
+            )
+        require(
+            self.mode != "exact_span" or linear,
+            "distill.hypergradient.mode is exact_span, which needs a frozen image tower and heads.kind linear; "
+            "leave the mode to auto",
+        )
+        if self.mode != "auto":
+            return (self.mode,)
+        if linear:
+            return ("exact_span",)
+        return ("exact_store", "exact_recompute") if self.micro_batch is None else ("exact_recompute",)
 
 
 @dataclass(frozen=True)

@@ -112,17 +112,8 @@ class RunConfig:
             f"teacher.views is {self.teacher.views} but the image tower is trained: every mini-batch is augmented "
             "anew; leave views out",
         )
-        require(
-            self.image.trainable or self.distill.hypergradient.micro_batch is None,
-            "distill.hypergradient.micro_batch is set but the image tower is frozen: it does not run in the inner "
-            "loop; leave micro_batch out",
-        )
-        require(
-            self.distill.hypergradient.mode != "exact_span"
-            or (not self.image.trainable and self.heads.kind == "linear"),
-            "distill.hypergradient.mode is exact_span, which needs a frozen image tower and heads.kind linear; "
-            "leave the mode to auto",
-        )
+        linear = not self.image.trainable and self.heads.kind == "linear"
+        self.distill.hypergradient.modes(trained=self.image.trainable, linear=linear)
         require(
             not (self.image.trainable and self.distill.blend),
             "distill.blend is on but the image tower is trained: representations are blended behind a frozen tower; "

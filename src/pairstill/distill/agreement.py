@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pairstill.distill.gradients import mode_for, set_gradients
+from pairstill.distill.gradients import set_gradients, solver_for
 from pairstill.distill.problem import PhaseProblem
 from pairstill.distill.stretches import Stretch, draw_inner_steps
 from pairstill.rng import generator
@@ -43,14 +43,13 @@ def start_gradients(
     settings = problem.config.hypergradient
     if settings.mode == "truncated":
         problem = replace(problem, config=replace(problem.config, hypergradient=replace(settings, mode="auto")))
-    mode = mode_for(learned, problem).mode
+    solver = solver_for(learned, problem).solver
     draws = [generator(problem.seed, "start gradients", repeat) for repeat in range(repeats)]
     steps = [draw_inner_steps(problem, draw) for draw in draws]
     rows: list[Tensor] = []
     for start in starts:
-        set_gradients(
-            problem, learned, [Stretch(r % len(problem.paths), start, steps[r]) for r in range(repeats)], mode
-        )
+        stretches = [Stretch(r % len(problem.paths), start, steps[r]) for r in range(repeats)]
+        set_gradients(problem, learned, stretches, solver)
         gradient = learned["images"].grad
         assert gradient is not None
         rows.append(gradient.detach().flatten().cpu())

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from pairstill.distill.direct import ADVERSARY, DirectObjective, DirectStep
-from pairstill.distill.hypergradient import Mode, hypergradient, mean_hypergradient
-from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, LinearSides, MicroBatches
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, LinearSides, LossHalves
 from pairstill.distill.matching import matching_losses
-from pairstill.distill.memory import ModeChoice, choose_mode
 from pairstill.distill.problem import SIMILARITY, Learned, PhaseProblem
+from pairstill.distill.solvers import Choice, Solver, choose, mean_hypergradient
 from pairstill.distill.step_derivative import StepGraph, step_graph
 from pairstill.distill.stretches import Stretch, draw_stretches
 from pairstill.distilled import compose_similarity
@@ -25,7 +24,7 @@ TOWER_CHUNK = 50
 
 
 def set_gradients(
-    problem: PhaseProblem, learned: Learned, stretches: Sequence[Stretch], mode: Mode
+    problem: PhaseProblem, learned: Learned, stretches: Sequence[Stretch], solver: Solver
 ) -> dict[str, Tensor]:
     """Leave the hypergradient, averaged over the stretches, in `.grad` of everything learned; return the losses.
 
@@ -34,12 +33,7 @@ def set_gradients(
     """
     images, data, rates = learned["images"], *_as_the_student_sees(problem, learned)
     inputs, similarity = data.images, data.similarity
-    found = mean_hypergradient(
-        [
-            hypergradient(_inner_loop(problem, data, rates, stretch), mode, problem.config.hypergradient.derivative)
-            for stretch in stretches
-        ]
-    )
+    found = mean_hypergradient([solver(_inner_loop(problem, data, rates, stretch)) for stretch in stretches])
     factors = [value for name, value in learned.items() if name.startswith(SIMILARITY)]
     outputs = [inputs, similarity] if factors else [inputs]
     gradients = torch.autograd.grad(outputs, [images, *factors], [found.images, found.similarity][: len(outputs)])
@@ -85,12 +79,8 @@ def mean_over_ranks(ranks: Ranks, learned: Learned, losses: dict[str, Tensor]) -
     return {part: found[f"loss/{part}"] for part in losses}
 
 
-def mode_for(learned: Learned, problem: PhaseProblem) -> ModeChoice:
-    """Choose the hypergradient's mode, for `auto` from the graph of the phase's first inner step."""
-    config = problem.config
-
-    if config.hypergradient.mode == "auto" and problem.factory.only_linear_heads:
-        return ModeChoice("exact_span")
+def solver_for(learned: Learned, problem: PhaseProblem) -> Choice:
+    """Choose the solver, where memory decides by the graph of the phase's first inner step."""
 
     def build_one_graph() -> StepGraph:
         stretch = draw_stretches(problem, 0)[0]
@@ -99,7 +89,8 @@ def mode_for(learned: Learned, problem: PhaseProblem) -> ModeChoice:
         loop = _inner_loop(problem, data, rates, stretch)
         return step_graph(loop.loss, loop.start, loop.data, loop.steps[0])
 
-    return choose_mode(config.hypergradient, build_one_graph, config.inner_steps, problem.factory.device)
+    config = problem.config
+    return choose(config.hypergradient, problem.factory, build_one_graph, config.inner_steps)
 
 
 def _as_the_student_sees(problem: PhaseProblem, learned: Learned) -> tuple[InnerData, InnerRates]:
@@ -127,7 +118,7 @@ def _inner_loop(problem: PhaseProblem, data: InnerData, rates: InnerRates, stret
         return matching_losses(end, start, target, problem.config.matching)
 
     linear = _linear_sides(problem, target)
-    return InnerLoop(loss, start, data, rates, stretch.steps, matching, _micro_batches(problem), linear)
+    return InnerLoop(loss, start, data, rates, stretch.steps, matching, _halves(problem), linear)
 
 
 def _linear_sides(problem: PhaseProblem, target: Parameters) -> LinearSides | None:
@@ -144,15 +135,11 @@ def _linear_sides(problem: PhaseProblem, target: Parameters) -> LinearSides | No
     return LinearSides(loss, target, config.matching)
 
 
-def _micro_batches(problem: PhaseProblem) -> MicroBatches | None:
-    size = problem.config.hypergradient.micro_batch
-    if size is None:
-        return None
-
+def _halves(problem: PhaseProblem) -> LossHalves:
     def loss(parameters: Parameters, u: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
         return embedded_pair_loss(problem.model, parameters, (u, y, s), problem.config.loss, masks)
 
-    return MicroBatches(size, partial(embed_images, problem.model), loss)
+    return LossHalves(partial(embed_images, problem.model), loss)
 
 
 def similarity_factors(learned: Mapping[str, Tensor], constant: Mapping[str, Tensor]) -> dict[str, Tensor]:

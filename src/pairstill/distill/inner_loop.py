@@ -50,16 +50,14 @@ class InnerRates:
 
 
 @dataclass(frozen=True)
-class MicroBatches:
+class LossHalves:
     """The loss in two parts, for images that go through their side of the model some at a time.
 
     Attributes:
-        size: images at a time.
         embed_images: image embeddings (images, width) of (parameters, image inputs, masks of these rows).
         of_embeddings: the loss of (parameters, image embeddings, text embeddings, similarities, masks).
     """
 
-    size: int
     embed_images: Callable[[Parameters, Tensor, DropoutMasks | None], Tensor]
     of_embeddings: PairLoss
 
@@ -103,7 +101,7 @@ class InnerLoop:
         rates: the learned inner rates.
         steps: mini-batches and dropout masks, one for each inner step.
         matching: the matching loss by part, of the parameters after the last step.
-        micro: the loss in two parts, or None to take mini-batches whole.
+        halves: the loss in two parts, or None where it has none.
         linear: what the loop is for linear heads alone, or None for others.
     """
 
@@ -113,7 +111,7 @@ class InnerLoop:
     rates: InnerRates
     steps: Sequence[InnerStep]
     matching: Callable[[Parameters], dict[str, Tensor]]
-    micro: MicroBatches | None = None
+    halves: LossHalves | None = None
     linear: LinearSides | None = None
 
 

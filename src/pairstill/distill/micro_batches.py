@@ -10,44 +10,70 @@ Everything is exact; images must not see each other in the tower.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
-from pairstill.distill.inner_loop import InnerData, InnerStep, MicroBatches
-from pairstill.distill.step_derivative import StepDerivative
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerStep, LossHalves
+from pairstill.distill.step_derivative import StepDerivative, tangents
 from pairstill.model.dual_encoder import DropoutMasks, Parameters, split_sides
 from pairstill.model.second_order import SecondOrderLayers
 
 
-def micro_gradients(micro: MicroBatches, parameters: Parameters, data: InnerData, step: InnerStep) -> Parameters:
-    """Return the gradient of one inner step, without a graph; the same as `inner_gradients` up to rounding."""
+@dataclass(frozen=True)
+class InMicroBatches:
+    """Steps whose images go through the tower some at a time, differentiated by double backward.
+
+    Attributes:
+        size: images at a time.
+    """
+
+    size: int
+
+    def gradients(self, loop: InnerLoop, parameters: Parameters, data: InnerData, step: InnerStep) -> Parameters:
+        """Return the gradient of one inner step, without a graph; that of the whole mini-batch up to rounding."""
+        return _gradients(_halves(loop), self.size, parameters, data, step)
+
+    def derivative(
+        self, loop: InnerLoop, parameters: Parameters, data: InnerData, step: InnerStep, direction: Parameters
+    ) -> StepDerivative:
+        """Return the derivative of one inner step along `direction`, one micro-batch at a time."""
+        return _derivative(_halves(loop), self.size, parameters, data, (step, direction))
+
+
+def _halves(loop: InnerLoop) -> LossHalves:
+    assert loop.halves is not None, "whoever builds the loop gives the loss in two parts"
+    return loop.halves
+
+
+def _gradients(micro: LossHalves, size: int, parameters: Parameters, data: InnerData, step: InnerStep) -> Parameters:
     images, texts, similarity = data.batch(step.index)
     sides = {side: _leaves(part) for side, part in split_sides(parameters).items()}
     with torch.no_grad():
         u = torch.cat(
-            [micro.embed_images(parameters, images[at], _rows(step.masks, at)) for at in _parts(micro, images)]
+            [micro.embed_images(parameters, images[at], _rows(step.masks, at)) for at in _parts(size, images)]
         )
     u.requires_grad_()
     value = micro.of_embeddings(sides["text"], u, texts, similarity, step.masks)
     to_u, *to_text = torch.autograd.grad(value, [u, *sides["text"].values()])
     sums = {name: torch.zeros_like(value) for name, value in sides["image"].items()}
-    for at in _parts(micro, images):
+    for at in _parts(size, images):
         embedded = micro.embed_images(sides["image"], images[at], _rows(step.masks, at))
         found = torch.autograd.grad(embedded, list(sides["image"].values()), to_u[at])
         _add(sums, dict(zip(sums, found, strict=True)))
     return _in_order(parameters, {**sums, **dict(zip(sides["text"], to_text, strict=True))})
 
 
-def micro_derivative(
-    micro: MicroBatches, parameters: Parameters, data: InnerData, step: InnerStep, direction: Parameters
+def _derivative(
+    micro: LossHalves, size: int, parameters: Parameters, data: InnerData, at_step: tuple[InnerStep, Parameters]
 ) -> StepDerivative:
-    """Return the derivative of one inner step along `direction`, by double backward of one micro-batch at a time."""
+    step, direction = at_step
     images, texts, similarity = data.batch(step.index)
     sides = {side: _leaves(part) for side, part in split_sides(parameters).items()}
     along = split_sides(direction)
-    u, u_dot = _moving_embeddings(micro, sides["image"], along["image"], images, step)
+    u, u_dot = _moving_embeddings(micro, size, (sides["image"], along["image"]), images, step)
 
     # the loss above the embeddings
     wanted = [u.requires_grad_(), *sides["text"].values(), texts.requires_grad_(), similarity.requires_grad_()]
@@ -60,7 +86,7 @@ def micro_derivative(
     # the images' side of the model
     gradients, moved = ({n: torch.zeros_like(v) for n, v in sides["image"].items()} for _ in range(2))
     to_images = torch.zeros_like(images)
-    for at in _parts(micro, images):
+    for at in _parts(size, images):
         one = images[at].detach().requires_grad_()
         leaves = [*sides["image"].values(), one]
         with SecondOrderLayers():
@@ -86,21 +112,22 @@ def micro_derivative(
 
 
 def _moving_embeddings(
-    micro: MicroBatches, parameters: Parameters, direction: Parameters, images: Tensor, step: InnerStep
+    micro: LossHalves, size: int, moving: tuple[Parameters, Parameters], images: Tensor, step: InnerStep
 ) -> tuple[Tensor, Tensor]:
     """Return the embeddings and how they change along the direction, by tangents, without a graph."""
-    values, tangents = [], []
-    with torch.no_grad(), forward_ad.dual_level():
+    parameters, direction = moving
+    values, moved = [], []
+    with torch.no_grad(), tangents():
         duals = {n: forward_ad.make_dual(v.detach(), direction[n]) for n, v in parameters.items()}
-        for at in _parts(micro, images):
+        for at in _parts(size, images):
             value, tangent = forward_ad.unpack_dual(micro.embed_images(duals, images[at], _rows(step.masks, at)))
             values.append(value)
-            tangents.append(torch.zeros_like(value) if tangent is None else tangent)
-    return torch.cat(values), torch.cat(tangents)
+            moved.append(torch.zeros_like(value) if tangent is None else tangent)
+    return torch.cat(values), torch.cat(moved)
 
 
-def _parts(micro: MicroBatches, images: Tensor) -> Iterator[slice]:
-    return (slice(start, start + micro.size) for start in range(0, len(images), micro.size))
+def _parts(size: int, images: Tensor) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, len(images), size))
 
 
 def _rows(masks: DropoutMasks | None, at: slice) -> DropoutMasks | None:

@@ -15,10 +15,9 @@ from torch import Tensor
 from pairstill.config import DistillConfig, OuterConfig
 from pairstill.distill.checkpoints import PhaseState, last_whole, restore_checkpoint, save_checkpoint
 from pairstill.distill.direct import ADVERSARY, DirectObjective
-from pairstill.distill.gradients import mean_over_ranks, mode_for, set_direct_gradients, set_gradients
-from pairstill.distill.hypergradient import Mode
-from pairstill.distill.memory import ModeChoice
+from pairstill.distill.gradients import mean_over_ranks, set_direct_gradients, set_gradients, solver_for
 from pairstill.distill.problem import SIMILARITY, Learned, PhaseProblem
+from pairstill.distill.solvers import Choice, ExactStore, Solver
 from pairstill.distill.stretches import Stretch, draw_stretches
 from pairstill.errors import NumericalError
 
@@ -62,7 +61,7 @@ class OuterHooks:
         on_damage: called with what is wrong with the newest checkpoint, when the phase goes on from the one before it.
     """
 
-    on_mode: Callable[[ModeChoice], None]
+    on_mode: Callable[[Choice], None]
     on_step: Callable[[StepReport], None]
     validate: Callable[[Learned, int], float]
     on_damage: Callable[[str], None] = lambda message: None
@@ -81,12 +80,12 @@ def distill_phase(problem: PhaseProblem, checkpoint: Path, hooks: OuterHooks) ->
     found = problem.ranks.from_main(lambda: last_whole(checkpoint, hooks.on_damage))
     if found is not None:
         restore_checkpoint(state, problem.number, found)
-    choice = ModeChoice("exact_store")
+    choice = Choice(ExactStore())
     if problem.objective is None:
-        choice = mode_for(state.learned, problem)
+        choice = solver_for(state.learned, problem)
         hooks.on_mode(choice)
     while state.step < steps and not _exhausted(state, config):
-        hooks.on_step(_advance(state, problem, choice.mode))
+        hooks.on_step(_advance(state, problem, choice.solver))
         if config.validate_every and (state.step % config.validate_every == 0 or state.step == steps):
             _observe(state, hooks.validate(_kept(state, problem.config), state.step), config)
         due = state.step % config.checkpoint_every == 0 or state.step == steps or _exhausted(state, config)
@@ -150,7 +149,7 @@ def _outer_optimizer(learned: Learned, config: OuterConfig, lr_adversary: float)
             assert_never(config.optimizer)
 
 
-def _advance(state: PhaseState, problem: PhaseProblem, mode: Mode) -> StepReport:
+def _advance(state: PhaseState, problem: PhaseProblem, solver: Solver) -> StepReport:
     """Do one outer step in place."""
     config, phase = problem.config, problem.phase
     stretches: list[Stretch] = []
@@ -161,7 +160,7 @@ def _advance(state: PhaseState, problem: PhaseProblem, mode: Mode) -> StepReport
         upcoming = draw_stretches(problem, state.step + 1) if state.step + 1 < phase.outer_steps else []
         mine = problem.ranks.share(stretches)
         problem.paths.prefetch([stretch.expert for stretch in [*problem.ranks.share(upcoming), *mine]])
-        losses = _move(state, problem, set_gradients(problem, state.learned, mine, mode))
+        losses = _move(state, problem, set_gradients(problem, state.learned, mine, solver))
     state.step += 1
     with torch.no_grad():
         for name, value in state.learned.items():

@@ -16,10 +16,10 @@ from pairstill.distill.direct import ADVERSARY, DirectObjective
 from pairstill.distill.features_first import FeatureRange, OnInversion, features_of, invert_features, outer_on_features
 from pairstill.distill.gradients import similarity_factors
 from pairstill.distill.initial import InitialPairs
-from pairstill.distill.memory import ModeChoice
 from pairstill.distill.outer_loop import OuterHooks, StepReport, distill_phase
 from pairstill.distill.problem import SIMILARITY, Learned, PhaseProblem
 from pairstill.distill.similarity import initial_factors
+from pairstill.distill.solvers import Choice
 from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.model.dual_encoder import ModelFactory
 from pairstill.ranks import Ranks
@@ -104,7 +104,7 @@ class Distillation:
         folder: Path,
         on_step: Callable[[StepReport], None],
         on_checkpoint: Callable[[DistilledSet, int], float],
-        on_mode: Callable[[ModeChoice], None] = lambda choice: None,
+        on_mode: Callable[[Choice], None] = lambda choice: None,
         on_damage: Callable[[str], None] = lambda message: None,
         on_inversion: Callable[[int], OnInversion] = lambda phase: lambda step, steps, error: None,
     ) -> DistilledSet:

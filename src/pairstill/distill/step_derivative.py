@@ -10,14 +10,16 @@ exact. Double backward takes its layers from `second_order`, which makes it the 
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
-from pairstill.distill.inner_loop import InnerData, InnerStep, PairLoss
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerStep, PairLoss
 from pairstill.model.differentiable import ALONG, DifferentiableLayers
 from pairstill.model.dual_encoder import Parameters
 from pairstill.model.second_order import SecondOrderLayers
@@ -90,13 +92,6 @@ def step_graph(loss: PairLoss, parameters: Parameters, data: InnerData, step: In
     return StepGraph(leaves, batch, dict(zip(leaves, found, strict=True)))
 
 
-def double_backward(
-    loss: PairLoss, parameters: Parameters, data: InnerData, step: InnerStep, direction: Parameters
-) -> StepDerivative:
-    """Return the derivative of one inner step along `direction`, by differentiating its gradient's graph."""
-    return step_graph(loss, parameters, data, step).derivative(direction)
-
-
 def forward_over_reverse(
     loss: PairLoss, parameters: Parameters, data: InnerData, step: InnerStep, direction: Parameters
 ) -> StepDerivative:
@@ -104,9 +99,7 @@ def forward_over_reverse(
     leaves = _leaves(parameters)
     batch = [part.requires_grad_() for part in data.batch(step.index)]
     wanted = [*leaves.values(), *batch]
-    with forward_ad.dual_level(), warnings.catch_warnings():
-        # torch compiles its own tangent formulas at their first use, in a way that it deprecates
-        warnings.filterwarnings("ignore", message=r".*torch\.jit\.script", category=FutureWarning)
+    with tangents():
         duals = {name: forward_ad.make_dual(value, direction[name]) for name, value in leaves.items()}
         with DifferentiableLayers(ALONG):
             value = loss(duals, batch[0], batch[1], batch[2], step.masks)
@@ -119,8 +112,61 @@ def forward_over_reverse(
         name: torch.zeros_like(leaf) if primal is None else primal.detach()
         for (name, leaf), (primal, _) in zip(leaves.items(), pairs, strict=False)
     }
-    tangents = [None if tangent is None else tangent.detach() for _, tangent in pairs]
-    return _collected(gradients, tangents, wanted, leaves)
+    moved = [None if tangent is None else tangent.detach() for _, tangent in pairs]
+    return _collected(gradients, moved, wanted, leaves)
+
+
+@contextmanager
+def tangents() -> Iterator[None]:
+    """Let tangents go along with what is computed."""
+    with forward_ad.dual_level(), warnings.catch_warnings():
+        # torch compiles its own tangent formulas at their first use, in a way that it deprecates
+        warnings.filterwarnings("ignore", message=r".*torch\.jit\.script", category=FutureWarning)
+        yield
+
+
+class StepWay(Protocol):
+    """How one inner step is taken, and differentiated."""
+
+    def gradients(self, loop: InnerLoop, parameters: Parameters, data: InnerData, step: InnerStep) -> Parameters:
+        """Return the gradient of one inner step, without a graph."""
+        ...
+
+    def derivative(
+        self, loop: InnerLoop, parameters: Parameters, data: InnerData, step: InnerStep, direction: Parameters
+    ) -> StepDerivative:
+        """Return the derivative of one inner step along `direction`."""
+        ...
+
+
+@dataclass(frozen=True)
+class DoubleBackward:
+    """By differentiating the graph of a step's gradient."""
+
+    def gradients(self, loop: InnerLoop, parameters: Parameters, data: InnerData, step: InnerStep) -> Parameters:
+        """Return the gradient of one inner step, without a graph."""
+        return inner_gradients(loop.loss, parameters, data, step)
+
+    def derivative(
+        self, loop: InnerLoop, parameters: Parameters, data: InnerData, step: InnerStep, direction: Parameters
+    ) -> StepDerivative:
+        """Return the derivative of one inner step along `direction`."""
+        return step_graph(loop.loss, parameters, data, step).derivative(direction)
+
+
+@dataclass(frozen=True)
+class ForwardOverReverse:
+    """By carrying tangents through the computation of a step's gradient."""
+
+    def gradients(self, loop: InnerLoop, parameters: Parameters, data: InnerData, step: InnerStep) -> Parameters:
+        """Return the gradient of one inner step, without a graph."""
+        return inner_gradients(loop.loss, parameters, data, step)
+
+    def derivative(
+        self, loop: InnerLoop, parameters: Parameters, data: InnerData, step: InnerStep, direction: Parameters
+    ) -> StepDerivative:
+        """Return the derivative of one inner step along `direction`."""
+        return forward_over_reverse(loop.loss, parameters, data, step, direction)
 
 
 def _leaves(parameters: Parameters) -> Parameters:

@@ -9,8 +9,8 @@ from statistics import fmean
 from rich.progress import Progress, TaskID
 
 from pairstill.distill.features_first import OnInversion
-from pairstill.distill.memory import ModeChoice
 from pairstill.distill.outer_loop import StepReport
+from pairstill.distill.solvers import Choice
 from pairstill.distilled import DistilledSet
 from pairstill.evaluate.closed_form import has_closed_form
 from pairstill.pipeline.parts import Parts
@@ -39,18 +39,18 @@ class _Last:
     value: float | None = None
 
 
-def mode_shower(parts: Parts) -> Callable[[ModeChoice], None]:
+def mode_shower(parts: Parts) -> Callable[[Choice], None]:
     """Return what logs the hypergradient's mode of a phase, and shows it if it is not that of the phase before."""
     shown = ""
 
-    def show(choice: ModeChoice) -> None:
+    def show(choice: Choice) -> None:
         nonlocal shown
-        parts.folder.metrics.write("hypergradient", **asdict(choice))
+        parts.folder.metrics.write("hypergradient", **choice.to_json())
         why = ""
         if choice.stored_bytes is not None and choice.limit_bytes is not None:
             stored, limit = human_bytes(choice.stored_bytes), human_bytes(choice.limit_bytes)
             why = f" (storing all inner steps' graphs: about {stored}; allowed: {limit})"
-        before, shown = shown, f"Hypergradient: {choice.mode}{why}"
+        before, shown = shown, f"Hypergradient: {choice.solver.mode}{why}"
         if shown != before:
             parts.console.print(shown, style="dim")
 

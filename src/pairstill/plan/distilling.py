@@ -7,12 +7,11 @@ from statistics import median
 
 import torch
 
-from pairstill.config import FeaturesFirstConfig, HypergradientConfig
-from pairstill.distill.hypergradient import Mode
+from pairstill.config import FeaturesFirstConfig, HypergradientConfig, Mode
 from pairstill.distill.initial import InitialPairs
-from pairstill.distill.memory import ModeChoice
 from pairstill.distill.outer_loop import StepReport
 from pairstill.distill.phases import Distillation
+from pairstill.distill.solvers import Choice
 from pairstill.distilled import DistilledSet
 from pairstill.plan.probe import Probe
 from pairstill.rng import derive_seed, generator
@@ -51,11 +50,11 @@ def probe_distillation(probe: Probe, expert: Path, folder: Path) -> DistillProbe
         folder: where the distillation may write.
     """
     distill, distillation = probe.config.distill, _distillation(probe, expert)
-    choices: list[ModeChoice] = []
+    choices: list[Choice] = []
     times = _Times()
     distilled = distillation.run(folder / "distillation", times.hear, _no_validation, choices.append)
     peak = peak_memory_bytes(probe.device)
-    mode = choices[-1].mode
+    mode = choices[-1].solver.mode
     if distill.hypergradient.mode != "auto":
         # only `auto` estimates the graphs
         choices.clear()

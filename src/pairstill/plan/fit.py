@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from pairstill.config import DistillConfig, RunConfig
-from pairstill.distill.hypergradient import Mode
+from pairstill.config import DistillConfig, Mode, RunConfig
+from pairstill.distill.solvers import SOLVERS
 from pairstill.distilled import DistilledSet
 from pairstill.plan.distilling import DistillProbe
 from pairstill.plan.probe import Probe
@@ -45,19 +45,12 @@ def planned_modes(found: DistillProbe, distill: DistillConfig, memory: int) -> t
     modes: tuple[Mode, ...] = ("exact_store", "exact_recompute", "truncated", "unrolled")
     if found.mode == "exact_span":
         modes = ("exact_span",)  # the others' graphs are not probed: nobody would choose them
-    base = found.peak_bytes - graphs_held(found.mode, distill.inner_steps) * found.graph_bytes
+    base = found.peak_bytes - SOLVERS[found.mode].graphs_held(distill.inner_steps) * found.graph_bytes
     planned = []
     for mode in modes:
-        peak = max(base, 0) + graphs_held(mode, distill.inner_steps) * found.graph_bytes
+        peak = max(base, 0) + SOLVERS[mode].graphs_held(distill.inner_steps) * found.graph_bytes
         planned.append(PlannedMode(mode, peak, peak <= memory))
     return tuple(planned)
-
-
-def graphs_held(mode: str, inner_steps: int) -> int:
-    """Return how many inner steps' graphs a mode holds at once."""
-    if mode == "exact_span":
-        return 0
-    return inner_steps if mode in ("exact_store", "unrolled") else 1
 
 
 def warnings_of(
