@@ -185,7 +185,7 @@ def test_errors_become_one_line_and_an_exit_status(capsys, monkeypatch, error, c
     def fail(_):
         raise error
 
-    monkeypatch.setattr("pairstill.cli.stages.open_pipeline", fail)
+    monkeypatch.setattr("pairstill.cli.stages.open_run", fail)
     assert main(["run"]) == code
     out, err = capsys.readouterr()
     assert out == "" and len(err.splitlines()) == 1
@@ -195,7 +195,7 @@ def test_errors_become_one_line_and_an_exit_status(capsys, monkeypatch, error, c
 
 def test_sigterm_ends_a_command_as_an_interrupt_does(capsys, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("pairstill.cli.stages.open_pipeline", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("pairstill.cli.stages.open_run", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     assert main(["run"]) == 143
     assert capsys.readouterr().err == "pairstill: interrupted; the same command goes on from here\n"
     assert signal.getsignal(signal.SIGTERM) == before

@@ -22,11 +22,11 @@ from pairstill.config import (
     TeacherConfig,
 )
 from pairstill.errors import ConfigError
-from pairstill.pipeline import Pipeline
+from pairstill.pipeline import Run
 from pairstill.plan import fit, make_plan
 from pairstill.plan.counts import count, validated_epochs
 from pairstill.plan.fit import other_disk_bytes, warnings_of
-from pairstill.plan.probe import Probe, batch_seconds, encoding_seconds
+from pairstill.plan.probe import batch_seconds, encoding_seconds, probe_context
 from pairstill.report.plans import PlannedMode
 from pairstill.trajectories.trajectory import SHARED
 
@@ -76,7 +76,7 @@ def test_a_plan_predicts_the_files_of_the_run_and_leaves_nothing(config, tmp_pat
     assert all(stage.seconds > 0 for stage in plan.stages) and len(plan.seconds_per_step) == 2
     assert plan.warnings == () and plan.chosen_mode == ("exact_store" if trainable else "exact_span")
 
-    experts = Pipeline(config).teach()
+    experts = Run(config).teach()
     written = [path.stat().st_size for path in experts]
     # headers tell of seeds and settings, tensors are the same
     assert plan.expert_bytes == pytest.approx(written[0], rel=0.05)
@@ -88,7 +88,7 @@ def test_a_plan_predicts_the_files_of_the_run_and_leaves_nothing(config, tmp_pat
 def test_views_are_planned(config):
     frozen = replace(config, image=replace(config.image, trainable=False), heads=HeadsConfig(image=True, width=8))
     seen = replace(frozen, teacher=replace(config.teacher, augment="paper", views=3))
-    plain, views = Probe(frozen), Probe(seen)
+    plain, views = probe_context(frozen), probe_context(seen)
     assert len(views.splits.train.views) == 3 and views.splits.val.views == ()
     assert encoding_seconds(views) > 0
     distilled = SimpleNamespace(storage_bytes=0)
@@ -97,7 +97,7 @@ def test_views_are_planned(config):
 
 
 def test_teachers_that_are_there_are_not_planned_again(config):
-    Pipeline(replace(config, run_dir=config.run_dir + "_other", teacher=replace(config.teacher, num_experts=2))).teach()
+    Run(replace(config, run_dir=config.run_dir + "_other", teacher=replace(config.teacher, num_experts=2))).teach()
     plan, fresh = make_plan(config), make_plan(replace(config, reuse=False))
     shown = {stage.name: stage for stage in plan.stages}["teach"]
     assert shown.detail == "2 of 3 teachers found, 4 epochs of 3 mini-batches" and shown.seconds > 0
@@ -109,7 +109,7 @@ def test_teachers_that_are_there_are_not_planned_again(config):
 
 def test_teachers_in_the_run_s_own_folder_are_found(config):
     own = replace(config, reuse=False)
-    Pipeline(own).teach()
+    Run(own).teach()
     assert make_plan(own).stages[1].detail == "3 of 3 teachers found"
 
 
@@ -118,7 +118,7 @@ def test_a_tower_whose_weights_are_gone_is_refused_before_all_pairs_are_read(con
     with pytest.raises(ConfigError, match="image.weights is .*gone.safetensors.* no file"):
         make_plan(gone)
     for stage in ("prepare", "teach", "distill", "run", "evaluate"):
-        pipeline = Pipeline(replace(gone, run_dir=str(tmp_path / stage), evaluate=EvaluateConfig(methods=("full",))))
+        pipeline = Run(replace(gone, run_dir=str(tmp_path / stage), evaluate=EvaluateConfig(methods=("full",))))
         with pytest.raises(ConfigError, match="image.weights is .*gone.safetensors.* no file"):
             getattr(pipeline, stage)()
         assert "pairs" not in vars(pipeline)
@@ -127,7 +127,7 @@ def test_a_tower_whose_weights_are_gone_is_refused_before_all_pairs_are_read(con
 def test_the_image_is_one_of_its_views_on_request(config):
     frozen = replace(config, image=replace(config.image, trainable=False), heads=HeadsConfig(image=True, width=8))
     teacher = replace(config.teacher, augment="paper", views=1, image_is_view=True)
-    splits = Pipeline(replace(frozen, teacher=teacher)).splits
+    splits = Run(replace(frozen, teacher=teacher)).context.splits
     own, augmented = (view.all() for view in splits.train.views)
     assert torch.equal(own, splits.train.images.all()) and not torch.equal(own, augmented)
     assert splits.val.views == splits.test.views == ()

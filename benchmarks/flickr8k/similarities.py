@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pairstill.cli.command import settings_of_run
 from pairstill.distilled import DistilledSet
-from pairstill.pipeline import Pipeline
+from pairstill.pipeline import Run
 from pairstill.report.tables import markdown_table
 
 
@@ -37,11 +37,12 @@ def shuffled(similarity: Tensor) -> Tensor:
     return mixed
 
 
-def cells(name: str, similarity: Tensor, distilled: DistilledSet, pipeline: Pipeline) -> list[str]:
+def cells(name: str, similarity: Tensor, distilled: DistilledSet, pipeline: Run) -> list[str]:
     """Return a row: what the similarity looks like, and the recalls of students on the set with it."""
     beside = similarity[~torch.eye(len(similarity), dtype=torch.bool)]
     tried = with_similarity(distilled, similarity)
-    outcomes = [pipeline.bench.distilled(tried, student)[0] for student in range(pipeline.config.evaluate.num_students)]
+    students = range(pipeline.config.evaluate.num_students)
+    outcomes = [pipeline.context.bench.distilled(tried, student)[0] for student in students]
     numbers = [similarity.diagonal().mean(), beside.mean(), 100 * (beside > 0.5).float().mean()]
     recalls = [mean(o.validation or 0.0 for o in outcomes), mean(o.recalls.mean for o in outcomes)]
     return [name, *(f"{float(number):.2f}" for number in numbers), *(f"{recall:.1f}" for recall in recalls)]
@@ -53,7 +54,7 @@ def main(run: Path, other: Path) -> None:
     similarity, foreign = (found.phases[0].similarity for found in (own, others))
     with TemporaryDirectory() as folder:
         config = replace(settings_of_run(run), run_dir=folder)
-        pipeline = Pipeline(replace(config, evaluate=replace(config.evaluate, protocol="strict")), Console(stderr=True))
+        pipeline = Run(replace(config, evaluate=replace(config.evaluate, protocol="strict")), Console(stderr=True))
         lines = [
             cells("its own", similarity, own, pipeline),
             cells("the other's", foreign, own, pipeline),

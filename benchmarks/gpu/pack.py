@@ -123,7 +123,7 @@ def _shrink(source: Path, target: Path, asked: Any) -> None:
 def _encode(asked: Any) -> Path:
     """Return the file of MiniLM's embeddings of all captions, encoded now unless they are in the cache."""
     from pairstill.config import DataConfig, ImageConfig, RunConfig, TextConfig
-    from pairstill.pipeline import Pipeline
+    from pairstill.pipeline import Run
     from pairstill.pipeline.encoded import EncodedFiles
 
     made = asked.out.with_suffix(".making")
@@ -136,7 +136,7 @@ def _encode(asked: Any) -> Path:
         image=ImageConfig(size=32),
         text=TextConfig("minilm", "mean"),
     )
-    pipeline = Pipeline(config)
+    pipeline = Run(config)
     pipeline.prepare()
     pipeline.write_encoded(EncodedFiles(texts=made / TEXTS, dtype="float16"))
     kept = asked.out / f"{TEXTS}.whole"

@@ -8,7 +8,7 @@ from record import Record
 
 from pairstill.config import PhaseConfig, RunConfig
 from pairstill.distilled import DistilledSet
-from pairstill.pipeline import Pipeline
+from pairstill.pipeline import Run
 from pairstill.storage import save_tensors
 
 METHODS = ("lors", "mtt_vl", "ptm_st")
@@ -45,7 +45,7 @@ def run(record: Record, work: Path, rows: list[tuple[str, int, RunConfig]]) -> N
 
 
 def _row(config: RunConfig, out: Path, name: str) -> dict[str, Any]:
-    pipeline = Pipeline(config)
+    pipeline = Run(config)
     with pipeline:
         (row,) = pipeline.run()
     distilled = DistilledSet.load(pipeline.folder.distilled)

@@ -22,7 +22,7 @@ from pairstill.distill.solvers import solver
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.image import build_image_encoder
 from pairstill.model.dual_encoder import ModelFactory
-from pairstill.pipeline import Pipeline
+from pairstill.pipeline import Run
 from pairstill.ranks import Ranks
 from pairstill.rng import generator
 from pairstill.storage import load_tensors
@@ -102,12 +102,12 @@ def _recall(device: torch.device) -> dict[str, Any]:
     return {"ok": max(found.values()) - min(found.values()) < 0.05, "mean_recall": found}
 
 
-def _short(work: Path, config: RunConfig, name: str, **changes: Any) -> Pipeline:
+def _short(work: Path, config: RunConfig, name: str, **changes: Any) -> Run:
     """Return a short run that takes nothing from others."""
-    return Pipeline(replace(config, run_dir=str(work / "works" / name), reuse=False, **changes))
+    return Run(replace(config, run_dir=str(work / "works" / name), reuse=False, **changes))
 
 
-def _pairs(pipeline: Pipeline) -> dict[str, torch.Tensor]:
+def _pairs(pipeline: Run) -> dict[str, torch.Tensor]:
     with pipeline:  # which sets the precision that the run asks for, and puts back the one that was
         pipeline.distill()
     return load_tensors(pipeline.folder.distilled / "distilled.safetensors")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pairstill.evaluate.retrieval import Recalls, retrieval_ranks
     from pairstill.exchange.folder import open_set as load_set
     from pairstill.methods import METHODS, find_method
-    from pairstill.pipeline import Pipeline as Run
+    from pairstill.pipeline import Run
     from pairstill.pipeline.exporting import Export
 
 __version__ = "0.1.0"
@@ -32,7 +32,7 @@ _HOMES = {
     "METHODS": "pairstill.methods",
     "PairstillError": "pairstill.errors",
     "Recalls": "pairstill.evaluate.retrieval",
-    "Run": "pairstill.pipeline:Pipeline",
+    "Run": "pairstill.pipeline",
     "RunConfig": "pairstill.config",
     "find_method": "pairstill.methods",
     "load_set": "pairstill.exchange.folder:open_set",

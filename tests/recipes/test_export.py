@@ -13,8 +13,8 @@ from pairstill.config import DataConfig, ImageConfig, RunConfig, TextConfig
 from pairstill.distilled import DistilledSet
 from pairstill.errors import DataError
 from pairstill.exchange.settings import LAYOUTS
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.exporting import public_settings
-from pairstill.pipeline.parts import Parts
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_runs_without_pairs_and_folders_without_runs_are_refused(tmp_path, capsy
 
 def test_a_set_that_was_made_of_other_pairs_is_told():
     parts = SimpleNamespace(manifest=SimpleNamespace(fingerprint="a" * 64))
-    Parts.check_data(parts, SimpleNamespace(provenance={"data": {"fingerprint": "a" * 64}}))
+    RunContext.check_data(parts, SimpleNamespace(provenance={"data": {"fingerprint": "a" * 64}}))
     for made_of, shown in (("b" * 64, "b" * 16), (None, "None")):
         with pytest.raises(DataError, match=f"fingerprint is a{{16}}, and the set was made of {shown}; put .* or do"):
-            Parts.check_data(parts, SimpleNamespace(provenance={"data": {"fingerprint": made_of}}), ", or do")
+            RunContext.check_data(parts, SimpleNamespace(provenance={"data": {"fingerprint": made_of}}), ", or do")

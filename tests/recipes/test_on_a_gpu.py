@@ -10,7 +10,7 @@ import torch
 
 from pairstill.cli.command import run_config, settings_parser
 from pairstill.distill import phases
-from pairstill.pipeline import Pipeline
+from pairstill.pipeline import Run
 from pairstill.storage import load_tensors
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -54,10 +54,10 @@ def settings(tmp_path, name, *options):
 def test_a_run_elsewhere_is_the_run_here(options, tmp_path, monkeypatch):
     monkeypatch.setattr(phases, "ThreadPoolExecutor", AtOnce)
     with pretended_gpu():
-        with Pipeline(settings(tmp_path, "meta", *options)) as pipeline:
-            pipeline.device = ELSEWHERE
+        with Run(settings(tmp_path, "meta", *options)) as pipeline:
+            pipeline.context = replace(pipeline.context, device=ELSEWHERE)
             rows = pipeline.run()
-    with Pipeline(settings(tmp_path, "cpu", *options)) as pipeline:
+    with Run(settings(tmp_path, "cpu", *options)) as pipeline:
         expected = pipeline.run()
     here, there = (load_tensors(tmp_path / n / "distilled" / "distilled.safetensors") for n in ("cpu", "meta"))
     assert here.keys() == there.keys()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from pairstill.config import DistillConfig, RunConfig
 from pairstill.devices import choose_device
 from pairstill.errors import ConfigError
-from pairstill.pipeline import Pipeline
+from pairstill.pipeline import Run
 from pairstill.ranks import Ranks
 from pairstill.storage import load_tensors
 
@@ -147,7 +148,7 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch, name, ranks, expected):
 @pytest.mark.parametrize("stage", ["run", "distill"])
 def test_stretches_that_cannot_be_shared_evenly_are_refused(tmp_path, stage):
     config = RunConfig(run_dir=str(tmp_path / "run"), device="cpu", distill=DistillConfig(trajectories_per_step=4))
-    pipeline = Pipeline(config)
-    pipeline.ranks = Ranks(world=3)
+    pipeline = Run(config)
+    pipeline.context = replace(pipeline.context, ranks=Ranks(world=3))
     with pytest.raises(ConfigError, match="trajectories_per_step is 4, but 3 processes .* must be a multiple of 3"):
         getattr(pipeline, stage)()

@@ -351,7 +351,7 @@ def test_a_diverging_teacher_stops_the_run_and_leaves_no_expert(tiny, capsys, tm
 
 
 def test_the_last_line_of_quickstart_is_one_json_object(capsys, monkeypatch, undisturbed, results, tiny, tmp_path):
-    seen, original = [], quickstart.open_pipeline
+    seen, original = [], quickstart.open_run
     parser = settings_parser("run", "one run")
     settings = run_config(parser, parser.parse_args(tiny("run", tmp_path / "run")[1:]))
 
@@ -359,7 +359,7 @@ def test_the_last_line_of_quickstart_is_one_json_object(capsys, monkeypatch, und
         seen.append(config)
         return original(settings)
 
-    monkeypatch.setattr(quickstart, "open_pipeline", small)
+    monkeypatch.setattr(quickstart, "open_run", small)
     assert main(["quickstart", "--json", "--run_dir", str(tmp_path / "run")]) == 0
     assert seen == [RunConfig(run_dir=str(tmp_path / "run"))], "quickstart is the default settings"
     *shown, last = capsys.readouterr().out.splitlines()

@@ -14,7 +14,7 @@ import torch
 
 from pairstill.cli import main
 from pairstill.distilled import DistilledSet
-from pairstill.pipeline import Pipeline
+from pairstill.pipeline import Run
 
 
 def seen():
@@ -68,7 +68,7 @@ def test_a_run_inside_a_program_that_has_set_everything_otherwise(
 ):
     config = configuration(tiny("run", tmp_path / "run", *options_of[mode]))
     before = seen()
-    run = Pipeline(config)
+    run = Run(config)
     assert seen() == before
     run.run()
     assert seen() == before
@@ -81,10 +81,10 @@ def test_a_run_inside_a_program_that_has_set_everything_otherwise(
 def test_parts_that_are_built_alone(tiny, options_of, hostile, tmp_path, part):
     config = configuration(tiny("run", tmp_path / "run", *options_of["frozen"]))
     before = seen()
-    run = Pipeline(config)
-    getattr(run, part)
+    run = Run(config)
+    getattr(run.context, part)
     assert seen() == before
-    assert {value.dtype for value in run.image.tower.parameters()} == {torch.float32}
+    assert {value.dtype for value in run.context.image.tower.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize(

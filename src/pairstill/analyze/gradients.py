@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from pairstill.analyze.geometry import PrincipalCoordinates, cosines, gram, principal_coordinates
 from pairstill.analyze.subject import PATHS, analysis_seed, first_captions, whole_range
 from pairstill.distill.agreement import start_gradients
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.probing import matching_problem
 from pairstill.report.figures import Cell
 from pairstill.runlog import progress_bar
@@ -63,28 +63,28 @@ def off_diagonal_mean(matrix: Tensor) -> float:
     return float(matrix[..., off].mean())
 
 
-def measure_gradients(parts: Parts, experts: list[Path], pairs: int, work: Path) -> GradientShapes:
+def measure_gradients(context: RunContext, experts: list[Path], pairs: int, work: Path) -> GradientShapes:
     """Return the shapes of the gradients at first real pairs; goes on from what `work` holds.
 
     As in the paper's Appendix B.2: the synthetic set is the first pairs of the training split, the shortcut ends where
     the trajectory does. Every start and both paths see the same mini-batches. In memory are the gradients of one expert
     and their sum over experts: 2 x starts x the values of all images, twice.
     """
-    captions, phase = first_captions(parts.splits.train, pairs), whole_range(parts, pairs)
+    captions, phase = first_captions(context.splits.train, pairs), whole_range(context, pairs)
     starts = tuple(range(phase.range_end + 1))
 
     def rows_of(expert: int, advance: Callable[[], None]) -> Tensor:
         found = []
         for path in PATHS:
             problem = matching_problem(
-                parts, [experts[expert]], captions, phase, shortcut=path == "shortcut", seed=analysis_seed(parts)
+                context, [experts[expert]], captions, phase, shortcut=path == "shortcut", seed=analysis_seed(context)
             )
             found.append(start_gradients(problem, starts, repeats=1, on_start=advance))
         return torch.cat(found)
 
     state = work / "gradients.safetensors"
     known = load_tensors(state) if state.is_file() else {}
-    with progress_bar(parts.console) as progress:
+    with progress_bar(context.console) as progress:
         task = progress.add_task("Gradients", total=len(experts) * len(PATHS) * len(starts), status="")
         first = len(known.get("by_expert", ()))
         progress.advance(task, first * len(PATHS) * len(starts))

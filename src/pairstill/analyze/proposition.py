@@ -18,7 +18,7 @@ from pairstill.analyze.geometry import distances, gram
 from pairstill.analyze.one_step import Bound, BoundTerms, OneStepProblem, straight_line
 from pairstill.analyze.settings import PropositionAnalysis
 from pairstill.analyze.subject import analysis_seed, first_captions, whole_range
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.probing import matching_problem
 from pairstill.report.figures import Cell
 from pairstill.runlog import progress_bar
@@ -89,19 +89,21 @@ class Proposition:
     bound: Bound
 
 
-def measure_proposition(parts: Parts, experts: list[Path], settings: PropositionAnalysis, work: Path) -> Proposition:
+def measure_proposition(
+    context: RunContext, experts: list[Path], settings: PropositionAnalysis, work: Path
+) -> Proposition:
     """Return the differences of gradients on all paths, and the bound's terms; goes on from what `work` holds."""
-    captions, phase = first_captions(parts.splits.train, settings.pairs), whole_range(parts, settings.pairs)
+    captions, phase = first_captions(context.splits.train, settings.pairs), whole_range(context, settings.pairs)
     problem = OneStepProblem.of(
-        matching_problem(parts, experts, captions, phase, shortcut=True, seed=analysis_seed(parts))
+        matching_problem(context, experts, captions, phase, shortcut=True, seed=analysis_seed(context))
     )
-    epochs, between = parts.config.teacher.epochs, phase.range_end * settings.fractions
+    epochs, between = context.config.teacher.epochs, phase.range_end * settings.fractions
     starts: dict[PathName, list[float]] = {
         name: [n / settings.fractions for n in range(0, between + 1, _stride(name, settings))] for name in NAMES
     }
     state = work / "gradients.safetensors"
     inner = load_tensors(state) if state.is_file() else {}
-    with progress_bar(parts.console) as progress:
+    with progress_bar(context.console) as progress:
         total = len(experts) * sum(len(places) for places in starts.values())
         task = progress.add_task("Gradients", total=total, status="")
         for name, places in starts.items():
@@ -109,12 +111,12 @@ def measure_proposition(parts: Parts, experts: list[Path], settings: Proposition
                 key = f"{name}/{number}"
                 progress.update(task, status=key)
                 if key not in inner:
-                    path = _path(name, expert, epochs, parts.device)
+                    path = _path(name, expert, epochs, context.device)
                     inner[key] = gram(torch.stack([problem.gradient(path, start) for start in places])).cpu()
                     save_tensors(state, inner)
                 progress.advance(task, len(places))
-    line = _path("line", experts[0], epochs, parts.device)
-    bound = _bound(parts, problem, line, settings, phase.range_end, work / "terms.json")
+    line = _path("line", experts[0], epochs, context.device)
+    bound = _bound(context, problem, line, settings, phase.range_end, work / "terms.json")
     found: dict[PathName, Differences] = {}
     for name, places in starts.items():
         of_experts = [inner[f"{name}/{number}"] for number in range(len(experts))]
@@ -129,12 +131,17 @@ def _stride(name: PathName, settings: PropositionAnalysis) -> int:
 
 
 def _bound(
-    parts: Parts, problem: OneStepProblem, line: TeacherPath, settings: PropositionAnalysis, latest: int, known: Path
+    context: RunContext,
+    problem: OneStepProblem,
+    line: TeacherPath,
+    settings: PropositionAnalysis,
+    latest: int,
+    known: Path,
 ) -> Bound:
     nodes = sorted({round(latest * number / (NODES - 1)) for number in range(NODES)})
     keys = (field.name for field in fields(BoundTerms))
     terms = [BoundTerms(**term) for term in read_list(known, *keys)] if known.is_file() else []
-    with progress_bar(parts.console) as progress:
+    with progress_bar(context.console) as progress:
         task = progress.add_task("Terms of the bound", total=len(nodes), completed=len(terms), status="")
         for start in nodes[len(terms) :]:
             progress.update(task, status=f"start {start}")

@@ -23,7 +23,7 @@ from pairstill.analyze.subject import whole_teachers
 from pairstill.analyze.teachers import measure_teachers, summarise_recalls
 from pairstill.analyze.trajectories import measure_trajectories, summarise_trajectories
 from pairstill.analyze.work import work_folder
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.context import RunContext
 from pairstill.provenance import commit
 from pairstill.runfolder import plain
 from pairstill.storage import write_json
@@ -33,7 +33,7 @@ SUMMARY = "summary.json"
 _PARTS = ("last_starts", "students")
 
 
-def analyse(parts: Parts, settings: Analysis) -> Path | None:
+def analyse(context: RunContext, settings: Analysis) -> Path | None:
     """Make an analysis of a run's teachers and return the folder of its figures, `RUN/analysis/NAME`.
 
     The figures are PNG and SVG files with their data as CSV beside them; `summary.json` holds what they come down to,
@@ -41,25 +41,26 @@ def analyse(parts: Parts, settings: Analysis) -> Path | None:
     it alone; the others return None.
     """
     name = next(name for name, kind in ANALYSES.items() if isinstance(settings, kind))
-    experts = whole_teachers(parts, None if isinstance(settings, TeachersAnalysis) else settings.experts)
-    if not parts.leave():
+    experts = whole_teachers(context, None if isinstance(settings, TeachersAnalysis) else settings.experts)
+    alone = context.leave()
+    if alone is None:
         return None
-    folder = parts.folder.path / "analysis" / name
+    folder = alone.folder.path / "analysis" / name
     own = json.loads(json.dumps(asdict(settings)))
     decisive = {key: value for key, value in own.items() if key not in _PARTS}
-    work = work_folder(folder, plain(parts.config), {"analysis": decisive, "data": parts.manifest.fingerprint})
-    with parts.timed(f"analyze {name}"):
-        found = _measure_and_draw(parts, settings, experts, folder, work)
+    work = work_folder(folder, plain(alone.config), {"analysis": decisive, "data": alone.manifest.fingerprint})
+    with alone.timed(f"analyze {name}"):
+        found = _measure_and_draw(alone, settings, experts, folder, work)
     write_json(folder / SUMMARY, {"analysis": name, "settings": own, "commit": commit(), **found})
     return folder
 
 
 def _measure_and_draw(
-    parts: Parts, settings: Analysis, experts: list[Path], folder: Path, work: Path
+    context: RunContext, settings: Analysis, experts: list[Path], folder: Path, work: Path
 ) -> dict[str, Any]:
     match settings:
         case GradientsAnalysis():
-            shapes = measure_gradients(parts, experts, settings.pairs, work)
+            shapes = measure_gradients(context, experts, settings.pairs, work)
             draw_gradients(shapes, folder)
             return summarise_gradients(shapes)
         case TrajectoriesAnalysis():
@@ -67,11 +68,11 @@ def _measure_and_draw(
             draw_trajectories(paths, folder)
             return summarise_trajectories(paths)
         case TeachersAnalysis():
-            measured = measure_teachers(parts, experts, settings, work)
+            measured = measure_teachers(context, experts, settings, work)
             draw_teachers(measured, folder)
             return summarise_recalls(measured)
         case PropositionAnalysis():
-            proposition = measure_proposition(parts, experts, settings, work)
+            proposition = measure_proposition(context, experts, settings, work)
             draw_proposition(proposition, folder)
             return summarise_proposition(proposition)
         case _:

@@ -8,7 +8,7 @@ from torch import Tensor
 from pairstill.config import PhaseConfig
 from pairstill.encoders.split import EncodedSplit
 from pairstill.errors import ConfigError, DataError
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.teaching import shelf_of, teach
 from pairstill.rng import derive_seed
 
@@ -16,34 +16,34 @@ PATHS = ("original", "shortcut")
 """The recorded trajectory, and its shortcut to the last snapshot."""
 
 
-def whole_teachers(parts: Parts, experts: int | None = None) -> list[Path]:
+def whole_teachers(context: RunContext, experts: int | None = None) -> list[Path]:
     """Return the files of the teachers with a snapshot after every epoch, which are trained if they are missing.
 
     Args:
-        parts: the run.
+        context: the run.
         experts: how many of them; None takes all.
 
     Raises:
         ConfigError: there are fewer teachers, or not all their snapshots are kept.
     """
-    teacher = parts.config.teacher
+    teacher = context.config.teacher
     if experts is not None and experts > teacher.num_experts:
         raise ConfigError(
             f"{experts} experts are asked for but the run has {teacher.num_experts}; lower experts or raise "
             "teacher.num_experts"
         )
-    shelf, every = shelf_of(parts), set(range(1, teacher.epochs + 1))
+    shelf, every = shelf_of(context), set(range(1, teacher.epochs + 1))
     if not every <= set(shelf.kept):
         raise ConfigError(
             f"{shelf.folder} keeps the teachers' snapshots {list(shelf.kept)} of {teacher.epochs} epochs, but analyses "
             "need all of them: train the teachers with --teacher.keep all, in another run_dir or trajectories_dir"
         )
-    return teach(parts, experts or teacher.num_experts)
+    return teach(context, experts or teacher.num_experts)
 
 
-def analysis_seed(parts: Parts) -> int:
+def analysis_seed(context: RunContext) -> int:
     """Return the seed of all that an analysis draws."""
-    return derive_seed(parts.config.distillation_seed, "analysis")
+    return derive_seed(context.config.distillation_seed, "analysis")
 
 
 def first_captions(split: EncodedSplit, images: int) -> Tensor:
@@ -61,13 +61,13 @@ def first_captions(split: EncodedSplit, images: int) -> Tensor:
     return first.scatter_reduce_(0, split.caption_owner, numbers, "amin")[:images]
 
 
-def whole_range(parts: Parts, pairs: int, outer_steps: int = 1) -> PhaseConfig:
+def whole_range(context: RunContext, pairs: int, outer_steps: int = 1) -> PhaseConfig:
     """Return a phase that may start at every epoch which has a target, and whose shortcut ends where teachers end.
 
     Raises:
         ConfigError: the matching span is longer than the teachers' training.
     """
-    epochs, span = parts.config.teacher.epochs, parts.config.distill.matching_span
+    epochs, span = context.config.teacher.epochs, context.config.distill.matching_span
     if span > epochs:
         raise ConfigError(f"distill.matching_span is {span} but teachers train {epochs} epochs; lower it")
     return PhaseConfig(pairs, outer_steps, range_start=0, range_end=epochs - span, endpoint=epochs)

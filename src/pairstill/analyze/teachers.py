@@ -20,7 +20,7 @@ from pairstill.distill.problem import Learned, PhaseProblem
 from pairstill.errors import ConfigError
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.evaluate.student import StudentPhase, train_student
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.probing import matching_problem
 from pairstill.report.figures import Cell
 from pairstill.rng import generator
@@ -55,7 +55,9 @@ class TeachersAndStudents:
     students: dict[int, list[StudentRecall]]
 
 
-def measure_teachers(parts: Parts, experts: list[Path], settings: TeachersAnalysis, work: Path) -> TeachersAndStudents:
+def measure_teachers(
+    context: RunContext, experts: list[Path], settings: TeachersAnalysis, work: Path
+) -> TeachersAndStudents:
     """Return recalls of the teachers, and of students of one short distillation for each last start epoch.
 
     The distillations are the run's without phases, shortcuts and moving average: one subset of as many pairs as the run
@@ -65,49 +67,53 @@ def measure_teachers(parts: Parts, experts: list[Path], settings: TeachersAnalys
     Raises:
         ConfigError: a last start epoch has no target in the trajectories.
     """
-    pairs = parts.config.distill.num_pairs
-    latest = whole_range(parts, pairs).range_end
+    pairs = context.config.distill.num_pairs
+    latest = whole_range(context, pairs).range_end
     last_starts = settings.last_starts or tuple(range(latest + 1))
     beyond = [epoch for epoch in last_starts if epoch > latest]
     if beyond:
         raise ConfigError(
-            f"last_starts has {beyond}, but teachers of {parts.config.teacher.epochs} epochs have targets for starts "
+            f"last_starts has {beyond}, but teachers of {context.config.teacher.epochs} epochs have targets for starts "
             f"up to {latest}; lower them or train longer"
         )
-    teachers = _teacher_recalls(parts, experts, work / "teachers.json")
-    (captions,) = draw_pairs(parts.splits.train, [pairs], generator(parts.config.distillation_seed, "initial pairs"))
-    count = settings.students or parts.config.evaluate.num_students
+    teachers = _teacher_recalls(context, experts, work / "teachers.json")
+    (captions,) = draw_pairs(
+        context.splits.train, [pairs], generator(context.config.distillation_seed, "initial pairs")
+    )
+    count = settings.students or context.config.evaluate.num_students
     students = {}
     for last in last_starts:
-        phase = PhaseConfig(pairs, settings.steps, range_start=0, range_end=last, endpoint=parts.config.teacher.epochs)
-        problem = matching_problem(parts, experts, captions, phase, shortcut=False, seed=analysis_seed(parts))
-        learned = _distilled(parts, problem, work / f"until_{last:03d}")
-        students[last] = _students(parts, problem, learned, count, work / f"until_{last:03d}.students.json")
+        phase = PhaseConfig(
+            pairs, settings.steps, range_start=0, range_end=last, endpoint=context.config.teacher.epochs
+        )
+        problem = matching_problem(context, experts, captions, phase, shortcut=False, seed=analysis_seed(context))
+        learned = _distilled(context, problem, work / f"until_{last:03d}")
+        students[last] = _students(context, problem, learned, count, work / f"until_{last:03d}.students.json")
     return TeachersAndStudents(teachers, students)
 
 
-def _teacher_recalls(parts: Parts, experts: list[Path], known: Path) -> list[list[float]]:
+def _teacher_recalls(context: RunContext, experts: list[Path], known: Path) -> list[list[float]]:
     """Return each expert's mean recall after every epoch; goes on from the file `known`."""
-    model, epochs = parts.factory.build(), parts.config.teacher.epochs + 1
+    model, epochs = context.factory.build(), context.config.teacher.epochs + 1
     recalls: list[list[float]] = read_list(known) if known.is_file() else []
-    with progress_bar(parts.console) as progress:
+    with progress_bar(context.console) as progress:
         task = progress.add_task("Teachers", total=len(experts) * epochs, status="", completed=len(recalls) * epochs)
         for expert in range(len(recalls), len(experts)):
             trajectory, found = Trajectory.open(experts[expert]), []
             for epoch in range(epochs):
-                now = {name: value.to(parts.device) for name, value in trajectory.snapshot(epoch).items()}
-                found.append(recalls_on(model, now, parts.splits.val).mean)
+                now = {name: value.to(context.device) for name, value in trajectory.snapshot(epoch).items()}
+                found.append(recalls_on(model, now, context.splits.val).mean)
                 progress.update(task, advance=1, status=f"validation recall {found[-1]:.1f}")
             recalls.append(found)
             write_json(known, recalls)
     return recalls
 
 
-def _distilled(parts: Parts, problem: PhaseProblem, stem: Path) -> Learned:
+def _distilled(context: RunContext, problem: PhaseProblem, stem: Path) -> Learned:
     """Return what a distillation learns; goes on from its checkpoint, and returns at once what is done."""
     result, checkpoint = stem.with_name(f"{stem.name}.safetensors"), stem.with_name(f"{stem.name}.checkpoint")
     if not result.is_file():
-        with progress_bar(parts.console) as progress:
+        with progress_bar(context.console) as progress:
             name = f"Distilling, starts 0 to {problem.phase.range_end}"
             task = progress.add_task(name, total=problem.phase.outer_steps, status="")
 
@@ -117,10 +123,12 @@ def _distilled(parts: Parts, problem: PhaseProblem, stem: Path) -> Learned:
             hooks = OuterHooks(lambda choice: None, on_step, lambda learned, step: 0.0)
             save_tensors(result, distill_phase(problem, checkpoint, hooks))
         discard_checkpoints(checkpoint)
-    return {name: value.to(parts.device) for name, value in load_tensors(result).items()}
+    return {name: value.to(context.device) for name, value in load_tensors(result).items()}
 
 
-def _students(parts: Parts, problem: PhaseProblem, learned: Learned, count: int, known: Path) -> list[StudentRecall]:
+def _students(
+    context: RunContext, problem: PhaseProblem, learned: Learned, count: int, known: Path
+) -> list[StudentRecall]:
     """Return the recalls of students on learned pairs; goes on from the file `known`."""
     keys = (field.name for field in fields(StudentRecall))
     found = [StudentRecall(**recall) for recall in read_list(known, *keys)][:count] if known.is_file() else []
@@ -128,22 +136,22 @@ def _students(parts: Parts, problem: PhaseProblem, learned: Learned, count: int,
     similarity = similarity_of(learned, problem.constant_factors)
     rates = float(learned["inner_lr_image"]), float(learned["inner_lr_text"])
     phase = StudentPhase(images, learned["texts"], similarity, *rates)
-    with progress_bar(parts.console) as progress:
+    with progress_bar(context.console) as progress:
         name = f"Students, starts 0 to {problem.phase.range_end}"
         task = progress.add_task(name, total=count, completed=len(found), status="")
         for student in range(len(found), count):
-            found.append(_student(parts, phase, student))
+            found.append(_student(context, phase, student))
             write_json(known, [asdict(recall) for recall in found])
             progress.update(task, advance=1, status=f"validation recall {found[-1].best:.1f}")
     return found
 
 
-def _student(parts: Parts, phase: StudentPhase, student: int) -> StudentRecall:
-    bench, model = parts.bench, parts.factory.build()
-    seed = (parts.config.seed, "analysis student", student)
-    loss = parts.config.distill.loss
-    epochs = train_student(parts.factory, model, [phase], loss, bench.student, *seed, batch_size=bench.batch_size)
-    recalls = [recalls_on(model, now, parts.splits.val).mean for _, now in epochs]
+def _student(context: RunContext, phase: StudentPhase, student: int) -> StudentRecall:
+    bench, model = context.bench, context.factory.build()
+    seed = (context.config.seed, "analysis student", student)
+    loss = context.config.distill.loss
+    epochs = train_student(context.factory, model, [phase], loss, bench.student, *seed, batch_size=bench.batch_size)
+    recalls = [recalls_on(model, now, context.splits.val).mean for _, now in epochs]
     return StudentRecall(max(recalls), recalls[-1])
 
 

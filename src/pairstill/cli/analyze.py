@@ -7,7 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.analyze.settings import ANALYSES
 from pairstill.cli.command import Command, plain_parser, settings_parser
-from pairstill.cli.running import open_pipeline
+from pairstill.cli.running import open_run
 from pairstill.config import RunConfig
 
 NAME = "analyze"
@@ -35,8 +35,8 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     # the heavy imports
     from pairstill.analyze.run import analyse
 
-    with open_pipeline(RunConfig(**values)) as (pipeline, progress):
-        folder = analyse(pipeline, settings)
+    with open_run(RunConfig(**values)) as (pipeline, progress):
+        folder = analyse(pipeline.context, settings)
         if folder is not None:
             progress.print(f"The figures are in {folder}")
     return 0

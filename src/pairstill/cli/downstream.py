@@ -6,7 +6,7 @@ from dataclasses import asdict
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, config_of, plain_parser, settings_parser
-from pairstill.cli.running import open_pipeline, show_table
+from pairstill.cli.running import open_run, show_table
 from pairstill.data.tasks.settings import CocoQa, ZeroShot
 
 NAME = "downstream"
@@ -33,7 +33,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     # the heavy imports
     from pairstill.report.downstream import HEADER, downstream_cells
 
-    with open_pipeline(config_of(values, name, "json")) as (pipeline, _):
+    with open_run(config_of(values, name, "json")) as (pipeline, _):
         rows = pipeline.downstream(task)
     if as_json:
         print(json.dumps([asdict(row) for row in rows]))

@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser, settings_of_run
-from pairstill.cli.running import open_pipeline
+from pairstill.cli.running import open_run
 from pairstill.exchange.settings import LAYOUTS, MEASURES
 
 NAME = "export"
@@ -36,7 +36,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     may_write = asked.measure == "always" or os.access(
         options.run, os.W_OK
     )  # a run may lie on a disk that is only read
-    with open_pipeline(settings_of_run(Path(options.run)), writes=asked.may_measure and may_write) as (
+    with open_run(settings_of_run(Path(options.run)), writes=asked.may_measure and may_write) as (
         pipeline,
         progress,
     ):

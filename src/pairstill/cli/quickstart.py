@@ -6,7 +6,7 @@ import time
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser
-from pairstill.cli.running import open_pipeline, print_table
+from pairstill.cli.running import open_run, print_table
 from pairstill.config import RunConfig
 
 NAME = "quickstart"
@@ -24,7 +24,7 @@ def _parser() -> ArgumentParser:
 def _run(parser: ArgumentParser, options: Namespace) -> int:
     began = time.perf_counter()
     config = RunConfig(run_dir=options.run_dir)
-    with open_pipeline(config) as (pipeline, _):
+    with open_run(config) as (pipeline, _):
         rows = pipeline.run()
     print_table(rows, config)
     print(f"The distilled pairs are in {pipeline.folder.distilled}, the table in {pipeline.folder.path}/results.md")

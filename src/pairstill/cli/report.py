@@ -26,11 +26,11 @@ def _parser() -> ArgumentParser:
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
-    from pairstill.pipeline import Pipeline
+    from pairstill.pipeline import Run
 
     run = Path(options.run)
     out = run / "report.html" if options.out is None else Path(options.out)
-    pipeline = Pipeline(settings_of_run(run), shown_on(stderr=True), writes=False)
+    pipeline = Run(settings_of_run(run), shown_on(stderr=True), writes=False)
     pipeline.report(out, retrieval=options.retrieval)
     print(printable(str(out)))
     return 0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from pairstill.pipeline import Pipeline
+    from pairstill.pipeline import Run
     from pairstill.report.matrix import Cell
     from pairstill.report.tables import Row
 
@@ -67,15 +67,15 @@ def _stopped_by_torchrun(*_: object) -> None:
 
 
 @contextmanager
-def open_pipeline(config: RunConfig, *, writes: bool = True) -> "Iterator[tuple[Pipeline, Console]]":
-    """Give the pipeline of a run, and the console that shows its progress; without `writes` its folder is only read."""
-    from pairstill.pipeline import Pipeline
+def open_run(config: RunConfig, *, writes: bool = True) -> "Iterator[tuple[Run, Console]]":
+    """Give a run, and the console that shows its progress; without `writes` its folder is only read."""
+    from pairstill.pipeline import Run
 
     if several_processes():
         # it may come before the lost rank is missed; without this the process would die without a word
         signal.signal(signal.SIGTERM, _stopped_by_torchrun)
-    with Pipeline(config, shown_on(stderr=True), writes=writes) as pipeline:
-        yield pipeline, pipeline.console
+    with Run(config, shown_on(stderr=True), writes=writes) as run:
+        yield run, run.context.console
 
 
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

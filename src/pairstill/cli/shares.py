@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser, settings_of_run
-from pairstill.cli.running import open_pipeline, show_table
+from pairstill.cli.running import open_run, show_table
 
 NAME = "shares"
 TEXT = "measure what a run's gain over Random at equal bytes owes to the soft similarities and to augmentation"
@@ -23,7 +23,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     # the heavy imports
     from pairstill.report.shares import HEADER, sentences, shares_json, variant_cells
 
-    with open_pipeline(settings_of_run(Path(options.run))) as (pipeline, _):
+    with open_run(settings_of_run(Path(options.run))) as (pipeline, _):
         report = pipeline.shares()
     if report is None:
         return 0  # of several processes, the main one tells

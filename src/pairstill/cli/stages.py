@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, run_config, settings_parser
-from pairstill.cli.running import open_pipeline, print_cells, print_table
+from pairstill.cli.running import open_run, print_cells, print_table
 from pairstill.errors import ConfigError
 from pairstill.exchange.settings import SETTINGS
 from pairstill.wording import counted
@@ -15,7 +15,7 @@ from pairstill.wording import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pairstill.pipeline import Pipeline
+    from pairstill.pipeline import Run
 
 STAGES = {
     "run": "run every stage: prepare, teach, distill, evaluate",
@@ -32,7 +32,7 @@ PREPARE_OPTIONS = ("texts_out", "features_out", "dtype")
 
 def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
     config = run_config(parser, options, *EVALUATE_OPTIONS, *PREPARE_OPTIONS)
-    with open_pipeline(config) as (pipeline, progress):
+    with open_run(config) as (pipeline, progress):
         match name:
             case "prepare":
                 manifest = pipeline.prepare()
@@ -59,7 +59,7 @@ def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
     return 0
 
 
-def _write_encoded(pipeline: "Pipeline", options: Namespace, progress: "Console") -> None:
+def _write_encoded(pipeline: "Run", options: Namespace, progress: "Console") -> None:
     from pairstill.pipeline.encoded import EncodedFiles
 
     texts, features = (None if name is None else Path(name) for name in (options.texts_out, options.features_out))
@@ -67,7 +67,7 @@ def _write_encoded(pipeline: "Pipeline", options: Namespace, progress: "Console"
         progress.print(f"Written: {counted(rows, 'row')}, in {path}", markup=False)
 
 
-def _evaluate(pipeline: "Pipeline", options: Namespace) -> None:
+def _evaluate(pipeline: "Run", options: Namespace) -> None:
     if not options.image_encoder and not options.text_encoder:
         if options.map_text:
             raise ConfigError("map_text is given but no other text encoder; name one with --text-encoder")

@@ -1,33 +1,88 @@
-"""The wiring of a run: stages work with parts built from its settings. The only place that knows all the layers."""
+"""The wiring of a run: its stages and studies work with its context. The only place that knows all the layers."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
+from rich.console import Console
+
+from pairstill.config import RunConfig
 from pairstill.data.manifest import Manifest
 from pairstill.data.tasks.settings import CocoQa, ZeroShot
 from pairstill.distilled import DistilledSet
+from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError
 from pairstill.pipeline import crossing, downstream, encoded, exporting, making, measuring, reporting, sharing, teaching
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.crossing import Crossing
 from pairstill.pipeline.encoded import EncodedFiles
 from pairstill.pipeline.exporting import Export
-from pairstill.pipeline.parts import Parts, as_set
 from pairstill.pipeline.sharing import ShareReport
 from pairstill.report.downstream import DownstreamRow
 from pairstill.report.matrix import Cell
 from pairstill.report.tables import Row
+from pairstill.runfolder import RunFolder
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 
-class Pipeline(Parts):
+def as_set(method: Callable[Concatenate["Run", _Given], _Result]) -> Callable[Concatenate["Run", _Given], _Result]:
+    """Let a method of a run compute with its threads and precision, and leave the process as it was."""
+
+    @wraps(method)
+    def call(self: "Run", *args: _Given.args, **options: _Given.kwargs) -> _Result:
+        with self.context.torch_state():
+            return method(self, *args, **options)
+
+    return call
+
+
+class Run:
     """One run: its stages can be called alone and again; what is done is not done again.
 
     Under torchrun teachers and stretches are shared out among the processes, the main rank alone writes and measures.
-    Evaluation is the last stage, where the other ranks are let go.
+    Whatever measures is the last stage, where the other ranks are let go: they return nothing.
     """
+
+    def __init__(self, config: RunConfig, console: Console | None = None, *, writes: bool = True) -> None:
+        """Open the run.
+
+        Args:
+            config: the run's settings.
+            console: where progress is shown, by the main rank; None shows none.
+            writes: whether anything is to be done in the run's folder; if not, it is only read.
+        """
+        self.context = RunContext.open(config, console, writes=writes)
+        self._entered = ExitStack()
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings, with the parts that the method sets and the phases that set themselves."""
+        return self.context.config
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+        return self.context.folder
+
+    def __enter__(self) -> Self:
+        """Leave no new folder behind if settings or data turn out to be wrong before anything is made."""
+        self._entered.enter_context(self.context.torch_state())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Remove the folder if it is new and empty, and the run failed over its settings or data."""
+        self._entered.close()
+        if kind is not None and issubclass(kind, (ConfigError, DataError, ArtifactError, MissingDependencyError)):
+            self.folder.forsake()
 
     @as_set
     def prepare(self) -> Manifest:
         """Check the pairs and encode all splits."""
-        with self.timed("prepare"):
-            manifest, _ = self.manifest, self.splits
+        with self.context.timed("prepare"):
+            manifest, _ = self.context.manifest, self.context.splits
         return manifest
 
     @as_set
@@ -38,12 +93,12 @@ class Pipeline(Parts):
             ConfigError: features are asked for, but the image tower is trained.
             DataError: a value is not finite in the asked-for type.
         """
-        return self.ranks.main_first(lambda: encoded.write(self, asked))
+        return self.context.ranks.main_first(lambda: encoded.write(self.context, asked))
 
     @as_set
     def teach(self) -> list[Path]:
         """Train the experts that are not there yet and return the files of all."""
-        return teaching.teach(self)
+        return teaching.teach(self.context)
 
     @as_set
     def distill(self) -> DistilledSet:
@@ -52,7 +107,9 @@ class Pipeline(Parts):
         Raises:
             ConfigError: the method chooses real pairs, or the stretches cannot be shared out evenly among the ranks.
         """
-        return making.distill(self)
+        distilled = making.distill(self.context)
+        self.context = self.context.with_chosen_phases()
+        return distilled
 
     @as_set
     def select(self) -> DistilledSet:
@@ -61,15 +118,12 @@ class Pipeline(Parts):
         Raises:
             ConfigError: the method learns pairs instead.
         """
-        return making.select(self)
+        return making.select(self.context)
 
     @as_set
     def evaluate(self) -> list[Row]:
-        """Measure every asked-for row that is not measured yet, write the table, and return its rows.
-
-        The main rank does this alone: the others leave, and return no rows.
-        """
-        return measuring.evaluate(self)
+        """Measure every asked-for row that is not measured yet, write the table, and return its rows."""
+        return measuring.evaluate(self.context) if self.leave() else []
 
     @as_set
     def export(self, asked: Export) -> None:
@@ -80,12 +134,12 @@ class Pipeline(Parts):
             ConfigError: the folder exists already.
             MissingDependencyError: the format needs an optional package.
         """
-        exporting.export(self, asked)
+        exporting.export(self.context, asked)
 
     @as_set
     def report(self, out: Path, *, retrieval: bool = True) -> None:
         """Write the run as one HTML page; `retrieval` trains a student for examples of what it finds."""
-        reporting.report(self, out, retrieval=retrieval)
+        reporting.report(self.context, out, retrieval=retrieval)
 
     @as_set
     def adopt(self, path: Path) -> DistilledSet:
@@ -94,59 +148,59 @@ class Pipeline(Parts):
         Raises:
             ConfigError: it does not fit the settings, or the run has another set already.
         """
-        return self.ranks.main_first(lambda: exporting.adopt(self, path))
+        return self.context.ranks.main_first(lambda: exporting.adopt(self.context, path))
 
     @as_set
     def cross(self, asked: Crossing) -> list[Cell]:
         """Measure students with other encoders on the run's pairs, write the tables, and return the asked-for cells.
 
-        The main rank does this alone: the others leave, and return no cells.
-
         Raises:
             ArtifactError: the run has no distilled set.
             ConfigError: an encoder cannot be had, or its text embeddings have another width and no map was asked for.
         """
-        return crossing.cross(self, asked)
+        return crossing.cross(self.context, asked) if self.leave() else []
 
     @as_set
     def downstream(self, task: ZeroShot | CocoQa) -> list[DownstreamRow]:
         """Measure the run's students on a task beside retrieval, write its page, and return its rows.
 
-        The main rank does this alone: the others leave, and return no rows.
-
         Raises:
             ArtifactError: the run has no distilled set.
             DataError: the task's images, classes or questions cannot be had.
         """
-        return downstream.measure(self, task)
+        return downstream.measure(self.context, task) if self.leave() else []
 
     @as_set
     def shares(self) -> ShareReport | None:
         """Measure what the run's gain over Random at equal bytes is made of, by the protocol `strict`.
 
-        The main rank does this alone: the others leave, and return None.
-
         Raises:
             ArtifactError: the run has no distilled set.
         """
-        return sharing.shares(self)
+        return sharing.shares(self.context) if self.leave() else None
 
     @as_set
     def run(self) -> list[Row]:
         """Run every stage."""
-        making.check_shares(self)
-        taught = () if self.teachers_seed is None else ("teach",)
-        phased = () if self.config.distill.auto_phases is None else ("phases",)
-        self.outlook.plan(
-            ("prepare", *taught, *phased, "distill" if self.method.rule is None else "select", "evaluate")
-        )
-        if self.ranks.from_main(lambda: measuring.is_finished(self)):
-            with self.timed("prepare"):
-                _ = self.pairs  # which must be as they were; encoders may be gone, for nothing is left to compute
+        context, learns = self.context, self.context.method.rule is None
+        making.check_shares(context)
+        taught = () if context.teachers_seed is None else ("teach",)
+        phased = () if context.config.distill.auto_phases is None else ("phases",)
+        context.outlook.plan(("prepare", *taught, *phased, "distill" if learns else "select", "evaluate"))
+        if context.ranks.from_main(lambda: measuring.is_finished(context)):
+            with context.timed("prepare"):
+                _ = context.pairs  # which must be as they were; encoders may be gone, for nothing is left to compute
         else:
             self.prepare()
-        if self.method.rule is None:
+        if learns:
             self.distill()
         else:
             self.select()
         return self.evaluate()
+
+    def leave(self) -> bool:
+        """Part from the other ranks once all are here; return whether this is the main one, which may go on alone."""
+        alone = self.context.leave()
+        if alone is not None:
+            self.context = alone
+        return alone is not None

@@ -17,8 +17,8 @@ from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.evaluate.text_map import Batches, TextMap, explained_variance, fit_text_map
 from pairstill.model.dual_encoder import Side
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.measuring import distilled_set
-from pairstill.pipeline.parts import Parts
 from pairstill.provenance import commit
 from pairstill.report.matrix import Cell, cells_of, crossing_page
 from pairstill.runlog import progress_bar
@@ -48,58 +48,55 @@ class Crossing:
 
 @dataclass(frozen=True)
 class _Measured:
-    """A cell that is being measured: its parts, the set as its encoders need it, and what is recorded of it.
+    """A cell that is being measured: its context, the set as its encoders need it, and what is recorded of it.
 
     Attributes:
-        parts: with the cell's encoders.
+        context: with the cell's encoders.
         distilled: adapted to them.
         foreign: the sides whose rates validation chooses.
         facts: what describes the cell, the same for every student.
     """
 
-    parts: Parts
+    context: RunContext
     distilled: DistilledSet
     foreign: tuple[Side, ...]
     facts: dict[str, Any]
 
 
-def cross(parts: Parts, asked: Crossing) -> list[Cell]:
+def cross(context: RunContext, asked: Crossing) -> list[Cell]:
     """Measure every student of every cell that is not measured yet, write the tables, and return the asked-for cells.
 
     Epochs and rates are chosen on the validation split, the test split is read once, whatever `evaluate.protocol` says.
-    The main rank does this alone: the others leave, and return no cells.
 
     Raises:
         ArtifactError: the run has no distilled set.
         ConfigError: an encoder cannot be had, or its text embeddings have another width and no map was asked for.
     """
-    config = parts.config
+    config = context.config
     images = [named_image(name, config.image) for name in asked.image_encoders] or [config.image]
     texts = [named_text(name, config.text) for name in asked.text_encoders] or [config.text]
-    if not parts.leave():
-        return []
-    distilled = distilled_set(parts)
+    distilled = distilled_set(context)
     if not asked.map_text:
         for text in texts:
-            check_width(distilled, parts.with_encoders(config.image, text).text.spec)  # before anything is computed
-    _ = parts.manifest  # the cells share it
+            check_width(distilled, context.with_encoders(config.image, text).text.spec)  # before anything is computed
+    _ = context.manifest  # the cells share it
     keys: list[str] = []
-    with parts.timed("cross"):
+    with context.timed("cross"):
         for image in images:
             for text in texts:
-                keys.append(_measure_cell(parts, distilled, image, text, map_text=asked.map_text))
-    results = read_json_lines(parts.folder.path / RESULTS, *KEYS)
+                keys.append(_measure_cell(context, distilled, image, text, map_text=asked.map_text))
+    results = read_json_lines(context.folder.path / RESULTS, *KEYS)
     cells = cells_of(result for key in dict.fromkeys(keys) for result in results if result["measured_as"] == key)
-    write_text_atomic(parts.folder.path / PAGE, crossing_page(cells))
+    write_text_atomic(context.folder.path / PAGE, crossing_page(cells))
     return cells
 
 
 def _measure_cell(
-    parts: Parts, distilled: DistilledSet, image: ImageConfig, text: TextConfig, *, map_text: bool
+    context: RunContext, distilled: DistilledSet, image: ImageConfig, text: TextConfig, *, map_text: bool
 ) -> str:
     """Measure the students of a cell that are not measured yet, and return the digest under which they are kept."""
-    path = parts.folder.path / RESULTS
-    cell = parts.with_encoders(image, text)
+    path = context.folder.path / RESULTS
+    cell = context.with_encoders(image, text)
     foreign_text = not has_own_texts(distilled, cell.text.spec)
     mapped = foreign_text and map_text
     facts = {
@@ -111,17 +108,17 @@ def _measure_cell(
     }
     key = _measured_as(cell, facts)
     known = {result["seeds"]["student"] for result in read_json_lines(path, *KEYS) if result["measured_as"] == key}
-    missing = [student for student in range(parts.config.evaluate.num_students) if student not in known]
+    missing = [student for student in range(context.config.evaluate.num_students) if student not in known]
     if not missing:
         return key
     if foreign_text and not mapped:
-        parts.console.print(
+        context.console.print(
             f"{facts['text']} is not the text encoder of the pairs, but as wide: its students take the embeddings as "
             "they are, as in the paper's Table 17. With --map-text they are mapped into its space",
             style="yellow",
         )
-    measured = _prepared(parts, cell, distilled, facts)
-    with progress_bar(parts.console) as progress:
+    measured = _prepared(context, cell, distilled, facts)
+    with progress_bar(context.console) as progress:
         task = progress.add_task(f"{facts['image']} + {facts['text']}", total=len(missing), status="")
         for student in missing:
             append_json_line(path, {**_result(measured, student), "measured_as": key})
@@ -129,23 +126,23 @@ def _measure_cell(
     return key
 
 
-def _prepared(parts: Parts, cell: Parts, distilled: DistilledSet, facts: dict[str, Any]) -> _Measured:
-    text_map = _text_map(parts, cell) if facts["text_map"] == "ridge" else None
+def _prepared(context: RunContext, cell: RunContext, distilled: DistilledSet, facts: dict[str, Any]) -> _Measured:
+    text_map = _text_map(context, cell) if facts["text_map"] == "ridge" else None
     if text_map is not None:
-        explained = explained_variance(text_map, _both(parts.splits.val, cell.splits.val))
+        explained = explained_variance(text_map, _both(context.splits.val, cell.splits.val))
         facts = {**facts, "map_explains_validation_captions": round(explained, 4)}
     foreign: list[Side] = []
-    if rates_are_chosen(parts.config) or not facts["own_images"]:
+    if rates_are_chosen(context.config) or not facts["own_images"]:
         foreign.append("image")
-    if rates_are_chosen(parts.config) or not facts["own_texts"]:
+    if rates_are_chosen(context.config) or not facts["own_texts"]:
         foreign.append("text")
     adapted = adapted_set(distilled, cell.image.spec, cell.text.spec, text_map)
     return _Measured(cell, adapted, tuple(foreign), facts)
 
 
-def _text_map(parts: Parts, cell: Parts) -> TextMap:
+def _text_map(context: RunContext, cell: RunContext) -> TextMap:
     """Return the map from the run's text embeddings to the cell's, fitted on all training captions."""
-    return fit_text_map(_both(parts.splits.train, cell.splits.train), parts.config.evaluate.cross.ridge)
+    return fit_text_map(_both(context.splits.train, cell.splits.train), context.config.evaluate.cross.ridge)
 
 
 def _both(own: EncodedSplit, other: EncodedSplit) -> Batches:
@@ -157,7 +154,7 @@ def _both(own: EncodedSplit, other: EncodedSplit) -> Batches:
     return batches
 
 
-def _measured_as(cell: Parts, facts: dict[str, Any]) -> str:
+def _measured_as(cell: RunContext, facts: dict[str, Any]) -> str:
     """Return a digest of all that decides a cell's numbers."""
     decisive = {
         "pairs": file_digest(cell.folder.distilled / TENSORS),
@@ -171,13 +168,13 @@ def _measured_as(cell: Parts, facts: dict[str, Any]) -> str:
 
 
 def _result(measured: _Measured, student: int) -> dict[str, Any]:
-    parts, config = measured.parts, measured.parts.config
-    batch_size = config.teacher.batch_size if rates_are_chosen(parts.config) else parts.bench.batch_size
-    best = best_crossed(parts.bench, measured.distilled, student, measured.foreign, batch_size)
-    recalls = recalls_on(parts.factory.build(), best.parameters, parts.splits.test)
+    context, config = measured.context, measured.context.config
+    batch_size = config.teacher.batch_size if rates_are_chosen(context.config) else context.bench.batch_size
+    best = best_crossed(context.bench, measured.distilled, student, measured.foreign, batch_size)
+    recalls = recalls_on(context.factory.build(), best.parameters, context.splits.test)
     return {
         **measured.facts,
-        "method": parts.method.name,
+        "method": context.method.name,
         "num_pairs": measured.distilled.num_pairs,
         "protocol": "strict",
         "seeds": {"run": config.seed, "student": student},

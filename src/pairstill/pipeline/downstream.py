@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,8 +19,8 @@ from pairstill.encoders.split import EncodedSplit
 from pairstill.evaluate.accuracy import accuracies
 from pairstill.evaluate.downstream import Answering, zero_shot_ranks
 from pairstill.evaluate.measurement import titled
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.measuring import MADE, distilled_set, row_name, students_of
-from pairstill.pipeline.parts import Parts
 from pairstill.pipeline.students import ChosenStudent, chosen_student, student_key
 from pairstill.provenance import commit
 from pairstill.report.downstream import DownstreamRow, downstream_page, downstream_rows
@@ -50,36 +49,36 @@ class _Job:
 
 
 class _Desk:
-    """What both tasks work with: the run's parts, its pairs, and the lines that are kept."""
+    """What both tasks work with: the run's context, its pairs, and the lines that are kept."""
 
-    def __init__(self, parts: Parts, facts: dict[str, Any]) -> None:
+    def __init__(self, context: RunContext, facts: dict[str, Any]) -> None:
         """Look up which students are still to be measured on the task that `facts` describe."""
-        self.parts, self.facts = parts, facts
-        evaluate = parts.config.evaluate
-        self.distilled: DistilledSet | None = distilled_set(parts) if MADE & set(evaluate.methods) else None
-        self.path = parts.folder.path / RESULTS
+        self.context, self.facts = context, facts
+        evaluate = context.config.evaluate
+        self.distilled: DistilledSet | None = distilled_set(context) if MADE & set(evaluate.methods) else None
+        self.path = context.folder.path / RESULTS
         self.keys = {method: self._key(method) for method in evaluate.methods}
         known = {(line["measured_as"], line["seeds"]["student"]) for line in read_json_lines(self.path, *KEYS)}
         self.jobs = [
             _Job(method, student, key)
             for method, key in self.keys.items()
-            for student in students_of(parts, method)
+            for student in students_of(context, method)
             if (key, student) not in known
         ]
 
     def _key(self, method: str) -> str:
-        return digest(student_key(self.parts, method), json.dumps(self.facts, sort_keys=True))[:16]
+        return digest(student_key(self.context, method), json.dumps(self.facts, sort_keys=True))[:16]
 
     def student(self, job: _Job) -> ChosenStudent:
         """Return the student of a job, trained if need be."""
-        return chosen_student(self.parts, job.method, job.student, self.distilled)
+        return chosen_student(self.context, job.method, job.student, self.distilled)
 
     def keep(self, job: _Job, chosen: ChosenStudent, measured: dict[str, Any]) -> None:
         """Keep what was measured of a student."""
-        row = row_name(self.parts, job.method)
+        row = row_name(self.context, job.method)
         line = {
             "method": row,
-            "seeds": {"run": self.parts.config.seed, "student": job.student},
+            "seeds": {"run": self.context.config.seed, "student": job.student},
             **measured,
             **chosen.facts,
             **self.facts,
@@ -92,40 +91,33 @@ class _Desk:
         """Return the task's rows, and write the page of the task."""
         lines = read_json_lines(self.path, *KEYS)
         found = (line for key in self.keys.values() for line in lines if line["measured_as"] == key)
-        rows = downstream_rows(titled(self.parts.config, line) for line in found)
+        rows = downstream_rows(titled(self.context.config, line) for line in found)
         write_text_atomic(self.path.with_name(f"downstream_{self.facts['task']}.md"), downstream_page(rows, self.facts))
         return rows
 
 
-def _strict(parts: Parts) -> Parts:
-    """Return the parts with the protocol `strict`: students are chosen on the validation split of retrieval."""
-    other = copy(parts)
-    other.__dict__.pop("bench", None)
-    other.config = replace(parts.config, evaluate=replace(parts.config.evaluate, protocol="strict"))
-    return other
+def _strict(context: RunContext) -> RunContext:
+    """Return the context with the protocol `strict`: students are chosen on the validation split of retrieval."""
+    return context.with_config(replace(context.config, evaluate=replace(context.config.evaluate, protocol="strict")))
 
 
-def measure(parts: Parts, task: ZeroShot | CocoQa) -> list[DownstreamRow]:
+def measure(context: RunContext, task: ZeroShot | CocoQa) -> list[DownstreamRow]:
     """Measure every student that is not measured yet on a task, write its page, and return its rows.
-
-    The main rank does this alone: the others leave, and return no rows.
 
     Raises:
         ArtifactError: the run has no distilled set.
         DataError: the task's images, classes or questions cannot be had.
     """
-    if not parts.leave():
-        return []
-    parts = _strict(parts)
+    context = _strict(context)
     match task:
         case ZeroShot():
-            return _zero_shot(parts, task)
+            return _zero_shot(context, task)
         case CocoQa():
-            return _cocoqa(parts, task)
+            return _cocoqa(context, task)
 
 
-def _zero_shot(parts: Parts, task: ZeroShot) -> list[DownstreamRow]:
-    images = _labelled(parts, task)
+def _zero_shot(context: RunContext, task: ZeroShot) -> list[DownstreamRow]:
+    images = _labelled(context, task)
     facts = {
         "task": "zeroshot",
         "data": images.rule,
@@ -136,50 +128,50 @@ def _zero_shot(parts: Parts, task: ZeroShot) -> list[DownstreamRow]:
         "class_seed": task.class_seed if task.num_classes is not None else None,
         "templates": list(task.templates),
     }
-    desk = _Desk(parts, facts)
+    desk = _Desk(context, facts)
     if desk.jobs:
-        split = _encoded(parts, images, task)
+        split = _encoded(context, images, task)
         classes = [images.class_names[label] for label in images.labels]
-        with parts.timed("downstream"), progress_bar(parts.console) as progress:
+        with context.timed("downstream"), progress_bar(context.console) as progress:
             shown = progress.add_task("Zero-shot: students", total=len(desk.jobs), status="")
             for job in desk.jobs:
                 chosen = desk.student(job)
-                ranks = zero_shot_ranks(parts.factory.build(), chosen.parameters, split, len(task.templates))
+                ranks = zero_shot_ranks(context.factory.build(), chosen.parameters, split, len(task.templates))
                 desk.keep(job, chosen, _measured(ranks, len(images.class_names), classes))
                 progress.advance(shown)
     return desk.rows()
 
 
-def _checking(parts: Parts) -> Checking:
-    return Checking(parts.cache_dir, parts.config.data.max_pixels, parts.config.verify)
+def _checking(context: RunContext) -> Checking:
+    return Checking(context.cache_dir, context.config.data.max_pixels, context.config.verify)
 
 
-def _labelled(parts: Parts, task: ZeroShot) -> LabelledImages:
+def _labelled(context: RunContext, task: ZeroShot) -> LabelledImages:
     match task.source:
         case "folder":
-            return read_folder(task, _checking(parts))
+            return read_folder(task, _checking(context))
         case "huggingface":
-            return read_hub(task, _checking(parts))
+            return read_hub(task, _checking(context))
         case "captions":
-            return read_captions(task, parts.manifest)
+            return read_captions(task, context.manifest)
 
 
-def _encoded(parts: Parts, images: LabelledImages, task: ZeroShot) -> EncodedSplit:
+def _encoded(context: RunContext, images: LabelledImages, task: ZeroShot) -> EncodedSplit:
     """Return the images with the prompts as texts and the classes as owners, as `zero_shot_ranks` takes them."""
     written = [template.replace(PLACE, name) for name in images.class_names for template in task.templates]
-    prompts = [caption_as(parts.config.data.captions, prompt) for prompt in written]
-    with parts.encoding("the classes") as encoding:
+    prompts = [caption_as(context.config.data.captions, prompt) for prompt in written]
+    with context.encoding("the classes") as encoding:
         return EncodedSplit(
             images=encoding.images(images.paths, images.digests, "zero-shot classification"),
             text_embeddings=encoding.texts(prompts, "zero-shot classification"),
             caption_owner=torch.tensor(images.labels),
-            spec=parts.image.spec,
-            device=parts.device,
+            spec=context.image.spec,
+            device=context.device,
         )
 
 
-def _cocoqa(parts: Parts, task: CocoQa) -> list[DownstreamRow]:
-    questions = read_cocoqa(task, _checking(parts))
+def _cocoqa(context: RunContext, task: CocoQa) -> list[DownstreamRow]:
+    questions = read_cocoqa(task, _checking(context))
     facts = {
         "task": "cocoqa",
         "data": f"COCO-QA {task.split}",
@@ -189,17 +181,17 @@ def _cocoqa(parts: Parts, task: CocoQa) -> list[DownstreamRow]:
         "question_seed": task.question_seed if task.max_questions is not None else None,
         "template": TEMPLATE,
     }
-    desk = _Desk(parts, facts)
+    desk = _Desk(context, facts)
     if desk.jobs:
-        with parts.timed("downstream"):
+        with context.timed("downstream"):
             _answer(desk, questions)
     return desk.rows()
 
 
 def _answer(desk: _Desk, questions: Questions) -> None:
     """Let all students answer together, and keep what they get right."""
-    parts = desk.parts
-    with progress_bar(parts.console) as progress:
+    context = desk.context
+    with progress_bar(context.console) as progress:
         shown = progress.add_task("COCO-QA: students", total=len(desk.jobs), status="")
         students: list[ChosenStudent] = []
         for job in desk.jobs:
@@ -212,19 +204,21 @@ def _answer(desk: _Desk, questions: Questions) -> None:
 
 def _answer_ranks(desk: _Desk, questions: Questions, students: list[ChosenStudent]) -> Tensor:
     """Return the ranks (questions, students); those of a killed run are read, not computed again."""
-    parts = desk.parts
+    context = desk.context
     parameters = [chosen.parameters for chosen in students]
-    answering = Answering(parts.factory.build(), parameters, parts.text, parts.device, parts.config.data.captions)
-    with parts.encoding("COCO-QA") as encoding:
+    answering = Answering(
+        context.factory.build(), parameters, context.text, context.device, context.config.data.captions
+    )
+    with context.encoding("COCO-QA") as encoding:
         rows = encoding.images(questions.paths, questions.digests, "COCO-QA")
-    nothing = CachedRows([torch.empty(0, parts.text.spec.width)])
-    split = EncodedSplit(rows, nothing, torch.empty(0, dtype=torch.int64), parts.image.spec, parts.device)
+    nothing = CachedRows([torch.empty(0, context.text.spec.width)])
+    split = EncodedSplit(rows, nothing, torch.empty(0, dtype=torch.int64), context.image.spec, context.device)
     images = answering.image_embeddings(split)
     name = digest(*(f"{job.key} {job.student}" for job in desk.jobs))[:16]
-    with progress_bar(parts.console) as progress:
+    with progress_bar(context.console) as progress:
         shown = progress.add_task("COCO-QA: questions", total=len(questions.questions), status="")
         return cached_rows(
-            parts.folder.path / "downstream" / name,
+            context.folder.path / "downstream" / name,
             len(questions.questions),
             lambda start, stop: answering.ranks(questions, images, start, stop),
             about={"kind": "ranks by question and student", "jobs": [asdict(job) for job in desk.jobs]},

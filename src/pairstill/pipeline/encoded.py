@@ -10,7 +10,7 @@ import torch
 
 from pairstill.encoders.row_files import DTYPES, Kind, caption_digest, write_row_file
 from pairstill.errors import ConfigError
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.context import RunContext
 from pairstill.schema import SPLITS
 
 
@@ -29,20 +29,20 @@ class EncodedFiles:
     dtype: Literal["float16", "float32"] = "float32"
 
 
-def write(parts: Parts, asked: EncodedFiles) -> dict[Path, int]:
+def write(context: RunContext, asked: EncodedFiles) -> dict[Path, int]:
     """Write the files that are asked for, on the main rank; return the rows of each.
 
     Raises:
         ConfigError: features are asked for, but the image tower is trained.
         DataError: a value is not finite in the asked-for type.
     """
-    if asked.features is not None and parts.config.image.trainable:
+    if asked.features is not None and context.config.image.trainable:
         raise ConfigError(
             "features are asked for but the image tower is trained: it has none that stay; set image.trainable to false"
         )
-    if not parts.ranks.is_main:
+    if not context.ranks.is_main:
         return {}
-    manifest, splits, written = parts.manifest, parts.splits, {}
+    manifest, splits, written = context.manifest, context.splits, {}
     by_split = dict(zip(SPLITS, (splits.train, splits.val, splits.test), strict=True))
 
     def keep(path: Path, kind: Kind, digests: list[bytes], rows: list[torch.Tensor], made: Mapping[str, Any]) -> None:
@@ -52,9 +52,9 @@ def write(parts: Parts, asked: EncodedFiles) -> dict[Path, int]:
     if asked.texts is not None:
         captions = [caption_digest(caption) for split in SPLITS for caption in manifest.captions(split)]
         rows = [by_split[split].text_embeddings.all() for split in SPLITS]
-        keep(asked.texts, "texts", captions, rows, parts.text.spec.to_json())
+        keep(asked.texts, "texts", captions, rows, context.text.spec.to_json())
     if asked.features is not None:
         images = [bytes.fromhex(digest) for split in SPLITS for digest in manifest.digests(split)]
         rows = [by_split[split].images.all() for split in SPLITS]
-        keep(asked.features, "features", images, rows, parts.image_facts())
+        keep(asked.features, "features", images, rows, context.image_facts())
     return written

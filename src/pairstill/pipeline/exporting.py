@@ -15,8 +15,8 @@ from pairstill.exchange.card import CardFacts, card
 from pairstill.exchange.folder import open_set, write_export
 from pairstill.exchange.png import PngCost, through_png
 from pairstill.exchange.settings import WITH_PNG, Layout, Measure
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.measuring import current_results, distilled_set, measure_missing, measure_pairs, row_name
-from pairstill.pipeline.parts import Parts
 from pairstill.report.tables import made_title, markdown, summarise
 from pairstill.runfolder import plain
 from pairstill.runlog import progress_bar
@@ -52,7 +52,7 @@ class Export:
         return self.layout in WITH_PNG and self.measure != "never"
 
 
-def export(parts: Parts, asked: Export) -> None:
+def export(context: RunContext, asked: Export) -> None:
     """Write the run's pairs in another format, with a dataset card.
 
     Raises:
@@ -60,20 +60,20 @@ def export(parts: Parts, asked: Export) -> None:
         ConfigError: the folder exists already.
         MissingDependencyError: the format needs an optional package.
     """
-    distilled = distilled_set(parts)
-    png = _png_cost(parts, distilled, asked.measure) if asked.layout in WITH_PNG else ""
-    results = current_results(parts)
+    distilled = distilled_set(context)
+    png = _png_cost(context, distilled, asked.measure) if asked.layout in WITH_PNG else ""
+    results = current_results(context)
     facts = CardFacts(
-        method=made_title(parts.config),
-        source=parts.method.source,
+        method=made_title(context.config),
+        source=context.method.source,
         licence=asked.licence,
         results=markdown(summarise(results)) if results else None,
-        protocols=parts.config.evaluate.protocols,
+        protocols=context.config.evaluate.protocols,
         png=png,
-        local_weights=parts.config.image.weights is not None,
+        local_weights=context.config.image.weights is not None,
     )
     write_export(
-        distilled, asked.layout, asked.out, card(distilled, asked.layout, facts), public_settings(parts.config)
+        distilled, asked.layout, asked.out, card(distilled, asked.layout, facts), public_settings(context.config)
     )
 
 
@@ -109,14 +109,14 @@ def _without_folders(value: Any) -> Any:
             return value
 
 
-def _png_cost(parts: Parts, distilled: DistilledSet, measure: Measure) -> PngCost | str:
+def _png_cost(context: RunContext, distilled: DistilledSet, measure: Measure) -> PngCost | str:
     """Return what PNG costs the run's students, or why that is not known."""
-    path = parts.folder.path / PNG_COST
+    path = context.folder.path / PNG_COST
     # of both protocols, what the first one says is enough
-    protocol, students = parts.config.evaluate.protocols[0], parts.config.evaluate.num_students
+    protocol, students = context.config.evaluate.protocols[0], context.config.evaluate.num_students
     key = digest(
-        file_digest(parts.folder.distilled / TENSORS),
-        json.dumps(decisive(parts.config.student)),
+        file_digest(context.folder.distilled / TENSORS),
+        json.dumps(decisive(context.config.student)),
         protocol,
         str(students),
     )
@@ -124,40 +124,40 @@ def _png_cost(parts: Parts, distilled: DistilledSet, measure: Measure) -> PngCos
         return PngCost.from_json(known["cost"])
     if measure == "never":
         return "it was not asked for"
-    if not parts.folder.writes:
-        parts.console.print("What PNG costs is not measured: the run's folder cannot be written to", style="yellow")
+    if not context.folder.writes:
+        context.console.print("What PNG costs is not measured: the run's folder cannot be written to", style="yellow")
         return "the run's folder could not be written to"
     try:
-        parts.check_data(distilled, or_else=", or export with --measure never")
-        _ = parts.bench
+        context.check_data(distilled, or_else=", or export with --measure never")
+        _ = context.bench
     except (PairstillError, OSError) as error:
         if measure == "always":
             raise
-        parts.console.print(f"What PNG costs is not measured: {error}", style="yellow", markup=False)
+        context.console.print(f"What PNG costs is not measured: {error}", style="yellow", markup=False)
         return "the real pairs or the towers were not at hand"
-    measure_missing(parts, ("distilled",))
-    name = row_name(parts, "distilled")
+    measure_missing(context, ("distilled",))
+    name = row_name(context, "distilled")
     exact = {
         r["seeds"]["student"]: r["mean_recall"]
-        for r in current_results(parts)
+        for r in current_results(context)
         if (r["method"], r["protocol"]) == (name, protocol)
     }
     rounded, png = through_png(distilled), []
-    with progress_bar(parts.console) as progress:
+    with progress_bar(context.console) as progress:
         task = progress.add_task("Students on PNG images", total=students, status="")
         for student in range(students):
-            png.append(round(measure_pairs(parts, rounded, student)[0].recalls.mean, 4))
+            png.append(round(measure_pairs(context.config, context.bench, rounded, student)[0].recalls.mean, 4))
             progress.advance(task)
     cost = PngCost(protocol, tuple(exact[student] for student in range(students)), tuple(png))
     write_json(path, {"key": key, "cost": cost.to_json()})
     return cost
 
 
-def adopt(parts: Parts, path: Path) -> DistilledSet:
+def adopt(context: RunContext, path: Path) -> DistilledSet:
     """Take a distilled set from elsewhere as the run's own, so that `evaluate` measures it.
 
     Args:
-        parts: a run whose folder holds no distilled set, or this one.
+        context: a run whose folder holds no distilled set, or this one.
         path: an export of any format, a run's folder, or its `distilled` folder.
 
     Raises:
@@ -165,22 +165,22 @@ def adopt(parts: Parts, path: Path) -> DistilledSet:
             has another set already.
     """
     given = open_set(path)
-    differing = _differences(parts, given)
+    differing = _differences(context, given)
     if differing:
         raise ConfigError(
             f"{path} was made with other settings than these; set them alike (an export's settings.yaml has them, give "
             "local files as --data.root and --image.weights):\n  - " + "\n  - ".join(differing)
         )
-    if parts.folder.is_distilled():
-        if not _same(DistilledSet.load(parts.folder.distilled), given):
-            raise ConfigError(f"{parts.folder.path} holds another distilled set already; choose another run_dir")
+    if context.folder.is_distilled():
+        if not _same(DistilledSet.load(context.folder.distilled), given):
+            raise ConfigError(f"{context.folder.path} holds another distilled set already; choose another run_dir")
         return given
-    given.save(parts.folder.distilled)
+    given.save(context.folder.distilled)
     return given
 
 
-def _differences(parts: Parts, given: DistilledSet) -> list[str]:
-    now: dict[str, Any] = json.loads(json.dumps(parts.encoders()))
+def _differences(context: RunContext, given: DistilledSet) -> list[str]:
+    now: dict[str, Any] = json.loads(json.dumps(context.encoders()))
     found = []
     for part in ("image_encoder", "text_encoder", "heads"):
         theirs = dict(getattr(given, part))
@@ -190,8 +190,8 @@ def _differences(parts: Parts, given: DistilledSet) -> list[str]:
             if key in theirs and theirs[key] != now[part][key]
         ]
     method = given.provenance.get("method")
-    if method not in (None, parts.method.name):
-        found.append(f"method: {method!r} of the pairs, {parts.method.name!r} in the settings")
+    if method not in (None, context.method.name):
+        found.append(f"method: {method!r} of the pairs, {context.method.name!r} in the settings")
     return found
 
 

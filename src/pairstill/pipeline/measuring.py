@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pairstill.config import RunConfig
 from pairstill.distilled import DistilledSet, stored_pairs
 from pairstill.errors import ArtifactError
 from pairstill.evaluate.measurement import (
@@ -14,9 +15,9 @@ from pairstill.evaluate.measurement import (
     measured_as,
     rates_are_chosen,
 )
-from pairstill.evaluate.protocol import Outcome
+from pairstill.evaluate.protocol import Bench, Outcome
 from pairstill.evaluate.stored import StoredRanks
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.context import RunContext
 from pairstill.provenance import commit
 from pairstill.report.tables import Row, markdown, summarise
 from pairstill.runlog import peak_memory_bytes
@@ -26,125 +27,124 @@ MADE = frozenset({"distilled", CLOSED_FORM})
 """The entries of evaluate.methods whose students see the run's own pairs."""
 
 
-def evaluate(parts: Parts) -> list[Row]:
-    """Measure every asked-for row that is not measured yet, write the table, and return its rows.
-
-    The main rank does this alone: the others leave, and return no rows.
-    """
-    if not parts.leave():
-        return []
-    measure_missing(parts, parts.config.evaluate.methods)
-    rows = summarise(current_results(parts))
-    write_text_atomic(parts.folder.path / "results.md", markdown(rows))
+def evaluate(context: RunContext) -> list[Row]:
+    """Measure every asked-for row that is not measured yet, write the table, and return its rows."""
+    measure_missing(context, context.config.evaluate.methods)
+    rows = summarise(current_results(context))
+    write_text_atomic(context.folder.path / "results.md", markdown(rows))
     return rows
 
 
-def measure_missing(parts: Parts, methods: Sequence[str]) -> None:
+def measure_missing(context: RunContext, methods: Sequence[str]) -> None:
     """Measure every student of these methods that is not measured yet, or whose ranks are not there."""
-    distilled = distilled_set(parts) if MADE & set(methods) else None
-    known = _known(parts)
-    jobs = _jobs(parts, methods, known)
+    distilled = distilled_set(context) if MADE & set(methods) else None
+    known = _known(context)
+    jobs = _jobs(context, methods, known)
     if any(method == "random" for method, _ in jobs):
-        _tell_if_few(parts)
-    with parts.timed("evaluate"), parts.progress() as progress:
+        _tell_if_few(context)
+    with context.timed("evaluate"), context.progress() as progress:
         task = progress.add_task("Students", total=len(jobs), status="")
         for method, student in jobs:
             progress.update(task, status=f"{method}, student {student + 1}")
-            about = _about(parts, method, student, distilled)
-            for outcome in measure_student(parts, method, student, distilled):
+            about = _about(context, method, student, distilled)
+            for outcome in measure_student(context, method, student, distilled):
                 if (about["method"], outcome.protocol, student) not in known:
-                    _keep(parts, about, outcome)
+                    _keep(context, about, outcome)
             progress.advance(task)
 
 
-def is_finished(parts: Parts) -> bool:
+def is_finished(context: RunContext) -> bool:
     """Return whether the run's pairs are made and every student is measured, so that nothing is left to compute."""
-    return parts.folder.is_distilled() and not _jobs(parts, parts.config.evaluate.methods, _known(parts))
+    return context.folder.is_distilled() and not _jobs(context, context.config.evaluate.methods, _known(context))
 
 
-def _known(parts: Parts) -> set[tuple[str, str, int]]:
+def _known(context: RunContext) -> set[tuple[str, str, int]]:
     """Return the rows, protocols and students that are measured, and whose ranks are there."""
-    measured = (result for result in current_results(parts) if _has_ranks(parts, result))
+    measured = (result for result in current_results(context) if _has_ranks(context, result))
     return {(result["method"], result["protocol"], result["seeds"]["student"]) for result in measured}
 
 
-def _jobs(parts: Parts, methods: Sequence[str], known: Collection[tuple[str, str, int]]) -> list[tuple[str, int]]:
+def _jobs(
+    context: RunContext, methods: Sequence[str], known: Collection[tuple[str, str, int]]
+) -> list[tuple[str, int]]:
     """Return the methods and students that are still to be measured by any protocol."""
     return [
         (method, student)
         for method in methods
-        for student in students_of(parts, method)
-        if any((row_name(parts, method), p, student) not in known for p in parts.config.evaluate.protocols)
+        for student in students_of(context, method)
+        if any((row_name(context, method), p, student) not in known for p in context.config.evaluate.protocols)
     ]
 
 
-def students_of(parts: Parts, method: str) -> range:
+def students_of(context: RunContext, method: str) -> range:
     """Return the numbers of a row's students; nothing is drawn for one in closed form, and it is as good as many."""
-    return range(1 if method == CLOSED_FORM else parts.config.evaluate.num_students)
+    return range(1 if method == CLOSED_FORM else context.config.evaluate.num_students)
 
 
-def unmeasured(parts: Parts) -> tuple[int, int]:
+def unmeasured(context: RunContext) -> tuple[int, int]:
     """Return how many measurements are missing, and how many are asked for: one per row, protocol and student."""
-    evaluate = parts.config.evaluate
+    evaluate = context.config.evaluate
     wanted = {
-        (row_name(parts, method), protocol, student)
+        (row_name(context, method), protocol, student)
         for method in evaluate.methods
         for protocol in evaluate.protocols
-        for student in students_of(parts, method)
+        for student in students_of(context, method)
     }
-    known = {(result["method"], result["protocol"], result["seeds"]["student"]) for result in current_results(parts)}
+    known = {(result["method"], result["protocol"], result["seeds"]["student"]) for result in current_results(context)}
     return len(wanted - known), len(wanted)
 
 
-def current_results(parts: Parts) -> list[dict[str, Any]]:
+def current_results(context: RunContext) -> list[dict[str, Any]]:
     """Return the results that were measured as the settings say now, of the run's pairs; others stay in the file."""
-    return current(parts.config, parts.folder.results(), stored_pairs(parts.folder.distilled))
+    return current(context.config, context.folder.results(), stored_pairs(context.folder.distilled))
 
 
-def _has_ranks(parts: Parts, result: dict[str, Any]) -> bool:
-    return "ranks" in result and (parts.folder.path / result["ranks"]).is_file()
+def _has_ranks(context: RunContext, result: dict[str, Any]) -> bool:
+    return "ranks" in result and (context.folder.path / result["ranks"]).is_file()
 
 
-def distilled_set(parts: Parts) -> DistilledSet:
+def distilled_set(context: RunContext) -> DistilledSet:
     """Return the run's pairs.
 
     Raises:
         ArtifactError: there are none yet.
     """
-    if not parts.folder.is_distilled():
+    if not context.folder.is_distilled():
         raise ArtifactError(
-            f"{parts.folder.distilled} holds no distilled set; run `pairstill distill` with these settings first, "
+            f"{context.folder.distilled} holds no distilled set; run `pairstill distill` with these settings first, "
             "or leave `distilled` out of evaluate.methods"
         )
-    return DistilledSet.load(parts.folder.distilled)
+    return DistilledSet.load(context.folder.distilled)
 
 
-def measure_student(parts: Parts, method: str, student: int, distilled: DistilledSet | None) -> tuple[Outcome, ...]:
+def measure_student(
+    context: RunContext, method: str, student: int, distilled: DistilledSet | None
+) -> tuple[Outcome, ...]:
     """Measure one student, by every protocol that is asked for."""
     match method:
         case "distilled":
             assert distilled is not None
-            return measure_pairs(parts, distilled, student)
+            return measure_pairs(context.config, context.bench, distilled, student)
         case "closed_form":
             assert distilled is not None
-            return parts.bench.closed_form(distilled, parts.closed_form)
+            return context.bench.closed_form(distilled, context.closed_form)
         case "random":
-            return parts.bench.random(random_pairs(parts), student)
+            return context.bench.random(random_pairs(context), student)
         case _:
-            return parts.bench.full(student)
+            return context.bench.full(student)
 
 
-def measure_pairs(parts: Parts, distilled: DistilledSet, student: int) -> tuple[Outcome, ...]:
-    """Measure one of the run's students on a set of pairs, by the rule of the run's method."""
-    measure = parts.bench.at_best_rates if rates_are_chosen(parts.config) else parts.bench.distilled
+def measure_pairs(config: RunConfig, bench: Bench, distilled: DistilledSet, student: int) -> tuple[Outcome, ...]:
+    """Measure a student on a set of pairs, by the rule of the run's method."""
+    measure = bench.at_best_rates if rates_are_chosen(config) else bench.distilled
     return measure(distilled, student)
 
 
-def _keep(parts: Parts, about: dict[str, Any], outcome: Outcome) -> None:
+def _keep(context: RunContext, about: dict[str, Any], outcome: Outcome) -> None:
     """Store the ranks of a student, then its result, which names their file."""
-    measured = measured_as(parts.config, about["method"], outcome.protocol)
+    measured = measured_as(context.config, about["method"], outcome.protocol)
     ranks = f"{about['method']}-{outcome.protocol}-{about['seeds']['student']}-{measured}.safetensors"
-    StoredRanks(outcome.ranks, parts.splits.test.caption_owner).save(parts.folder.ranks / ranks)
+    StoredRanks(outcome.ranks, context.splits.test.caption_owner).save(context.folder.ranks / ranks)
     result = {
         **about,
         "protocol": outcome.protocol,
@@ -157,85 +157,85 @@ def _keep(parts: Parts, about: dict[str, Any], outcome: Outcome) -> None:
         "test_reads": outcome.test_reads,
         "rates_tried": outcome.rates_tried,
         "seconds": round(outcome.seconds, 2),
-        "peak_memory_bytes": peak_memory_bytes(parts.device),
-        "ranks": f"{parts.folder.ranks.name}/{ranks}",
-        "test_data": parts.manifest.split_fingerprint("test"),
-        "config": str(parts.folder.path / "config.yaml"),
+        "peak_memory_bytes": peak_memory_bytes(context.device),
+        "ranks": f"{context.folder.ranks.name}/{ranks}",
+        "test_data": context.manifest.split_fingerprint("test"),
+        "config": str(context.folder.path / "config.yaml"),
         "commit": commit(),
     }
     # first the event: one whose result a kill prevents comes again, but no result lacks its event
     told = {key: result[key] for key in ("method", "protocol", "measured_as", "mean_recall")}
-    parts.folder.metrics.write("student", student=about["seeds"]["student"], **told)
-    parts.folder.add_result(result)
+    context.folder.metrics.write("student", student=about["seeds"]["student"], **told)
+    context.folder.add_result(result)
 
 
-def _about(parts: Parts, method: str, student: int, distilled: DistilledSet | None) -> dict[str, Any]:
+def _about(context: RunContext, method: str, student: int, distilled: DistilledSet | None) -> dict[str, Any]:
     """Return what a result says of the pairs that a student was trained on: how many, how large, from what seeds."""
-    train, pixels = parts.splits.train, 3 * parts.image.spec.size**2
+    train, pixels = context.splits.train, 3 * context.image.spec.size**2
     made = method in MADE
     match method:
         case "distilled" | "closed_form":
             assert distilled is not None
             pairs, size = distilled.num_pairs, distilled.storage_bytes
         case "random":
-            pairs = random_pairs(parts)
-            size = pairs * 4 * (pixels + parts.text.spec.width)
+            pairs = random_pairs(context)
+            size = pairs * 4 * (pixels + context.text.spec.width)
         case _:
             pairs = train.num_captions
-            size = 4 * (pixels * train.num_images + parts.text.spec.width * train.num_captions)
+            size = 4 * (pixels * train.num_images + context.text.spec.width * train.num_captions)
     return {
-        "method": row_name(parts, method),
+        "method": row_name(context, method),
         "num_pairs": pairs,
         "bytes": size,
-        "pairs": stored_pairs(parts.folder.distilled) if made else None,
+        "pairs": stored_pairs(context.folder.distilled) if made else None,
         "seeds": {
-            "run": parts.config.seed,
-            "teachers": parts.teachers_seed if made else None,
-            "distillation": parts.config.distillation_seed if made else None,
+            "run": context.config.seed,
+            "teachers": context.teachers_seed if made else None,
+            "distillation": context.config.distillation_seed if made else None,
             "student": student,
         },
-        "stage_seconds": parts.folder.all_seconds("teach", "phases", "distill", "select") if made else {},
+        "stage_seconds": context.folder.all_seconds("teach", "phases", "distill", "select") if made else {},
     }
 
 
-def row_name(parts: Parts, method: str) -> str:
+def row_name(context: RunContext, method: str) -> str:
     """Return the name under which results of a row are kept."""
     match method:
         case "distilled":
-            return made_name(parts.config)
+            return made_name(context.config)
         case "closed_form":
-            return closed_form_name(parts.config)
+            return closed_form_name(context.config)
         case _:
             return method
 
 
-def random_pairs(parts: Parts) -> int:
+def random_pairs(context: RunContext) -> int:
     """Return how many real pairs Random has: those that the distilled set is worth, or all images if they are fewer."""
-    return parts.config.evaluate.references.random_pairs or min(budget(parts), parts.splits.train.num_images)
+    return context.config.evaluate.references.random_pairs or min(budget(context), context.splits.train.num_images)
 
 
-def _tell_if_few(parts: Parts) -> None:
+def _tell_if_few(context: RunContext) -> None:
     """Say that Random has fewer pairs than the distilled set is worth, if the training split has no more images."""
-    have, worth = random_pairs(parts), budget(parts)
-    if parts.config.evaluate.references.random_pairs is None and have < worth:
-        parts.console.print(
+    have, worth = random_pairs(context), budget(context)
+    if context.config.evaluate.references.random_pairs is None and have < worth:
+        context.console.print(
             f"Random has all {have} training images, one pair each: the distilled set is worth {worth}", style="yellow"
         )
 
 
-def budget(parts: Parts) -> int:
+def budget(context: RunContext) -> int:
     """Return the whole pairs that the images, texts and similarities of the distilled set are worth.
 
     The two rates of a phase do not count: students on real pairs have rates as well, and two numbers are no pair.
     """
-    pairs = parts.config.distill.num_pairs
-    pair = 3 * parts.image.spec.size**2 + parts.text.spec.width
-    extra = sum(_similarity_scalars(parts, phase.num_pairs) for phase in parts.config.distill.phases)
+    pairs = context.config.distill.num_pairs
+    pair = 3 * context.image.spec.size**2 + context.text.spec.width
+    extra = sum(_similarity_scalars(context, phase.num_pairs) for phase in context.config.distill.phases)
     return -(-(pairs * pair + extra) // pair)
 
 
-def _similarity_scalars(parts: Parts, pairs: int) -> int:
-    if parts.config.distill.loss == "infonce":
+def _similarity_scalars(context: RunContext, pairs: int) -> int:
+    if context.config.distill.loss == "infonce":
         return 0
-    similarity = parts.config.distill.similarity
+    similarity = context.config.distill.similarity
     return pairs**2 if similarity.kind == "full" else pairs * (1 + 2 * similarity.rank) + 1

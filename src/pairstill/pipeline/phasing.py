@@ -23,7 +23,7 @@ from pairstill.distill.initial import draw_pairs
 from pairstill.distill.problem import PhaseProblem
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.model.dual_encoder import Parameters
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.probing import matching_problem
 from pairstill.pipeline.teaching import teach
 from pairstill.report.phases import EPOCH_HEADER, epoch_cells, phase_lines, phases_to_json
@@ -33,8 +33,10 @@ from pairstill.trajectories.shortcut import shortcut_path
 from pairstill.trajectories.trajectory import Trajectory
 
 
-def settle_phases(parts: Parts) -> None:
-    """Let the run's phases set themselves, if they are to and have not; teachers that are missing are trained.
+def settle_phases(context: RunContext) -> RunContext:
+    """Return the context with the run's phases, which set themselves now if they are to and have not.
+
+    Teachers that are missing are trained.
 
     The main rank measures and tells the others.
 
@@ -42,21 +44,21 @@ def settle_phases(parts: Parts) -> None:
         ConfigError: the teachers learn nothing on validation pairs.
         ArtifactError: a snapshot of the teachers was not kept.
     """
-    auto = parts.config.distill.auto_phases
-    if auto is None or parts.ranks.from_main(parts.folder.phases.is_file):
-        return
-    experts = teach(parts)
-    _ = parts.splits  # all ranks together, before the main one goes on alone
-    with parts.timed("phases"):
-        parts.set_phases(parts.ranks.from_main(lambda: _choose(parts, auto, experts)))
+    auto = context.config.distill.auto_phases
+    if auto is None or context.ranks.from_main(context.folder.phases.is_file):
+        return context.with_chosen_phases()
+    experts = teach(context)
+    _ = context.splits  # all ranks together, before the main one goes on alone
+    with context.timed("phases"):
+        return context.with_phases(context.ranks.from_main(lambda: _choose(context, auto, experts)))
 
 
-def _choose(parts: Parts, auto: AutoPhasesConfig, experts: list[Path]) -> tuple[PhaseConfig, ...]:
+def _choose(context: RunContext, auto: AutoPhasesConfig, experts: list[Path]) -> tuple[PhaseConfig, ...]:
     """Measure, choose, show, log and write down the phases, and return them."""
-    distill = parts.config.distill
+    distill = context.config.distill
     steps = sum(phase.outer_steps for phase in distill.phases)
     most = most_phases(auto, distill.num_pairs, steps) if distill.phased else 1
-    evidence = _measure(parts, auto, experts[: auto.teachers], most)
+    evidence = _measure(context, auto, experts[: auto.teachers], most)
     segments = choose_segments(evidence, most, auto, distill.matching_span)
     phases = sized_phases(segments, evidence.lengths, distill.num_pairs, steps, auto.min_pairs)
     if distill.range_reading == "exclusive":
@@ -64,20 +66,20 @@ def _choose(parts: Parts, auto: AutoPhasesConfig, experts: list[Path]) -> tuple[
     table = Table(*EPOCH_HEADER, title="Phases that set themselves")
     for cells in epoch_cells(evidence, segments):
         table.add_row(*cells)
-    parts.console.print(table)
+    context.console.print(table)
     for line in phase_lines(evidence, segments, phases):
-        parts.console.print(line, highlight=False, soft_wrap=True)
-    parts.folder.metrics.write("phases", phases=[asdict(phase) for phase in phases])
-    write_sealed(parts.folder.phases, phases_to_json(evidence, segments, phases))
+        context.console.print(line, highlight=False, soft_wrap=True)
+    context.folder.metrics.write("phases", phases=[asdict(phase) for phase in phases])
+    write_sealed(context.folder.phases, phases_to_json(evidence, segments, phases))
     return phases
 
 
-def _measure(parts: Parts, auto: AutoPhasesConfig, experts: list[Path], most: int) -> Evidence:
+def _measure(context: RunContext, auto: AutoPhasesConfig, experts: list[Path], most: int) -> Evidence:
     """Measure step norms, validation recall on the teachers and along shortcuts, and the agreement of starts."""
-    teachers, span = [Trajectory.open(path) for path in experts], parts.config.distill.matching_span
+    teachers, span = [Trajectory.open(path) for path in experts], context.config.distill.matching_span
     lengths = torch.stack([teacher.step_norms.square().sum(0).sqrt() for teacher in teachers]).mean(0)
-    epochs, model = parts.config.teacher.epochs + 1, parts.factory.build()
-    with parts.progress() as progress:
+    epochs, model = context.config.teacher.epochs + 1, context.factory.build()
+    with context.progress() as progress:
         tasks: dict[str, TaskID] = {}
 
         def begin(what: str, total: int) -> Callable[[], None]:
@@ -85,8 +87,8 @@ def _measure(parts: Parts, auto: AutoPhasesConfig, experts: list[Path], most: in
             return lambda: progress.advance(tasks[what])
 
         def recall(parameters: Parameters, advance: Callable[[], None]) -> float:
-            placed = {name: value.to(parts.device) for name, value in parameters.items()}
-            found = recalls_on(model, placed, parts.splits.val).mean
+            placed = {name: value.to(context.device) for name, value in parameters.items()}
+            found = recalls_on(model, placed, context.splits.val).mean
             advance()
             return found
 
@@ -97,23 +99,23 @@ def _measure(parts: Parts, auto: AutoPhasesConfig, experts: list[Path], most: in
         advance = begin("along shortcuts", len(teachers) * sum(e + 1 for e in endpoints))
         shortcuts = {}
         for endpoint in endpoints:
-            paths = (shortcut_path(teacher, endpoint, parts.device) for teacher in teachers)
+            paths = (shortcut_path(teacher, endpoint, context.device) for teacher in teachers)
             along = [[recall(path.at(k), advance) for k in range(endpoint + 1)] for path in paths]
             shortcuts[endpoint] = torch.tensor(along).mean(0)
         reach = max(useful_starts(along, auto.gain_left, span) for along in shortcuts.values())
         starts = {endpoint: range(min(reach, endpoint - span + 1)) for endpoint in endpoints}
         advance = begin("agreement of starts", sum(map(len, starts.values())))
         agreement = {
-            endpoint: cosines(start_gradients(_problem(parts, auto, experts, endpoint), few, auto.repeats, advance))
+            endpoint: cosines(start_gradients(_problem(context, auto, experts, endpoint), few, auto.repeats, advance))
             for endpoint, few in starts.items()
         }
     return Evidence(recalls, lengths, admissible, shortcuts, agreement)
 
 
-def _problem(parts: Parts, auto: AutoPhasesConfig, experts: list[Path], endpoint: int) -> PhaseProblem:
+def _problem(context: RunContext, auto: AutoPhasesConfig, experts: list[Path], endpoint: int) -> PhaseProblem:
     """Return the problem of a phase that ends at `endpoint` and begins with random real pairs."""
-    seed, distill = parts.config.distillation_seed, parts.config.distill
+    seed, distill = context.config.distillation_seed, context.config.distill
     phase = PhaseConfig(min(auto.min_pairs, distill.num_pairs), 1, 0, endpoint - distill.matching_span, endpoint)
-    (captions,) = draw_pairs(parts.splits.train, [phase.num_pairs], generator(seed, "auto phases"))
+    (captions,) = draw_pairs(context.splits.train, [phase.num_pairs], generator(seed, "auto phases"))
     seed = derive_seed(seed, "auto phases")
-    return matching_problem(parts, experts, captions, phase, shortcut=True, seed=seed)
+    return matching_problem(context, experts, captions, phase, shortcut=True, seed=seed)

@@ -10,11 +10,11 @@ from pairstill.distill.features_first import outer_on_features
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.phases import Distillation
 from pairstill.distill.problem import PhaseProblem
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.context import RunContext
 
 
 def matching_problem(
-    parts: Parts, experts: list[Path], captions: Tensor, phase: PhaseConfig, *, shortcut: bool, seed: int
+    context: RunContext, experts: list[Path], captions: Tensor, phase: PhaseConfig, *, shortcut: bool, seed: int
 ) -> PhaseProblem:
     """Return the problem of one phase that starts at real pairs, as a student sees them.
 
@@ -23,14 +23,14 @@ def matching_problem(
     first step on, no warm start and no moving average.
 
     Args:
-        parts: the run.
+        context: the run.
         experts: the teachers' files.
         captions: the real pairs, as caption numbers of the training split.
         phase: the phase.
         shortcut: match the shortcut to the phase's endpoint, or the recorded snapshots.
         seed: of all that is drawn.
     """
-    train, config, distill = parts.splits.train, parts.config, parts.config.distill
+    train, config, distill = context.splits.train, context.config, context.config.distill
     settings = replace(
         distill,
         objective="trajectory",
@@ -53,7 +53,7 @@ def matching_problem(
     distillation = Distillation(
         config=settings,
         seed=seed,
-        factory=parts.factory,
+        factory=context.factory,
         tower=None,
         experts=experts,
         initial=[InitialPairs(images, texts, unnamed, unnamed)],

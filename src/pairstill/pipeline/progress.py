@@ -13,7 +13,7 @@ from pairstill.distill.outer_loop import StepReport
 from pairstill.distill.solvers import Choice
 from pairstill.distilled import DistilledSet
 from pairstill.evaluate.closed_form import has_closed_form
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.context import RunContext
 from pairstill.wording import human_bytes
 
 
@@ -39,81 +39,84 @@ class _Last:
     value: float | None = None
 
 
-def mode_shower(parts: Parts) -> Callable[[Choice], None]:
+def mode_shower(context: RunContext) -> Callable[[Choice], None]:
     """Return what logs the hypergradient's mode of a phase, and shows it if it is not that of the phase before."""
     shown = ""
 
     def show(choice: Choice) -> None:
         nonlocal shown
-        parts.folder.metrics.write("hypergradient", **choice.to_json())
+        context.folder.metrics.write("hypergradient", **choice.to_json())
         why = ""
         if choice.stored_bytes is not None and choice.limit_bytes is not None:
             stored, limit = human_bytes(choice.stored_bytes), human_bytes(choice.limit_bytes)
             why = f" (storing all inner steps' graphs: about {stored}; allowed: {limit})"
         before, shown = shown, f"Hypergradient: {choice.solver.mode}{why}"
         if shown != before:
-            parts.console.print(shown, style="dim")
+            context.console.print(shown, style="dim")
 
     return show
 
 
-def show_damage(parts: Parts, message: str) -> None:
+def show_damage(context: RunContext, message: str) -> None:
     """Log and show that a checkpoint is damaged, where the one before it takes its place."""
-    parts.folder.metrics.write("damaged_checkpoint", problem=message)
-    parts.console.print(message, style="yellow", markup=False)
+    context.folder.metrics.write("damaged_checkpoint", problem=message)
+    context.console.print(message, style="yellow", markup=False)
 
 
-def _named(parts: Parts, phase: int, on: str) -> str:
-    return f"Phase {phase} of {len(parts.config.distill.phases)}{on}"
+def _named(context: RunContext, phase: int, on: str) -> str:
+    return f"Phase {phase} of {len(context.config.distill.phases)}{on}"
 
 
-def _begin(parts: Parts, progress: Progress, report: StepReport) -> TaskID:
+def _begin(context: RunContext, progress: Progress, report: StepReport) -> TaskID:
     """Begin to show a stage of a phase by its first step here; say if others were done before."""
-    name = _named(parts, report.phase, "" if report.stage == "pixels" else f", {report.stage}")
+    name = _named(context, report.phase, "" if report.stage == "pixels" else f", {report.stage}")
     if report.step > 1:
-        parts.console.print(f"{name}: going on at step {report.step} of {report.steps}", style="dim", highlight=False)
+        context.console.print(f"{name}: going on at step {report.step} of {report.steps}", style="dim", highlight=False)
     return progress.add_task(name, total=report.steps, status="")
 
 
 @contextmanager
-def distill_progress(parts: Parts) -> Iterator[Watch]:
+def distill_progress(context: RunContext) -> Iterator[Watch]:
     """Show and log outer steps, validations, and how near found pixels come to their features."""
     recall = _Last()
     # the student that watches decides which pairs are kept, so that it belongs to the distillation
-    bench = replace(parts.bench, seed=parts.config.distillation_seed)
+    bench = replace(context.bench, seed=context.config.distillation_seed)
     validate = bench.validate
-    if parts.config.distill.objective == "projector" and has_closed_form(parts.factory):
-        validate = partial(bench.validate_closed_form, form=parts.closed_form)  # the student that it is made for
-    with parts.progress() as progress:
+    if context.config.distill.objective == "projector" and has_closed_form(context.factory):
+        validate = partial(bench.validate_closed_form, form=context.closed_form)  # the student that it is made for
+    with context.progress() as progress:
         tasks: dict[tuple[int, str], TaskID] = {}
 
         def on_step(report: StepReport) -> None:
-            parts.folder.metrics.write("distill_step", **asdict(report))
+            context.folder.metrics.write("distill_step", **asdict(report))
             task = (report.phase, report.stage)
             if task not in tasks:
-                tasks[task] = _begin(parts, progress, report)
+                tasks[task] = _begin(context, progress, report)
             rates = f"rates {report.inner_lr_image:.3f} {report.inner_lr_text:.3f}"
             shown = "" if recall.value is None else f"recall {recall.value:.1f}, "
             status = f"{shown}loss {sum(report.losses.values()):.3f}, {rates}"
             progress.update(tasks[task], completed=report.step, status=status)
 
         def on_checkpoint(distilled: DistilledSet, step: int) -> float:
-            recall.value = parts.ranks.from_main(lambda: validate(distilled))
-            parts.folder.metrics.write(
+            recall.value = context.ranks.from_main(lambda: validate(distilled))
+            context.folder.metrics.write(
                 "validation", phase=len(distilled.phases), step=step, validation_mean_recall=recall.value
             )
             return recall.value
 
         def on_inversion(phase: int) -> OnInversion:
-            task, errors = progress.add_task(_named(parts, phase, ", inversion"), total=None, status=""), list[float]()
+            task, errors = (
+                progress.add_task(_named(context, phase, ", inversion"), total=None, status=""),
+                list[float](),
+            )
 
             def hear(step: int, steps: int, error: float) -> None:
-                parts.outlook.hear("inversion_step", {"phase": phase, "step": step, "steps": steps})
+                context.outlook.hear("inversion_step", {"phase": phase, "step": step, "steps": steps})
                 progress.update(task, total=steps, completed=step, status=f"error {error:.4f}")
-                if step % parts.config.distill.features_first.inversion_steps == 0:
+                if step % context.config.distill.features_first.inversion_steps == 0:
                     errors.append(error)  # some images are done
                 if step == steps:
-                    parts.folder.metrics.write("inversion", phase=phase, relative_square_error=fmean(errors))
+                    context.folder.metrics.write("inversion", phase=phase, relative_square_error=fmean(errors))
 
             return hear
 

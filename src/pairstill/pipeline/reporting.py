@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from pairstill.config import RunConfig
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.errors import PairstillError
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.measuring import current_results, unmeasured
-from pairstill.pipeline.parts import Parts
 from pairstill.pipeline.showing import real_of, retrieval_examples, training_captions
 from pairstill.provenance import commit, installed_version
 from pairstill.report.charts import draw
@@ -32,11 +32,11 @@ Had = TypeVar("Had")
 NO_PAIRS = "There are no pairs yet; they appear when the distillation has ended."
 
 
-def report(parts: Parts, out: Path, *, retrieval: bool = True) -> None:
+def report(context: RunContext, out: Path, *, retrieval: bool = True) -> None:
     """Write the page of a run as one HTML file; of a run that is not finished it shows what is there.
 
     Args:
-        parts: the run's, which only reads its folder.
+        context: the run's, which only reads its folder.
         out: the file.
         retrieval: whether a student is trained for the retrieval examples.
 
@@ -44,53 +44,53 @@ def report(parts: Parts, out: Path, *, retrieval: bool = True) -> None:
         ConfigError: `out` is a file that is no such page.
     """
     refuse_other_file(out)
-    events, damaged = whole_events(read_events(parts.folder.path / "metrics.jsonl"))
-    rows = summarise(current_results(parts))
-    distilled = DistilledSet.load(parts.folder.distilled) if parts.folder.is_distilled() else None
-    phases, note = _phases(parts, distilled)
+    events, damaged = whole_events(read_events(context.folder.path / "metrics.jsonl"))
+    rows = summarise(current_results(context))
+    distilled = DistilledSet.load(context.folder.distilled) if context.folder.is_distilled() else None
+    phases, note = _phases(context, distilled)
     page = Page(
-        title=f"{made_title(parts.config)}, {parts.folder.path.resolve().name}",
-        state=" ".join(filter(None, (_state(parts, events), damaged, f"Folder: {parts.folder.path.resolve()}"))),
-        facts=_in_short(parts, distilled, rows),
+        title=f"{made_title(context.config)}, {context.folder.path.resolve().name}",
+        state=" ".join(filter(None, (_state(context, events), damaged, f"Folder: {context.folder.path.resolve()}"))),
+        facts=_in_short(context, distilled, rows),
         rows=rows,
-        rows_note=_unmeasured(parts),
-        protocol="; ".join(PROTOCOLS[protocol] for protocol in parts.config.evaluate.protocols),
+        rows_note=_unmeasured(context),
+        protocol="; ".join(PROTOCOLS[protocol] for protocol in context.config.evaluate.protocols),
         charts=[draw(chart) for chart in run_charts(events)],
         phases=phases,
         phases_note=note,
-        rates_note=_rates_note(parts, distilled),
-        retrieval=_retrieval(parts, distilled, asked=retrieval, at_hand=not note),
-        times=_times(parts, rows, events),
-        provenance=_provenance(parts, distilled),
-        changed_settings=_changed(parts.config),
-        settings=to_yaml(parts.config),
+        rates_note=_rates_note(context, distilled),
+        retrieval=_retrieval(context, distilled, asked=retrieval, at_hand=not note),
+        times=_times(context, rows, events),
+        provenance=_provenance(context, distilled),
+        changed_settings=_changed(context.config),
+        settings=to_yaml(context.config),
         made=f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with pairstill {installed_version('pairstill')}"
         + (f", commit {made_by[:12]}." if (made_by := commit()) else "."),
     )
     write_text_atomic(out, render(page))
 
 
-def _if_at_hand(parts: Parts, what: str, get: Callable[[], Had]) -> Had | str:
+def _if_at_hand(context: RunContext, what: str, get: Callable[[], Had]) -> Had | str:
     """Return what needs the real pairs or the encoders, or why it cannot be had."""
     try:
         return get()
     except (PairstillError, OSError) as error:
         reason = f"{what} needs the real pairs and the encoders, which are not at hand: {error}"
-        parts.console.print(reason, style="yellow", markup=False)
+        context.console.print(reason, style="yellow", markup=False)
         return reason
 
 
-def _phases(parts: Parts, distilled: DistilledSet | None) -> tuple[list[PhaseView], str]:
+def _phases(context: RunContext, distilled: DistilledSet | None) -> tuple[list[PhaseView], str]:
     """Return the phases, and why they lack their starts, or an empty word."""
     if distilled is None:
         return [], NO_PAIRS
 
     def starts() -> list[Real]:
-        parts.check_data(distilled)
-        captions = training_captions(parts)
+        context.check_data(distilled)
+        captions = training_captions(context)
         return [real_of(phase, captions) for phase in distilled.phases]
 
-    real = _if_at_hand(parts, "Where the pairs started and what they are near to", starts)
+    real = _if_at_hand(context, "Where the pairs started and what they are near to", starts)
     side = picture_side(distilled.num_pairs)
     views = [
         phase_view(number, phase, distilled.image_encoder, None if isinstance(real, str) else real[number - 1], side)
@@ -99,28 +99,28 @@ def _phases(parts: Parts, distilled: DistilledSet | None) -> tuple[list[PhaseVie
     return views, real if isinstance(real, str) else ""
 
 
-def _rates_note(parts: Parts, distilled: DistilledSet | None) -> str:
+def _rates_note(context: RunContext, distilled: DistilledSet | None) -> str:
     """Return how the rates of the pairs are to be read, if they are averages."""
     distill = {} if distilled is None else distilled.provenance.get("distill", {})
-    learned = parts.method.rule is None and distill.get("objective") == "trajectory"
+    learned = context.method.rule is None and distill.get("objective") == "trajectory"
     averaged = learned and distill.get("ema")
     return " (moving averages; the curves and the log show the rates of each step)" if averaged else ""
 
 
-def _retrieval(parts: Parts, distilled: DistilledSet | None, *, asked: bool, at_hand: bool) -> Retrieval | str:
+def _retrieval(context: RunContext, distilled: DistilledSet | None, *, asked: bool, at_hand: bool) -> Retrieval | str:
     if distilled is None:
         return "There are no pairs yet that a student could be trained on."
     if not asked:
         return "The page was made with --retrieval false, which trains no student for examples."
     if not at_hand:
         return "The real pairs are not at hand; see Pairs for the reason."
-    return _if_at_hand(parts, "Retrieval", lambda: retrieval_examples(parts, distilled))
+    return _if_at_hand(context, "Retrieval", lambda: retrieval_examples(context, distilled))
 
 
-def _state(parts: Parts, events: Sequence[Mapping[str, Any]]) -> str:
+def _state(context: RunContext, events: Sequence[Mapping[str, Any]]) -> str:
     """Return in a sentence how far the run is."""
-    config, left = parts.config, _unmeasured(parts)
-    if parts.folder.is_distilled():
+    config, left = context.config, _unmeasured(context)
+    if context.folder.is_distilled():
         return f"The pairs are made. {left}" if left else "Finished."
     steps = [event for event in events if event["event"] == "distill_step"]
     if steps:
@@ -129,20 +129,20 @@ def _state(parts: Parts, events: Sequence[Mapping[str, Any]]) -> str:
         return f"Not finished: the distillation is at step {last['step']:,} of {last['steps']:,} ({where})."
     epochs = sum(event["event"] == "teacher_epoch" for event in events)
     if epochs:
-        return f"Not finished: {epochs:,} of {parts.num_teachers * config.teacher.epochs:,} teacher epochs done."
+        return f"Not finished: {epochs:,} of {context.num_teachers * config.teacher.epochs:,} teacher epochs done."
     return "Not finished: no teacher has ended an epoch."
 
 
-def _unmeasured(parts: Parts) -> str:
+def _unmeasured(context: RunContext) -> str:
     """Return how many students are not measured yet, or an empty word."""
-    missing, wanted = unmeasured(parts)
+    missing, wanted = unmeasured(context)
     return f"Measured: {wanted - missing} of {counted(wanted, 'student')}." if missing else ""
 
 
-def _in_short(parts: Parts, distilled: DistilledSet | None, rows: Sequence[Row]) -> list[Fact]:
-    first = parts.config.evaluate.protocols[0]
+def _in_short(context: RunContext, distilled: DistilledSet | None, rows: Sequence[Row]) -> list[Fact]:
+    first = context.config.evaluate.protocols[0]
     by_title = {row.title: row for row in rows if row.protocol == first}
-    own, random, full = (by_title.get(title) for title in _titles(parts))
+    own, random, full = (by_title.get(title) for title in _titles(context))
     facts = []
     if distilled is not None:
         many = len(distilled.phases) > 1
@@ -158,18 +158,18 @@ def _in_short(parts: Parts, distilled: DistilledSet | None, rows: Sequence[Row])
     if distilled is not None:
         ratio = "" if full is None else f"1/{full.bytes / distilled.storage_bytes:,.0f} of full data"
         facts.append(Fact("Storage", human_bytes(distilled.storage_bytes), ratio))
-    making = sum(parts.folder.all_seconds("teach", "distill", "select").values())
+    making = sum(context.folder.all_seconds("teach", "distill", "select").values())
     if making:
         facts.append(Fact("Time", duration(making), "teachers and distillation"))
     return facts
 
 
-def _titles(parts: Parts) -> tuple[str, ...]:
-    return made_title(parts.config), TITLES["random"], TITLES["full"]
+def _titles(context: RunContext) -> tuple[str, ...]:
+    return made_title(context.config), TITLES["random"], TITLES["full"]
 
 
-def _times(parts: Parts, rows: Sequence[Row], events: Sequence[Mapping[str, Any]]) -> list[Fact]:
-    facts = [Fact(stage, duration(seconds)) for stage, seconds in parts.folder.all_seconds(*STAGES).items()]
+def _times(context: RunContext, rows: Sequence[Row], events: Sequence[Mapping[str, Any]]) -> list[Fact]:
+    facts = [Fact(stage, duration(seconds)) for stage, seconds in context.folder.all_seconds(*STAGES).items()]
     facts += [Fact(f"one student, {row.title}", duration(row.seconds), f"mean of {row.students}") for row in rows]
     peaks = [event["peak_memory_bytes"] for event in events if event["event"] == "stage"]
     if peaks:
@@ -181,9 +181,9 @@ def _times(parts: Parts, rows: Sequence[Row], events: Sequence[Mapping[str, Any]
     return facts
 
 
-def _provenance(parts: Parts, distilled: DistilledSet | None) -> list[Fact]:
-    folder = parts.folder.path
-    facts = [Fact("method", made_title(parts.config), parts.method.source), Fact("seed", str(parts.config.seed))]
+def _provenance(context: RunContext, distilled: DistilledSet | None) -> list[Fact]:
+    folder = context.folder.path
+    facts = [Fact("method", made_title(context.config), context.method.source), Fact("seed", str(context.config.seed))]
     if (folder / "data.json").is_file():
         data = read_sealed(folder / "data.json", "source", "images", "dropped", "fingerprint")
         counts = ", ".join(f"{split} {counted(data['images'][split], 'image')}" for split in ("train", "val", "test"))
@@ -195,7 +195,7 @@ def _provenance(parts: Parts, distilled: DistilledSet | None) -> list[Fact]:
         made = distilled.provenance.get("commit")
         facts += [
             Fact("pairs made by", f"commit {made}" if made else "code outside of version control"),
-            Fact(TENSORS, f"sha256 {file_digest(parts.folder.distilled / TENSORS)}"),
+            Fact(TENSORS, f"sha256 {file_digest(context.folder.distilled / TENSORS)}"),
         ]
     if (folder / "environment.json").is_file():
         environment = read_object(folder / "environment.json", "packages", "python", "machine")

@@ -8,7 +8,7 @@ import pairstill
 from pairstill.data.manifest import Manifest
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.errors import ArtifactError
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.context import RunContext
 from pairstill.runfolder import plain
 from pairstill.storage import digest, file_digest, read_json, read_sealed, write_json, write_sealed
 from pairstill.storage.cache import cache_folder
@@ -18,58 +18,60 @@ CONTENT = "content.json"
 """The file in the folder of checkpoints that says of which content they are."""
 
 
-def content_key(parts: Parts) -> str:
+def content_key(context: RunContext) -> str:
     """Return the digest of all that decides a run's pairs: data, encoders, settings and code; every rank calls it."""
-    manifest = parts.manifest  # all ranks together, before the main one goes on alone
-    return parts.ranks.from_main(lambda: _key(parts, manifest))
+    manifest = context.manifest  # all ranks together, before the main one goes on alone
+    return context.ranks.from_main(lambda: _key(context, manifest))
 
 
-def take_known(parts: Parts, key: str) -> bool:
+def take_known(context: RunContext, key: str) -> bool:
     """Copy the pairs that a run with the same content has made; return whether there are any.
 
     What another run makes is known by where it is, so nothing is stored twice until it is asked for again.
     """
-    if not parts.config.reuse or not (entry := _entry(parts, key)).is_file():
+    if not context.config.reuse or not (entry := _entry(context, key)).is_file():
         return False
     try:
         known = read_json(entry)
         folder = Path(known["folder"])
         if file_digest(folder / TENSORS) != known["sha256"]:
             return False
-        DistilledSet.load(folder).save(parts.folder.distilled)
+        DistilledSet.load(folder).save(context.folder.distilled)
     except (ArtifactError, OSError, KeyError, TypeError):
         return False  # moved, deleted or made anew since
-    parts.folder.metrics.write("distilled_found", folder=str(folder))
-    parts.console.print(f"The same distillation was done in {folder}; its pairs are copied", style="dim", markup=False)
+    context.folder.metrics.write("distilled_found", folder=str(folder))
+    context.console.print(
+        f"The same distillation was done in {folder}; its pairs are copied", style="dim", markup=False
+    )
     return True
 
 
-def begin(parts: Parts, key: str) -> None:
+def begin(context: RunContext, key: str) -> None:
     """Write down of which content the distillation is; one that goes on under another is of none from then on."""
-    folder, path = parts.folder.distillation, parts.folder.distillation / CONTENT
+    folder, path = context.folder.distillation, context.folder.distillation / CONTENT
     known = read_sealed(path).get("key") if path.is_file() else None
     begun = path.is_file() or any(folder.glob("phase*"))
     write_sealed(path, {"key": key if known == key or not begun else None})
 
 
-def make_known(parts: Parts, key: str) -> None:
+def make_known(context: RunContext, key: str) -> None:
     """Let other runs find this run's pairs, if one content made them from beginning to end."""
-    if parts.config.reuse and read_sealed(parts.folder.distillation / CONTENT).get("key") == key:
-        folder = parts.folder.distilled.absolute()
-        write_json(_entry(parts, key), {"folder": str(folder), "sha256": file_digest(folder / TENSORS)})
+    if context.config.reuse and read_sealed(context.folder.distillation / CONTENT).get("key") == key:
+        folder = context.folder.distilled.absolute()
+        write_json(_entry(context, key), {"folder": str(folder), "sha256": file_digest(folder / TENSORS)})
 
 
-def _entry(parts: Parts, key: str) -> Path:
+def _entry(context: RunContext, key: str) -> Path:
     """Return the file that says where the pairs of a content are."""
-    return cache_folder(parts.cache_dir, "distilled") / f"{key[:24]}.json"
+    return cache_folder(context.cache_dir, "distilled") / f"{key[:24]}.json"
 
 
-def _key(parts: Parts, manifest: Manifest) -> str:
-    settings = {name: value for name, value in plain(parts.config).items() if name in DECISIVE}
+def _key(context: RunContext, manifest: Manifest) -> str:
+    settings = {name: value for name, value in plain(context.config).items() if name in DECISIVE}
     content = {
         "code": code_digest(Path(pairstill.__file__).parent),
         "data": manifest.fingerprint,
-        "encoders": parts.encoders(),
+        "encoders": context.encoders(),
         "settings": settings,
     }
     return digest(json.dumps(content, sort_keys=True))

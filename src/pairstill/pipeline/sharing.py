@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,8 +23,8 @@ from pairstill.evaluate.shares import (
     with_identity,
 )
 from pairstill.evaluate.stored import StoredRanks
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.measuring import distilled_set, measure_pairs, random_pairs
-from pairstill.pipeline.parts import Parts
 from pairstill.rng import generator
 from pairstill.runlog import progress_bar
 from pairstill.storage import append_json_line, digest, read_json_lines
@@ -52,84 +51,78 @@ class ShareReport:
     shares: Shares
 
 
-def shares(parts: Parts) -> ShareReport | None:
-    """Measure what the gain is made of, under `strict` and with Random at equal bytes, whatever the settings say.
-
-    The main rank does this alone: the others leave, and return None.
-    """
-    if not parts.leave():
-        return None
-    parts = _strict(parts)
-    distilled = distilled_set(parts)
-    path, students = parts.folder.path / RESULTS, range(parts.config.evaluate.num_students)
-    pairs = stored_pairs(parts.folder.distilled)
+def shares(context: RunContext) -> ShareReport:
+    """Measure what the gain is made of, under `strict` and with Random at equal bytes, whatever the settings say."""
+    context = _strict(context)
+    distilled = distilled_set(context)
+    path, students = context.folder.path / RESULTS, range(context.config.evaluate.num_students)
+    pairs = stored_pairs(context.folder.distilled)
     known = {
         (line["measured_as"], line["student"]): line
         for line in read_json_lines(path, *KEYS)
         if line.get("pairs") in (None, pairs)
     }
     variants: dict[str, Variant] = {}
-    measures = _measures(parts, distilled)
-    with parts.timed("shares"), progress_bar(parts.console) as progress:
+    measures = _measures(context, distilled)
+    with context.timed("shares"), progress_bar(context.console) as progress:
         task = progress.add_task("Students", total=len(measures) * len(students), status="")
         for name, measure in measures.items():
-            key, lines = _key(parts, name), []
+            key, lines = _key(context, name), []
             for student in students:
                 progress.update(task, status=f"{name}, student {student + 1}")
                 line = known.get((key, student))
-                if line is None or not (parts.folder.path / line["ranks"]).is_file():
-                    line = _keep(parts, name, student, measure)
+                if line is None or not (context.folder.path / line["ranks"]).is_file():
+                    line = _keep(context, name, student, measure)
                     append_json_line(path, line)
                 lines.append(line)
                 progress.advance(task)
-            variants[name] = _variant(parts, lines)
+            variants[name] = _variant(context, lines)
     return ShareReport(variants, shares_of(variants, RESAMPLES, generator("shares")))
 
 
-def _strict(parts: Parts) -> Parts:
-    """Return the parts of the same run, with students reported by `strict` alone, and Random at equal bytes."""
-    other, evaluate = copy(parts), parts.config.evaluate
+def _strict(context: RunContext) -> RunContext:
+    """Return the context with students reported by `strict` alone, and Random at equal bytes."""
+    evaluate = context.config.evaluate
     references = replace(evaluate.references, random_pairs=None)
-    other.config = replace(parts.config, evaluate=replace(evaluate, protocol="strict", references=references))
-    other.__dict__.pop("bench", None)
-    return other
+    return context.with_config(
+        replace(context.config, evaluate=replace(evaluate, protocol="strict", references=references))
+    )
 
 
-def _measures(parts: Parts, distilled: DistilledSet) -> dict[str, Measure]:
+def _measures(context: RunContext, distilled: DistilledSet) -> dict[str, Measure]:
     """Return what measures a student of each variant that applies to these pairs."""
-    bench, pairs = parts.bench, random_pairs(parts)
+    bench, pairs = context.bench, random_pairs(context)
     measures: dict[str, Measure] = {
-        DISTILLED: lambda student: measure_pairs(parts, distilled, student),
+        DISTILLED: lambda student: measure_pairs(context.config, bench, distilled, student),
         RANDOM: lambda student: bench.random(pairs, student),
     }
     if distilled.loss == "wbce":
         plain = with_identity(distilled)
         measures[IDENTITY_WBCE] = lambda student: bench.distilled(plain, student)
         measures[IDENTITY_INFONCE] = lambda student: bench.at_best_rates(distilled, student)
-    if parts.config.image.trainable:
-        augmented = copy(parts)
-        augmented.__dict__["bench"] = replace(bench, augment=CropAndFlip())
-        measures[AUGMENTED] = lambda student: measure_pairs(augmented, distilled, student)
-        measures[RANDOM_AUGMENTED] = lambda student: augmented.bench.random(pairs, student)
+    if context.config.image.trainable:
+        augmented = replace(bench, augment=CropAndFlip())
+        measures[AUGMENTED] = lambda student: measure_pairs(context.config, augmented, distilled, student)
+        measures[RANDOM_AUGMENTED] = lambda student: augmented.random(pairs, student)
     return measures
 
 
-def _key(parts: Parts, name: str) -> str:
-    rows = [measured_as(parts.config, row, "strict") for row in (made_name(parts.config), "random")]
-    return digest(json.dumps([name, *rows, parts.config.seed]))[:16]
+def _key(context: RunContext, name: str) -> str:
+    rows = [measured_as(context.config, row, "strict") for row in (made_name(context.config), "random")]
+    return digest(json.dumps([name, *rows, context.config.seed]))[:16]
 
 
-def _keep(parts: Parts, name: str, student: int, measure: Measure) -> dict[str, Any]:
+def _keep(context: RunContext, name: str, student: int, measure: Measure) -> dict[str, Any]:
     """Measure a student, store its ranks, and return the line that names their file."""
     (outcome,) = measure(student)
-    pairs = None if name in REFERENCES else stored_pairs(parts.folder.distilled)
-    key = digest(_key(parts, name), *([pairs] if pairs else []))[:16]
-    ranks = f"{parts.folder.ranks.name}/shares-{name}-{student}-{key}.safetensors"
-    StoredRanks(outcome.ranks, parts.splits.test.caption_owner).save(parts.folder.path / ranks)
+    pairs = None if name in REFERENCES else stored_pairs(context.folder.distilled)
+    key = digest(_key(context, name), *([pairs] if pairs else []))[:16]
+    ranks = f"{context.folder.ranks.name}/shares-{name}-{student}-{key}.safetensors"
+    StoredRanks(outcome.ranks, context.splits.test.caption_owner).save(context.folder.path / ranks)
     return {
         "variant": name,
         "student": student,
-        "measured_as": _key(parts, name),
+        "measured_as": _key(context, name),
         "pairs": pairs,
         "mean_recall": round(outcome.recalls.mean, 4),
         "validation_mean_recall": outcome.validation,
@@ -140,7 +133,7 @@ def _keep(parts: Parts, name: str, student: int, measure: Measure) -> dict[str, 
     }
 
 
-def _variant(parts: Parts, lines: list[dict[str, Any]]) -> Variant:
-    stored = [StoredRanks.load(parts.folder.path / line["ranks"]) for line in lines]
+def _variant(context: RunContext, lines: list[dict[str, Any]]) -> Variant:
+    stored = [StoredRanks.load(context.folder.path / line["ranks"]) for line in lines]
     hits = image_hits([one.ranks for one in stored], stored[0].caption_owner)
     return Variant(tuple(line["mean_recall"] for line in lines), hits)

@@ -12,7 +12,7 @@ from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.retrieval import retrieval_ranks
 from pairstill.model.functional import embed_split
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.context import RunContext
 from pairstill.report.gallery import LARGE_SIDE, Real, nearest_captions
 from pairstill.report.page import Question, Retrieval, ShownHit
 from pairstill.report.pictures import data_uri
@@ -33,15 +33,15 @@ class Captions:
     path: dict[str, Path]
 
 
-def training_captions(parts: Parts) -> Captions:
+def training_captions(context: RunContext) -> Captions:
     """Return the captions of the training split."""
-    manifest = parts.manifest
+    manifest = context.manifest
     records = manifest.split("train")
     names = [records[owner].image for owner in manifest.caption_owner("train")]
     texts = manifest.captions("train")
     return Captions(
         texts,
-        torch.cat([batch.cpu() for batch in parts.splits.train.text_batches()]),
+        torch.cat([batch.cpu() for batch in context.splits.train.text_batches()]),
         {pair: number for number, pair in enumerate(zip(names, texts, strict=True))},
         {record.image: path for record, path in zip(records, manifest.image_paths("train"), strict=True)},
     )
@@ -57,33 +57,33 @@ def real_of(phase: DistilledPhase, captions: Captions) -> Real:
     return Real(near, pixels.float() / 255, captions.embeddings[started])
 
 
-def retrieval_examples(parts: Parts, distilled: DistilledSet) -> Retrieval:
+def retrieval_examples(context: RunContext, distilled: DistilledSet) -> Retrieval:
     """Return what a student finds for queries drawn from the test split."""
-    parts.console.print("Training a student for the retrieval examples", style="dim")
-    chosen = parts.bench.trained(distilled, STUDENT, choose_rates=rates_are_chosen(parts.config))
-    test = parts.splits.test
-    images, texts = (side.cpu() for side in embed_split(parts.factory.build(), chosen.parameters, test))
+    context.console.print("Training a student for the retrieval examples", style="dim")
+    chosen = context.bench.trained(distilled, STUDENT, choose_rates=rates_are_chosen(context.config))
+    test = context.splits.test
+    images, texts = (side.cpu() for side in embed_split(context.factory.build(), chosen.parameters, test))
     recall = retrieval_ranks(images, texts, test.caption_owner).recalls.mean
     by_caption = draw(QUERIES, len(texts), generator("report", "captions"))
     by_image = draw(QUERIES, len(images), generator("report", "images"))
     own_image = test.caption_owner[by_caption].unsqueeze(1) == torch.arange(len(images))
     own_captions = test.caption_owner.unsqueeze(0) == by_image.unsqueeze(1)
-    show = _Shown(parts)
+    show = _Shown(context)
     return Retrieval(
         f"Student {STUDENT} of the distilled pairs, trained again for this page as it was for the table; its mean "
         f"recall is {recall:.1f}. The queries are drawn at random from the test split.",
         [show.by_caption(answer, len(images)) for answer in answers(texts, by_caption, images, own_image)],
         [show.by_image(answer, len(texts)) for answer in answers(images, by_image, texts, own_captions)],
-        min(LARGE_SIDE, parts.image.spec.size),
+        min(LARGE_SIDE, context.image.spec.size),
     )
 
 
 class _Shown:
     """Answers with the pictures and captions of the test split."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._paths, self._captions = parts.manifest.image_paths("test"), parts.manifest.captions("test")
-        self._size = parts.image.spec.size
+    def __init__(self, context: RunContext) -> None:
+        self._paths, self._captions = context.manifest.image_paths("test"), context.manifest.captions("test")
+        self._size = context.image.spec.size
 
     def _picture(self, image: int) -> str:
         return data_uri(read_images([self._paths[image]], self._size)[0], LARGE_SIDE)

@@ -7,8 +7,8 @@ from typing import Any
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.evaluate.measurement import measured_as
 from pairstill.model.dual_encoder import Parameters
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.measuring import MADE, measure_student, row_name
-from pairstill.pipeline.parts import Parts
 from pairstill.storage import digest, file_digest, load_tensors, open_tensors, save_tensors
 
 
@@ -25,26 +25,26 @@ class ChosenStudent:
     facts: dict[str, Any]
 
 
-def student_key(parts: Parts, method: str) -> str:
+def student_key(context: RunContext, method: str) -> str:
     """Return a digest of all that decides the students of a row, whatever their number."""
     decisive: dict[str, Any] = {
-        "measured_as": measured_as(parts.config, row_name(parts, method), "strict"),
-        "encoders": parts.encoders(),
-        "data": parts.manifest.fingerprint,
-        "seed": parts.config.seed,
-        "teacher": asdict(parts.config.teacher),
+        "measured_as": measured_as(context.config, row_name(context, method), "strict"),
+        "encoders": context.encoders(),
+        "data": context.manifest.fingerprint,
+        "seed": context.config.seed,
+        "teacher": asdict(context.config.teacher),
     }
     if method in MADE:
-        decisive["pairs"] = file_digest(parts.folder.distilled / TENSORS)
+        decisive["pairs"] = file_digest(context.folder.distilled / TENSORS)
     return digest(json.dumps(decisive, sort_keys=True))[:16]
 
 
-def chosen_student(parts: Parts, method: str, student: int, distilled: DistilledSet | None) -> ChosenStudent:
-    """Return a student, trained now or before; parts must have the protocol `strict`."""
-    name = f"{row_name(parts, method)}-{student}-{student_key(parts, method)}.safetensors"
-    path = parts.folder.path / "students" / name
+def chosen_student(context: RunContext, method: str, student: int, distilled: DistilledSet | None) -> ChosenStudent:
+    """Return a student, trained now or before; the context must have the protocol `strict`."""
+    name = f"{row_name(context, method)}-{student}-{student_key(context, method)}.safetensors"
+    path = context.folder.path / "students" / name
     if not path.is_file():
-        (outcome,) = measure_student(parts, method, student, distilled)
+        (outcome,) = measure_student(context, method, student, distilled)
         assert outcome.validation is not None
         facts = {
             "retrieval_mean_recall": round(outcome.recalls.mean, 4),
@@ -55,5 +55,5 @@ def chosen_student(parts: Parts, method: str, student: int, distilled: Distilled
         save_tensors(path, outcome.parameters, {"facts": json.dumps(facts)})
     with open_tensors(path) as stored:
         facts = json.loads(stored.metadata()["facts"])
-    parameters = {name: value.to(parts.device) for name, value in load_tensors(path).items()}
+    parameters = {name: value.to(context.device) for name, value in load_tensors(path).items()}
     return ChosenStudent(parameters, facts)

@@ -9,7 +9,7 @@ from typing import Any
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.locks import exclusive
 from pairstill.model.dual_encoder import Parameters
-from pairstill.pipeline.parts import Parts
+from pairstill.pipeline.context import RunContext
 from pairstill.runfolder import RunFolder
 from pairstill.storage.cache import cache_folder
 from pairstill.trajectories.shared import claim_folder, describe_teachers, find_folder, holds
@@ -35,83 +35,83 @@ class Shelf:
     shared: bool
 
 
-def teach(parts: Parts, experts: int | None = None) -> list[Path]:
+def teach(context: RunContext, experts: int | None = None) -> list[Path]:
     """Train the first experts that are not there yet and return their files.
 
     Args:
-        parts: the run's.
+        context: the run's.
         experts: how many are needed; None takes those that the method reads.
     """
-    shelf = shelf_of(parts)
-    paths = [_file(shelf.folder, expert) for expert in range(parts.num_teachers if experts is None else experts)]
-    missing = _missing(parts, paths)
+    shelf = shelf_of(context)
+    paths = [_file(shelf.folder, expert) for expert in range(context.num_teachers if experts is None else experts)]
+    missing = _missing(context, paths)
     if shelf.shared and len(missing) < len(paths):
         found = len(paths) - len(missing)
-        parts.folder.metrics.write("teachers_found", folder=str(shelf.folder), found=found, missing=len(missing))
-        parts.console.print(
+        context.folder.metrics.write("teachers_found", folder=str(shelf.folder), found=found, missing=len(missing))
+        context.console.print(
             f"Teachers found again: {found} of {len(paths)} in {shelf.folder}", style="dim", markup=False
         )
     if missing:
-        _ = parts.splits  # encoded before the clock of this stage runs
-        with _alone(parts, shelf):
-            _train(parts, shelf, paths, _missing(parts, paths))  # perhaps another run has trained them meanwhile
+        _ = context.splits  # encoded before the clock of this stage runs
+        with _alone(context, shelf):
+            _train(context, shelf, paths, _missing(context, paths))  # perhaps another run has trained them meanwhile
     return paths
 
 
-def _missing(parts: Parts, paths: Sequence[Path]) -> list[int]:
+def _missing(context: RunContext, paths: Sequence[Path]) -> list[int]:
     """Return the experts that are not there; what those that are there start from is put back if it was deleted."""
 
     def find() -> list[int]:
         missing = [expert for expert, path in enumerate(paths) if not path.is_file()]
         if len(missing) < len(paths):
             write_shared(
-                paths[0].parent, lambda: parts.factory.initial_parameters(parts.config.teachers_seed, "expert", 0)
+                paths[0].parent, lambda: context.factory.initial_parameters(context.config.teachers_seed, "expert", 0)
             )
         return missing
 
-    return parts.ranks.from_main(find)
+    return context.ranks.from_main(find)
 
 
 @contextmanager
-def _alone(parts: Parts, shelf: Shelf) -> Iterator[None]:
+def _alone(context: RunContext, shelf: Shelf) -> Iterator[None]:
     """Keep other runs from training the same teachers at the same time."""
-    if not shelf.shared or not parts.ranks.is_main:
+    if not shelf.shared or not context.ranks.is_main:
         yield
         return
 
     def on_wait(holder: str) -> None:
-        parts.console.print(f"Waiting: {holder} trains teachers in {shelf.folder}", style="yellow", markup=False)
+        context.console.print(f"Waiting: {holder} trains teachers in {shelf.folder}", style="yellow", markup=False)
 
     with exclusive(shelf.folder, on_wait):
         yield
 
 
-def _train(parts: Parts, shelf: Shelf, paths: Sequence[Path], missing: Sequence[int]) -> None:
-    teacher = parts.config.teacher
-    with parts.timed("teach"), parts.progress() as progress:
+def _train(context: RunContext, shelf: Shelf, paths: Sequence[Path], missing: Sequence[int]) -> None:
+    teacher = context.config.teacher
+    with context.timed("teach"), context.progress() as progress:
         task = progress.add_task("Teachers", total=len(paths) * teacher.epochs, status="")
         progress.advance(task, (len(paths) - len(missing)) * teacher.epochs)
-        parts.outlook.left["teach"] = {"epoch": len(missing) * teacher.epochs}
+        context.outlook.left["teach"] = {"epoch": len(missing) * teacher.epochs}
 
         def tell(epoch: dict[str, Any] | None) -> None:
             """Log and show this rank's epoch, and those that the others tell at the same time."""
-            for told in parts.ranks.gather(epoch):
+            for told in context.ranks.gather(epoch):
                 if told is not None:
-                    parts.folder.metrics.write("teacher_epoch", **told)
+                    context.folder.metrics.write("teacher_epoch", **told)
                     status = f"loss {told['loss']:.3f}, validation recall {told['validation_mean_recall']:.1f}"
                     progress.update(task, advance=1, status=status)
 
-        for first in range(0, len(missing), parts.ranks.world):
-            mine = parts.ranks.share(missing[first : first + parts.ranks.world])
+        for first in range(0, len(missing), context.ranks.world):
+            mine = context.ranks.share(missing[first : first + context.ranks.world])
             for expert in mine:
-                _train_expert(parts, shelf, expert, tell)
+                _train_expert(context, shelf, expert, tell)
             if not mine:
                 for _ in range(teacher.epochs):
                     tell(None)
-        parts.ranks.barrier()
+        context.ranks.barrier()
 
 
-def shelf_of(parts: Parts) -> Shelf:
+def shelf_of(context: RunContext) -> Shelf:
     """Return where the run's trajectories are; the run's folder says it too, from now on.
 
     They are in `trajectories_dir` if that is set; in the run's folder if they are there already or `reuse` is off; and
@@ -120,30 +120,30 @@ def shelf_of(parts: Parts) -> Shelf:
     Raises:
         ConfigError: `trajectories_dir` holds other teachers, or too few of their snapshots.
     """
-    config = parts.config
+    config = context.config
     needed = epochs_to_keep(config.teacher, config.distill)
-    own = parts.folder.own_trajectories
+    own = context.folder.own_trajectories
     if config.trajectories_dir is None and (not config.reuse or any(own.glob("expert_*"))):
-        parts.folder.point_to_trajectories(None)
+        context.folder.point_to_trajectories(None)
         return Shelf(own, needed, shared=False)
-    teachers = _description(parts)
+    teachers = _description(context)
 
     def claim() -> Shelf:
-        folder = _shared_folder(parts, teachers, needed)
+        folder = _shared_folder(context, teachers, needed)
         kept = claim_folder(folder, teachers, needed)
-        parts.folder.point_to_trajectories(folder)
+        context.folder.point_to_trajectories(folder)
         return Shelf(folder, kept, shared=True)
 
-    return parts.ranks.from_main(claim)
+    return context.ranks.from_main(claim)
 
 
-def _shared_folder(parts: Parts, teachers: Mapping[str, Any], needed: Sequence[int]) -> Path:
+def _shared_folder(context: RunContext, teachers: Mapping[str, Any], needed: Sequence[int]) -> Path:
     """Return the folder that the settings name, or that the run used before, or that holds the teachers."""
-    folder = _place(parts, parts.folder, teachers, needed)
-    if parts.config.trajectories_dir is not None:
+    folder = _place(context, context.folder, teachers, needed)
+    if context.config.trajectories_dir is not None:
         return folder
     if not folder.exists() and folder.parent.is_dir():
-        parts.console.print(
+        context.console.print(
             f"These teachers are in {folder.parent}, but not their snapshots {list(needed)}: they are trained again "
             "(teacher.keep=all keeps every snapshot)",
             style="yellow",
@@ -152,56 +152,56 @@ def _shared_folder(parts: Parts, teachers: Mapping[str, Any], needed: Sequence[i
     return folder
 
 
-def _place(parts: Parts, run: RunFolder, teachers: Mapping[str, Any], needed: Sequence[int]) -> Path:
+def _place(context: RunContext, run: RunFolder, teachers: Mapping[str, Any], needed: Sequence[int]) -> Path:
     """Return where the teachers of the run in the folder `run` are, or will be, if they are shared."""
-    if parts.config.trajectories_dir is not None:
-        return Path(parts.config.trajectories_dir).expanduser()
-    root = cache_folder(parts.cache_dir.absolute(), TEACHERS)
+    if context.config.trajectories_dir is not None:
+        return Path(context.config.trajectories_dir).expanduser()
+    root = cache_folder(context.cache_dir.absolute(), TEACHERS)
     if run.trajectories.is_relative_to(root) and holds(run.trajectories, teachers, needed):
         return run.trajectories
-    return find_folder(root, parts.config, teachers, needed)
+    return find_folder(root, context.config, teachers, needed)
 
 
-def teachers_there(parts: Parts, run: RunFolder) -> int:
+def teachers_there(context: RunContext, run: RunFolder) -> int:
     """Return how many of the teachers that a run needs it would find, in its folder or a shared one; trains none.
 
     Args:
-        parts: built from the run's settings, perhaps in another folder.
+        context: built from the run's settings, perhaps in another folder.
         run: the run's folder.
     """
-    config, needed = parts.config, epochs_to_keep(parts.config.teacher, parts.config.distill)
+    config, needed = context.config, epochs_to_keep(context.config.teacher, context.config.distill)
     folder = run.own_trajectories
     if config.trajectories_dir is not None or (config.reuse and not any(folder.glob("expert_*"))):
-        teachers = _description(parts)
-        folder = _place(parts, run, teachers, needed)
+        teachers = _description(context)
+        folder = _place(context, run, teachers, needed)
         if not holds(folder, teachers, needed):
             return 0
-    return sum(_file(folder, expert).is_file() for expert in range(parts.num_teachers))
+    return sum(_file(folder, expert).is_file() for expert in range(context.num_teachers))
 
 
-def _description(parts: Parts) -> dict[str, Any]:
+def _description(context: RunContext) -> dict[str, Any]:
     """Return all that decides what the run's teachers are."""
-    data = parts.manifest.fingerprint
-    return describe_teachers(parts.config, data, parts.image_facts(), parts.text.spec.to_json())
+    data = context.manifest.fingerprint
+    return describe_teachers(context.config, data, context.image_facts(), context.text.spec.to_json())
 
 
 def _file(folder: Path, expert: int) -> Path:
     return folder / f"expert_{expert:04d}.safetensors"
 
 
-def _train_expert(parts: Parts, shelf: Shelf, expert: int, tell: Callable[[dict[str, Any]], None]) -> None:
-    model = parts.factory.build()
+def _train_expert(context: RunContext, shelf: Shelf, expert: int, tell: Callable[[dict[str, Any]], None]) -> None:
+    model = context.factory.build()
 
     def on_epoch(epoch: int, parameters: Parameters, loss: float) -> None:
-        recall = recalls_on(model, parameters, parts.splits.val).mean
+        recall = recalls_on(model, parameters, context.splits.val).mean
         tell({"expert": expert, "epoch": epoch, "loss": loss, "validation_mean_recall": recall})
 
     record_expert(
-        parts.factory,
-        parts.splits.train,
-        RealTraining.of_teacher(parts.config.teacher),
+        context.factory,
+        context.splits.train,
+        RealTraining.of_teacher(context.config.teacher),
         _file(shelf.folder, expert),
-        parts.config.teachers_seed,
+        context.config.teachers_seed,
         "expert",
         expert,
         keep=shelf.kept,

@@ -13,7 +13,7 @@ from pairstill.distill.outer_loop import StepReport
 from pairstill.distill.phases import Distillation
 from pairstill.distill.solvers import Choice
 from pairstill.distilled import DistilledSet
-from pairstill.plan.probe import Probe
+from pairstill.pipeline.context import RunContext
 from pairstill.rng import derive_seed, generator
 from pairstill.runlog import peak_memory_bytes
 
@@ -41,7 +41,7 @@ class DistillProbe:
     peak_bytes: int
 
 
-def probe_distillation(probe: Probe, expert: Path, folder: Path) -> DistillProbe:
+def probe_distillation(probe: RunContext, expert: Path, folder: Path) -> DistillProbe:
     """Do a few outer steps of every phase.
 
     Args:
@@ -76,7 +76,7 @@ def probe_distillation(probe: Probe, expert: Path, folder: Path) -> DistillProbe
     )
 
 
-def _distillation(probe: Probe, expert: Path) -> Distillation:
+def _distillation(probe: RunContext, expert: Path) -> Distillation:
     """Return the run's distillation, cut short."""
     config, distill = probe.config, probe.config.distill
     warm = distill.features_first
@@ -128,7 +128,7 @@ def _no_validation(distilled: DistilledSet, step: int) -> float:
     return 0.0
 
 
-def _pairs(probe: Probe, pairs: int) -> InitialPairs:
+def _pairs(probe: RunContext, pairs: int) -> InitialPairs:
     """Return made-up initial pairs."""
     size, draw = probe.image.spec.size, generator("plan", "pairs", pairs)
     return InitialPairs(

@@ -6,8 +6,8 @@ from pathlib import Path
 from pairstill.config import DistillConfig, Mode, RunConfig
 from pairstill.distill.solvers import SOLVERS
 from pairstill.distilled import DistilledSet
+from pairstill.pipeline.context import RunContext
 from pairstill.plan.distilling import DistillProbe
-from pairstill.plan.probe import Probe
 from pairstill.report.plans import PlannedMode
 from pairstill.schema import SPLITS
 from pairstill.trajectories.trajectory import SHARED
@@ -21,7 +21,7 @@ def trajectory_bytes(expert: Path, num_experts: int) -> int:
     return expert.stat().st_size * num_experts + (shared.stat().st_size if shared.is_file() else 0)
 
 
-def other_disk_bytes(probe: Probe, distilled: DistilledSet) -> int:
+def other_disk_bytes(probe: RunContext, distilled: DistilledSet) -> int:
     """Return the bytes of the cache's rows, the distilled set, its phases, and a checkpoint five times as large."""
     manifest, size = probe.manifest, probe.image.spec.size
     image = 3 * size**2 if probe.tower is None else 4 * probe.image.spec.width

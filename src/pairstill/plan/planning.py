@@ -14,11 +14,12 @@ from pairstill.errors import ConfigError
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.methods import METHODS, find_method, with_method
 from pairstill.methods.base import Method
+from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.teaching import teachers_there
 from pairstill.plan.counts import count
 from pairstill.plan.distilling import probe_distillation
 from pairstill.plan.fit import free_disk_bytes, other_disk_bytes, planned_modes, trajectory_bytes, warnings_of
-from pairstill.plan.probe import Probe, batch_seconds, encoding_seconds, seconds_of, write_expert
+from pairstill.plan.probe import batch_seconds, encoding_seconds, probe_context, seconds_of, write_expert
 from pairstill.plan.stages import Found, Speeds, planned_stages
 from pairstill.plan.students import student_speeds
 from pairstill.report.plans import Plan
@@ -43,7 +44,8 @@ def make_plan(config: RunConfig, tell: Callable[[str], None] = lambda stage: Non
         )
     config = replace(config, distill=_stand_in(config))
     with TemporaryDirectory(prefix="pairstill-plan-") as folder:
-        with Probe(replace(config, run_dir=str(Path(folder) / "run"))) as probe:
+        probe = probe_context(replace(config, run_dir=str(Path(folder) / "run")))
+        with probe.torch_state():
             return _plan(config, probe, Path(folder), tell)
 
 
@@ -66,7 +68,7 @@ def _matches_trajectories(method: Method) -> bool:
     return method.rule is None and method.set_parts(RunConfig()).objective == "trajectory"
 
 
-def _plan(config: RunConfig, probe: Probe, folder: Path, tell: Callable[[str], None]) -> Plan:
+def _plan(config: RunConfig, probe: RunContext, folder: Path, tell: Callable[[str], None]) -> Plan:
     tell("pairs")
     train = probe.splits.train
     counts = count(config, train.num_images, train.num_captions)
@@ -91,7 +93,7 @@ def _plan(config: RunConfig, probe: Probe, folder: Path, tell: Callable[[str], N
     )
 
 
-def _probed(probe: Probe, teachers: int, folder: Path, tell: Callable[[str], None]) -> tuple[Path, Found]:
+def _probed(probe: RunContext, teachers: int, folder: Path, tell: Callable[[str], None]) -> tuple[Path, Found]:
     """Return the file of a made-up teacher, and what everything took; `teachers` are there already."""
     tell("encoding and teachers")
     encoding = encoding_seconds(probe)

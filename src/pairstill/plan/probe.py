@@ -3,17 +3,17 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pairstill.config import RunConfig
 from pairstill.data.loader import read_images
 from pairstill.encoders.cache import CachedRows
 from pairstill.encoders.split import TOWER_BATCH, EncodedSplit
 from pairstill.evaluate.protocol import Splits
-from pairstill.pipeline import Pipeline
+from pairstill.pipeline.context import RunContext
 from pairstill.rng import generator
 from pairstill.schema import SPLITS, Split
 from pairstill.trajectories.teacher import RealTraining, epochs_to_keep, train_on_real_pairs
@@ -23,26 +23,26 @@ PROBE_BATCHES = 4
 WALK = 1e-3  # of the parameters' own scale: how far the made-up teachers go in an epoch
 
 
-class Probe(Pipeline):
-    """A run on made-up rows: the sizes are the real pairs', the values are not."""
+def probe_context(config: RunConfig) -> RunContext:
+    """Return the context of a run on made-up rows: the sizes are the real pairs', the values are not."""
+    context = RunContext.open(config)
+    with context.torch_state():
+        return context.with_splits(Splits(*(_made_up(context, name) for name in ("train", "val", "test"))))
 
-    @cached_property
-    def splits(self) -> Splits:
-        """Splits of random rows, with as many images and captions as the real ones."""
-        return Splits(*(self._made_up(name) for name in ("train", "val", "test")))
 
-    def _made_up(self, split: Split) -> EncodedSplit:
-        images, owner = len(self.manifest.split(split)), torch.tensor(self.manifest.caption_owner(split))
-        size, draw = self.image.spec.size, generator("plan", split)
-        if self.tower is None:
-            # one image's memory stands for all
-            one = torch.randint(256, (1, 3, size, size), generator=draw, dtype=torch.uint8)
-            rows = one.expand(images, 3, size, size)
-        else:
-            rows = torch.randn(images, self.image.spec.width, generator=draw)
-        texts = torch.randn(len(owner), self.text.spec.width, generator=draw)
-        made_up, views = CachedRows([rows]), self.num_views if split == "train" else 0
-        return EncodedSplit(made_up, CachedRows([texts]), owner, self.image.spec, self.device, (made_up,) * views)
+def _made_up(context: RunContext, split: Split) -> EncodedSplit:
+    """Return a split of random rows, with as many images and captions as the real one."""
+    images, owner = len(context.manifest.split(split)), torch.tensor(context.manifest.caption_owner(split))
+    size, draw = context.image.spec.size, generator("plan", split)
+    if context.tower is None:
+        # one image's memory stands for all
+        one = torch.randint(256, (1, 3, size, size), generator=draw, dtype=torch.uint8)
+        rows = one.expand(images, 3, size, size)
+    else:
+        rows = torch.randn(images, context.image.spec.width, generator=draw)
+    texts = torch.randn(len(owner), context.text.spec.width, generator=draw)
+    made_up, views = CachedRows([rows]), context.num_views if split == "train" else 0
+    return EncodedSplit(made_up, CachedRows([texts]), owner, context.image.spec, context.device, (made_up,) * views)
 
 
 def seconds_of(call: Callable[[], Any], device: torch.device) -> float:
@@ -56,7 +56,7 @@ def seconds_of(call: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def encoding_seconds(probe: Probe) -> float:
+def encoding_seconds(probe: RunContext) -> float:
     """Return the seconds of reading and encoding all pairs, from one batch of each."""
     manifest = probe.manifest
     paths = manifest.image_paths("train")[:TOWER_BATCH]
@@ -86,7 +86,7 @@ def _augmenting_seconds(images: int, size: int) -> float:
     return seconds_of(lambda: augment(pixels, generator("plan", "augment")), torch.device("cpu")) / images
 
 
-def batch_seconds(probe: Probe) -> float:
+def batch_seconds(probe: RunContext) -> float:
     """Return the seconds of a teacher's mini-batch."""
     config, train = probe.config.teacher, probe.splits.train
     size = config.batch_size
@@ -110,7 +110,7 @@ def batch_seconds(probe: Probe) -> float:
     return seconds_of(lambda: epoch(batches), probe.device) / batches
 
 
-def write_expert(probe: Probe, folder: Path) -> Path:
+def write_expert(probe: RunContext, folder: Path) -> Path:
     """Write a teacher that walked at random, as a real one is written, and return its file."""
     initial, draw = probe.factory.initial_parameters("plan"), generator("plan", "walk")
     keep = epochs_to_keep(probe.config.teacher, probe.config.distill)

@@ -7,7 +7,8 @@ import torch
 from pairstill.distilled import DistilledSet
 from pairstill.evaluate.student import StudentPhase, student_phases, train_student
 from pairstill.model.functional import LossName
-from pairstill.plan.probe import Probe, seconds_of
+from pairstill.pipeline.context import RunContext
+from pairstill.plan.probe import seconds_of
 
 PROBE_EPOCHS = 3
 
@@ -21,7 +22,7 @@ class StudentSpeeds:
     random_epoch: float
 
 
-def student_speeds(probe: Probe, distilled: DistilledSet) -> StudentSpeeds:
+def student_speeds(probe: RunContext, distilled: DistilledSet) -> StudentSpeeds:
     """Train students for a few epochs on each phase and on random pairs."""
     found: list[list[StudentPhase]] = []
     tower = seconds_of(
@@ -31,7 +32,7 @@ def student_speeds(probe: Probe, distilled: DistilledSet) -> StudentSpeeds:
     return StudentSpeeds(tower, epochs, _random_epoch_seconds(probe))
 
 
-def _random_epoch_seconds(probe: Probe) -> float:
+def _random_epoch_seconds(probe: RunContext) -> float:
     """Return the seconds of a student's epoch on random pairs."""
     config, train = probe.config, probe.splits.train
     pairs = min(config.evaluate.references.random_pairs or config.distill.num_pairs, train.num_images)
@@ -41,7 +42,7 @@ def _random_epoch_seconds(probe: Probe) -> float:
     return _epoch_seconds(probe, phase, "infonce", config.teacher.batch_size)
 
 
-def _epoch_seconds(probe: Probe, phase: StudentPhase, loss: LossName, batch_size: int) -> float:
+def _epoch_seconds(probe: RunContext, phase: StudentPhase, loss: LossName, batch_size: int) -> float:
     # tiny rates: the made-up pairs must not make the student diverge
     calm = replace(phase, lr_image=1e-6, lr_text=1e-6)
     model = probe.factory.build()

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pairstill.pipeline import Pipeline
+from pairstill.pipeline import Run
 from pairstill.report.tables import markdown, summarise
 from pairstill.reproduce.measured import Measured, results_of
 from pairstill.reproduce.pages import left_out_lines, write_table
@@ -51,7 +51,7 @@ def reproduce(settings: Reproduction, load: Load, console: Console) -> str:
     for seed in range(settings.seeds):
         for number, row in enumerate(rows, start=1):
             console.print(f"Row {number} of {len(rows)}: {row.name}, seed {seed}")
-            with Pipeline(placed(row.load(load), row, seed, settings, job.out), console) as pipeline:
+            with Run(placed(row.load(load), row, seed, settings, job.out), console) as pipeline:
                 if row.makes_pairs:
                     pipeline.run()
                 else:

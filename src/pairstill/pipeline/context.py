@@ -1,14 +1,17 @@
-"""The parts of a run, built from its settings when they are first needed."""
+"""The context of a run: its settings, its place among processes, and parts that are built when they are first needed.
+
+A context never changes. What the stages vary, settings and processes, gives another context of the same run; it has the
+parts that the difference does not touch in common with the first one.
+"""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from copy import copy
-from dataclasses import asdict, replace
-from functools import cached_property, wraps
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, TypeVar
 
+import torch
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
@@ -22,10 +25,11 @@ from pairstill.encoders.image import ImageEncoder, build_image_encoder, check_im
 from pairstill.encoders.row_files import RowFile
 from pairstill.encoders.split import EncodedSplit, Encoding, encode_split
 from pairstill.encoders.text import TextEncoder, build_text_encoder
-from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError
+from pairstill.errors import DataError
 from pairstill.evaluate.closed_form import ClosedForm, choose_closed_form
 from pairstill.evaluate.protocol import Bench, Splits
 from pairstill.methods import find_method, with_method
+from pairstill.methods.base import Method
 from pairstill.model.dual_encoder import ModelFactory
 from pairstill.outlook import Outlook
 from pairstill.provenance import commit
@@ -36,37 +40,59 @@ from pairstill.schema import Split
 from pairstill.torch_state import own_torch_state
 from pairstill.wording import counted
 
+T = TypeVar("T")
 FEW_TEST_IMAGES = 100
 """With fewer images to find, blind guesses reach a recall at 10 of more than 10 %."""
-ENCODED_PARTS = ("image", "given_features", "text", "tower", "factory", "splits", "bench", "closed_form")
-"""Parts that are built from the encoders."""
-
-_Given = ParamSpec("_Given")
-_Result = TypeVar("_Result")
-_Parts = TypeVar("_Parts", bound="Parts")
 
 
-def as_set(
-    method: Callable[Concatenate[_Parts, _Given], _Result],
-) -> Callable[Concatenate[_Parts, _Given], _Result]:
-    """Let a method of a run compute with its threads and precision, and leave the process as it was."""
+class Memo:
+    """Parts of a run that are built once, by their name and the settings that they were built from."""
 
-    @wraps(method)
-    def call(self: _Parts, *args: _Given.args, **options: _Given.kwargs) -> _Result:
-        with self.torch_state():
-            return method(self, *args, **options)
+    def __init__(self, known: dict[Hashable, Any] | None = None) -> None:
+        """Begin with parts that are known already."""
+        self._known = dict(known or {})
 
-    return call
+    def get(self, key: Hashable, build: Callable[[], T]) -> T:
+        """Return the part under `key`, built now if it is not there."""
+        if key not in self._known:
+            self._known[key] = build()
+        return self._known[key]
+
+    def with_part(self, key: Hashable, part: Any) -> "Memo":
+        """Return a memo that has this part, and all that are here."""
+        return Memo({**self._known, key: part})
 
 
-class Parts:
-    """What the stages of a run work with.
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What the stages of a run work with; `RunContext.open` begins a run.
 
-    Under torchrun every process builds the same parts and calls the same stages; the main rank alone writes.
+    Under torchrun every process has the same context but for its rank, and calls the same stages; the main rank alone
+    writes.
+
+    Attributes:
+        config: the settings, with the parts that the method sets.
+        method: what makes the pairs.
+        ranks: this process among those of the run.
+        console: where progress is shown; a quiet one on all ranks but the main one.
+        device: where it computes.
+        folder: the run's folder, with its log.
+        outlook: what is left to do, and how long it may take.
+        memo: the parts that are built so far, over all contexts of the run.
     """
 
-    def __init__(self, config: RunConfig, console: Console | None = None, *, writes: bool = True) -> None:
-        """Fix device and threads, meet the other ranks if there are any, and open the run's folder.
+    config: RunConfig
+    method: Method
+    ranks: Ranks
+    console: Console
+    device: torch.device
+    folder: RunFolder
+    outlook: Outlook
+    memo: Memo = field(default_factory=Memo, repr=False, compare=False)
+
+    @staticmethod
+    def open(config: RunConfig, console: Console | None = None, *, writes: bool = True) -> "RunContext":
+        """Return the context of a run: the device is fixed, other ranks are met, the run's folder is opened.
 
         Args:
             config: the run's settings.
@@ -74,62 +100,107 @@ class Parts:
             writes: whether anything is to be done in the run's folder; if not, it is only read.
         """
         config = with_method(config)
-        self.config = config
-        self.method = find_method(config.method)
-        self.ranks = Ranks.from_environment()
-        self.console = console if console is not None and self.ranks.is_main else Console(quiet=True)
-        self.device = choose_device(config.device, self.ranks)
-        check_precision(config.image.precision, self.device)
-        self.ranks.join(self.device, config.ranks_timeout_minutes)
-        self.folder = RunFolder(config, writes=writes and self.ranks.is_main, warn=self._warn)
-        self.outlook = Outlook(config)
-        self.outlook.left["teach"] = {"epoch": self.num_teachers * config.teacher.epochs}
-        self.folder.metrics.listen(self.outlook.hear)
-        if config.distill.auto_phases is not None:
-            self.set_phases(self.ranks.from_main(self.folder.chosen_phases))
-        self.cache_dir = Path(config.cache_dir).expanduser()
-        self._entered = ExitStack()
+        ranks = Ranks.from_environment()
+        console = console if console is not None and ranks.is_main else Console(quiet=True)
+        device = choose_device(config.device, ranks)
+        check_precision(config.image.precision, device)
+        ranks.join(device, config.ranks_timeout_minutes)
+
+        def warn(message: str) -> None:
+            console.print(message, style="yellow", markup=False)
+
+        folder, outlook = RunFolder(config, writes=writes and ranks.is_main, warn=warn), Outlook(config)
+        folder.metrics.listen(outlook.hear)
+        context = RunContext(
+            config=config,
+            method=find_method(config.method),
+            ranks=ranks,
+            console=console,
+            device=device,
+            folder=folder,
+            outlook=outlook,
+        )
+        outlook.left["teach"] = {"epoch": context.num_teachers * config.teacher.epochs}
+        return context.with_chosen_phases()
 
     def torch_state(self) -> AbstractContextManager[None]:
         """Compute with the run's threads and precision, whatever the program around it has set."""
         return own_torch_state(self.config.threads, tf32=self.config.image.precision == "tf32")
 
-    def __enter__(self) -> Self:
-        """Leave no new folder behind if settings or data turn out to be wrong before anything is made."""
-        self._entered.enter_context(self.torch_state())
-        return self
+    def _part(self, key: Hashable, build: Callable[[], T]) -> T:
+        """Return a part, built in the run's own state of torch."""
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Remove the folder if it is new and empty, and the run failed over its settings or data."""
-        self._entered.close()
-        if kind is not None and issubclass(kind, (ConfigError, DataError, ArtifactError, MissingDependencyError)):
-            self.folder.forsake()
+        def built() -> T:
+            with self.torch_state():
+                return build()
 
-    def set_phases(self, phases: tuple[PhaseConfig, ...] | None) -> None:
-        """From now on have the phases that set themselves, unless they have not yet."""
-        if phases is not None:
-            self.config = replace(self.config, distill=replace(self.config.distill, phases=phases))
-            self.outlook.count_steps(self.config.distill)
+        return self.memo.get(key, built)
+
+    def with_config(self, config: RunConfig) -> "RunContext":
+        """Return the context of the same run with other settings; parts that these decide are built anew."""
+        return replace(self, config=config)
+
+    def with_chosen_phases(self) -> "RunContext":
+        """Return the context with the phases that set themselves, if they are to and have; every rank calls it."""
+        if self.config.distill.auto_phases is None:
+            return self
+        phases = self.ranks.from_main(self.folder.chosen_phases)
+        return self if phases is None else self.with_phases(phases)
+
+    def with_phases(self, phases: tuple[PhaseConfig, ...]) -> "RunContext":
+        """Return the context with these phases."""
+        distill = replace(self.config.distill, phases=phases)
+        self.outlook.count_steps(distill)
+        return self.with_config(replace(self.config, distill=distill))
+
+    def with_encoders(self, image: ImageConfig, text: TextConfig) -> "RunContext":
+        """Return the context of the same run, in the same folder, with other encoders."""
+        heads = self.config.heads
+        if not heads.image:
+            heads = replace(heads, width=None)  # the shared space is as wide as the tower
+        teacher = replace(
+            self.config.teacher, augment="none", views=None, image_is_view=False
+        )  # other encoders learn from pairs alone
+        return self.with_config(replace(self.config, image=image, text=text, heads=heads, teacher=teacher))
+
+    def with_splits(self, splits: Splits) -> "RunContext":
+        """Return the context with these encoded splits, in place of those of the real pairs."""
+        return replace(self, memo=self.memo.with_part(self._splits_key, splits))
+
+    def leave(self) -> "RunContext | None":
+        """Part from the other ranks once all are here; return the main one's context alone, and None on the others."""
+        self.ranks.leave()
+        return replace(self, ranks=Ranks()) if self.ranks.is_main else None
+
+    @property
+    def cache_dir(self) -> Path:
+        """The folder that runs share."""
+        return Path(self.config.cache_dir).expanduser()
+
+    @property
+    def teachers_seed(self) -> int | None:
+        """Seed of the teachers that the method needs, or None if it needs none."""
+        return self.config.teachers_seed if {"teacher", "trajectories"} & set(self.method.needs) else None
+
+    def warn(self, message: str) -> None:
+        """Show a warning."""
+        self.console.print(message, style="yellow", markup=False)
 
     def progress(self) -> Progress:
         """Return a progress display, which says where the run stands."""
         return progress_bar(self.console, self.outlook.heading, self.outlook.ahead)
 
-    def _warn(self, message: str) -> None:
-        self.console.print(message, style="yellow", markup=False)
-
-    @cached_property
-    @as_set
+    @property
     def manifest(self) -> Manifest:
         """The checked real pairs; before all are read, the encoders are looked for."""
         check_image_tower(self.config.image)
         _ = self.given_features, self.config.text.name == "precomputed" and self.text
         return self.pairs
 
-    @cached_property
+    @property
     def pairs(self) -> Manifest:
         """The checked real pairs, whether or not there are encoders for them."""
-        return self.ranks.from_main(self._check_pairs)
+        return self._part(("pairs", self.config.data), lambda: self.ranks.from_main(self._check_pairs))
 
     def _check_pairs(self) -> Manifest:
         pairs = self.config.distill.num_pairs
@@ -148,9 +219,9 @@ class Parts:
         for problem in manifest.dropped:
             self.folder.metrics.write("dropped_pair", problem=problem)
         if manifest.dropped:
-            self._warn(f"Left out {counted(len(manifest.dropped), 'bad pair')}; data.json lists them")
+            self.warn(f"Left out {counted(len(manifest.dropped), 'bad pair')}; data.json lists them")
         if (images := len(manifest.split("test"))) < FEW_TEST_IMAGES:
-            self._warn(
+            self.warn(
                 f"The test split has only {counted(images, 'image')}: for a caption, ten images drawn blindly hold the "
                 f"right one in {100 * min(10, images) / images:.0f} % of cases, so R@10 says little, and no recall "
                 f"compares with one on a larger split. Give it {FEW_TEST_IMAGES} images or more"
@@ -175,46 +246,48 @@ class Parts:
                 f"back{or_else}"
             )
 
-    @cached_property
-    @as_set
+    @property
     def image(self) -> ImageEncoder:
         """The image tower."""
-        return build_image_encoder(self.config.image)
+        return self._part(("image", self.config.image), lambda: build_image_encoder(self.config.image))
 
-    @cached_property
-    @as_set
+    @property
     def given_features(self) -> RowFile | None:
         """The file of the real images' features, if there is one."""
         path = self.config.image.features
-        return None if path is None else RowFile.open(Path(path).expanduser(), "features")
+        if path is None:
+            return None
+        return self._part(("features", path), lambda: RowFile.open(Path(path).expanduser(), "features"))
 
-    @cached_property
-    @as_set
+    @property
     def text(self) -> TextEncoder:
         """The text tower."""
-        return build_text_encoder(self.config.text)
+        return self._part(("text", self.config.text), lambda: build_text_encoder(self.config.text))
 
-    @cached_property
-    @as_set
+    @property
     def tower(self) -> nn.Module | None:
         """The image tower when it is frozen."""
-        return None if self.config.image.trainable else frozen_tower(self.image, self.device)
+        if self.config.image.trainable:
+            return None
+        return self._part(("tower", self.config.image), lambda: frozen_tower(self.image, self.device))
 
-    @cached_property
-    @as_set
+    @property
     def factory(self) -> ModelFactory:
         """The model."""
-        config = self.config
-        image = config.image
-        return ModelFactory(
-            self.image,
-            image.trainable,
-            self.text.spec.width,
-            config.heads,
-            self.device,
-            image.precision,
-            config.info_nce,
-        )
+        image, text, heads = self.config.image, self.config.text, self.config.heads
+
+        def build() -> ModelFactory:
+            return ModelFactory(
+                self.image,
+                image.trainable,
+                self.text.spec.width,
+                heads,
+                self.device,
+                image.precision,
+                self.config.info_nce,
+            )
+
+        return self._part(("factory", image, text, heads, self.config.info_nce), build)
 
     @contextmanager
     def encoding(self, what: str) -> Iterator[Encoding]:
@@ -242,19 +315,28 @@ class Parts:
             return replace(encoded, views=(encoded.images, *encoded.views))
         return encoded
 
-    @cached_property
-    @as_set
+    @property
+    def _splits_key(self) -> tuple[Hashable, ...]:
+        return (
+            "splits",
+            self.config.data,
+            self.config.image,
+            self.config.text,
+            self.num_views,
+            self.config.teacher.image_is_view,
+        )
+
+    @property
     def splits(self) -> Splits:
         """The encoded splits."""
-        manifest = self.manifest  # all ranks together, before they take turns
 
         def encode() -> Splits:
             return Splits(*(self._split(manifest, name) for name in ("train", "val", "test")))
 
-        return self.ranks.main_first(encode)
+        manifest = self.manifest  # all ranks together, before they take turns
+        return self._part(self._splits_key, lambda: self.ranks.main_first(encode))
 
-    @cached_property
-    @as_set
+    @property
     def bench(self) -> Bench:
         """What measures students and references."""
         config = self.config
@@ -269,24 +351,15 @@ class Parts:
             seed=config.seed,
         )
 
-    @cached_property
+    @property
     def closed_form(self) -> ClosedForm:
         """How projectors are solved from pairs; validation chooses the ridge."""
         projector, splits = self.config.distill.projector, self.splits
-        return choose_closed_form(self.factory, splits.train, splits.val, projector.ridges, projector.width)
 
-    def with_encoders(self, image: ImageConfig, text: TextConfig) -> "Parts":
-        """Return the parts of the same run, in the same folder, with other encoders."""
-        heads = self.config.heads
-        if not heads.image:
-            heads = replace(heads, width=None)  # the shared space is as wide as the tower
-        other = copy(self)
-        for name in ENCODED_PARTS:
-            other.__dict__.pop(name, None)
-        # only pairs are learned from with other encoders
-        teacher = replace(self.config.teacher, augment="none", views=None, image_is_view=False)
-        other.config = replace(self.config, image=image, text=text, heads=heads, teacher=teacher)
-        return other
+        def choose() -> ClosedForm:
+            return choose_closed_form(self.factory, splits.train, splits.val, projector.ridges, projector.width)
+
+        return self._part(("closed form", *self._splits_key, self.config.heads, projector), choose)
 
     @property
     def num_teachers(self) -> int:
@@ -294,17 +367,10 @@ class Parts:
         reads_all = self.method.rule is None and self.config.distill.objective == "trajectory"
         return self.config.teacher.num_experts if reads_all else 1
 
-    @property
-    def teachers_seed(self) -> int | None:
-        """Seed of the teachers that the method needs, or None if it needs none."""
-        return self.config.teachers_seed if {"teacher", "trajectories"} & set(self.method.needs) else None
-
-    def leave(self) -> bool:
-        """Part from the other ranks once all are here; return whether this is the main one, which may go on alone."""
-        self.ranks.leave()
-        if self.ranks.is_main:
-            self.ranks = Ranks()
-        return self.ranks.is_main
+    def image_facts(self) -> dict[str, Any]:
+        """Return the image tower's specification, and which file its features come from, if from one."""
+        given = self.given_features
+        return {**self.image.spec.to_json(), **({} if given is None else {"features": given.digest})}
 
     def encoders(self) -> dict[str, Any]:
         """Return encoders and heads, as the distilled set states them."""
@@ -317,11 +383,6 @@ class Parts:
             "text_encoder": self.text.spec.to_json(),
             "heads": asdict(self.config.heads),
         }
-
-    def image_facts(self) -> dict[str, Any]:
-        """Return the image tower's specification, and which file its features come from, if from one."""
-        given = self.given_features
-        return {**self.image.spec.to_json(), **({} if given is None else {"features": given.digest})}
 
     def description(self) -> dict[str, Any]:
         """Return encoders, heads, InfoNCE's convention and provenance, as the distilled set states them."""
