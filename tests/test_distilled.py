@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -159,6 +160,14 @@ def test_what_could_not_be_loaded_is_not_saved(make, tmp_path, change):
     with pytest.raises(ArtifactError, match="not saved"):
         change(make()).save(tmp_path / "set")
     assert {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()} == before
+
+
+def test_tensors_that_are_a_pipe_are_not_waited_for(make, tmp_path):
+    make().save(tmp_path)
+    (tmp_path / "distilled.safetensors").unlink()
+    os.mkfifo(tmp_path / "distilled.safetensors")
+    with pytest.raises(ArtifactError, match="distilled.safetensors cannot be read .it is not a file"):
+        DistilledSet.load(tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)

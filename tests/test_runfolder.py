@@ -22,7 +22,7 @@ from pairstill.config import (
 )
 from pairstill.errors import ArtifactError, ConfigError, DataError
 from pairstill.provenance import commit, environment
-from pairstill.runfolder import FREE_SETTINGS, RunFolder, other_settings, plain, to_yaml
+from pairstill.runfolder import FREE_SETTINGS, RunFolder, is_run, other_settings, plain, read_settings, to_yaml
 from pairstill.storage import digest
 
 
@@ -428,3 +428,10 @@ def test_a_run_of_an_old_version_is_known(config):
     folder.own_trajectories.mkdir()
     (folder.path / ".lock").unlink()
     RunFolder(config)
+
+
+def test_settings_that_are_a_pipe_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "config.yaml")
+    assert not is_run(tmp_path)
+    with pytest.raises(ArtifactError, match="it is not a file"):
+        read_settings(tmp_path / "config.yaml")

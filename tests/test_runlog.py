@@ -247,3 +247,7 @@ def test_nothing_but_the_log_itself_is_written_to(tmp_path, place):
     with pytest.raises(StorageError, match=r"metrics\.jsonl cannot be written"):
         log.write("start")
     assert (tmp_path / "mine.txt").read_text() == "the user's own"
+    if place == "a link":
+        with pytest.raises(StorageError, match=r"metrics\.jsonl cannot be written"):
+            MetricsLog(path)
+        assert (tmp_path / "mine.txt").read_text() == "the user's own"

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import stat
 import subprocess
@@ -326,3 +327,19 @@ def test_a_list_that_was_emptied_is_damaged(tmp_path, content):
         read_list(path, "a")
     path.write_text('[{"a": 1}]')
     assert read_list(path, "a") == [{"a": 1}]
+
+
+@pytest.mark.parametrize("place", ["a pipe", "a device", "a folder"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, place):
+    path = tmp_path / "a.json"
+    match place:
+        case "a pipe":
+            os.mkfifo(path)
+        case "a device":
+            path.symlink_to("/dev/zero")
+        case _:
+            path.mkdir()
+    with pytest.raises(ArtifactError, match=r"a\.json cannot be read \(it is not a file\)"):
+        read_json(path)
+    with pytest.raises(OSError, match="it is not a file"):
+        file_digest(path)

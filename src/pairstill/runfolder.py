@@ -23,6 +23,7 @@ from pairstill.storage import (
     read_json,
     read_json_lines,
     read_sealed,
+    read_text,
     write_json,
     write_json_lines,
     write_sealed,
@@ -261,7 +262,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         ArtifactError: the file is no YAML of settings, or not what was written.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         settings = parse_yaml(text)
         if not isinstance(settings, dict) or not settings:
             raise ValueError("it holds no settings")
@@ -294,7 +295,7 @@ def _content(path: Path) -> dict[str, Any]:
 def is_run(folder: Path) -> bool:
     """Return whether a folder holds a run, whole or damaged: a file that only runs have is in it."""
     with suppress(OSError, ValueError):
-        if SETTINGS_SEAL in (folder / "config.yaml").read_text(encoding="utf-8"):
+        if SETTINGS_SEAL in read_text(folder / "config.yaml"):
             return True
     known = {"environment.json": {"python", "machine", "packages", "commit"}, "data.json": {"fingerprint", "captions"}}
     if any(_content(folder / name).keys() >= keys for name, keys in known.items()):

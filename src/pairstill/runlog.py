@@ -75,9 +75,8 @@ class MetricsLog:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
-                with path.open("ab") as stream:
-                    stream.write(b"\n")
+            if path.is_file() and (content := path.read_bytes()) and not content.endswith(b"\n"):
+                _append(path, b"\n")
         except OSError as error:
             raise StorageError.cannot_write(path, error) from error
 

@@ -22,7 +22,7 @@ def judge(attack: Attack, base: Base, ended: Ended) -> list[str]:
     elif ended.status not in MEANT or "Traceback (most recent call last)" in ended.errors:
         last = ended.errors.strip().splitlines()[-1:] or [f"status {ended.status}"]
         faults.append(f"traceback: {last[0][:200]}")
-    elif ended.status != 0 and not ended.errors.strip():
+    elif ended.status != 0 and not (ended.errors + ended.output).strip():
         faults.append(f"unexpected: status {ended.status} without a word")
     faults += [f"touched: {path}" for path in _touched(attack, ended)][:3]
     faults += [f"leaked: {path}" for path in _leaked(ended)][:3]

@@ -89,7 +89,10 @@ def _whole_files() -> list[Attack]:
                 continue  # a line less is a table too; see below
             if source == "chat" or (source != "parquet" and how.startswith("flipped")):
                 continue  # text has no checksum: another letter is another caption
-            found.append(Attack(KIND, f"{source} {how}", partial(steps, source, how), samples=PAIRS, ends=(1, 2)))
+            # its end names the program that wrote it; of two in a row the last is read
+            unsure = source == "parquet" and how in ("flipped at the end", "twice")
+            ends = None if unsure else (1, 2)
+            found.append(Attack(KIND, f"{source} {how}", partial(steps, source, how), samples=PAIRS, ends=ends))
     return found
 
 

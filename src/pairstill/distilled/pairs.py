@@ -174,6 +174,10 @@ class DistilledSet:
             return DistilledSet.from_parts(manifest, load_tensors(folder / TENSORS))
         except FileNotFoundError as error:
             raise ArtifactError(f"{folder / TENSORS} does not exist; copy the whole folder") from error
+        except OSError as error:
+            raise ArtifactError(
+                f"{folder / TENSORS} cannot be read ({error.strerror}); copy the folder anew"
+            ) from error
         except _GARBLED as error:
             raise ArtifactError(f"{folder / MANIFEST} lacks or garbles {error}; distil again") from error
 

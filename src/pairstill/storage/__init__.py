@@ -8,6 +8,7 @@ before there were digests are read without the check.
 from pairstill.storage.files import (
     digest,
     file_digest,
+    read_text,
     temporary_folder,
     write_bytes_atomic,
     write_text_atomic,
@@ -37,6 +38,7 @@ __all__ = [
     "read_list",
     "read_object",
     "read_sealed",
+    "read_text",
     "save_tensors",
     "StoredTensors",
     "temporary_folder",

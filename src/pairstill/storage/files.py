@@ -1,8 +1,10 @@
 """Files that appear whole or not at all, and the digests of files."""
 
+import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,9 +25,29 @@ def digest(*parts: str | bytes) -> str:
     return state.hexdigest()
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8.
+
+    Raises:
+        OSError: it is not there, cannot be read, or is no file: a pipe would be waited for, a device has no end.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return _regular(path).read_text(encoding="utf-8")
+
+
+def _regular(path: Path) -> Path:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
+    return path
+
+
 def file_digest(path: Path) -> str:
-    """Return the hex SHA-256 of a file's content."""
-    with path.open("rb") as stream:
+    """Return the hex SHA-256 of a file's content.
+
+    Raises:
+        OSError: it is not there, cannot be read, or is no file.
+    """
+    with _regular(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pairstill.checksums import check_seal, parse_json, sealed
 from pairstill.errors import ArtifactError
-from pairstill.storage.files import write_text_atomic
+from pairstill.storage.files import read_text, write_text_atomic
 
 _WRITE_AGAIN = "delete this line, and run the stage again that wrote it"
 
@@ -24,7 +24,7 @@ def read_json(path: Path) -> Any:
         ArtifactError: the file is missing or is not JSON.
     """
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        return parse_json(read_text(path))
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} does not exist; run the stage that makes it first") from error
     except ValueError as error:

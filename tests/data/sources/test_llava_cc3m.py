@@ -48,6 +48,12 @@ def test_split_depends_on_the_seed_but_not_on_order_or_repetition():
     assert split_at_random(images, seed=1) != split_at_random(images, seed=0)
 
 
+def test_a_name_that_no_text_holds_is_told_like_any_other(tmp_path):
+    content = [{"image": name, "caption": "x"} for name in ("a.jpg", "\ud800.jpg")]
+    (problem,) = read(config_for(tmp_path, content), tmp_path).unreadable
+    assert problem.startswith("entry 1: ") and "half a surrogate pair" in problem
+
+
 def test_reader_applies_the_split(tmp_path):
     content = [{"image": f"{number}.jpg", "caption": "x"} for number in range(10)]
     raw = read(config_for(tmp_path, content), tmp_path)

@@ -46,7 +46,10 @@ def split_at_random(images: list[str], seed: int) -> dict[str, Split]:
 
     Images are ranked by a hash of seed and name, so their order in the file plays no part.
     """
-    ranked = sorted(set(images), key=lambda image: digest("llava_cc3m", str(seed), image))
+    # a name may hold what no text does, and is refused later, by its place in the list
+    ranked = sorted(
+        set(images), key=lambda image: digest("llava_cc3m", str(seed), image.encode(errors="surrogatepass"))
+    )
     fifth = len(ranked) // 5
     splits: dict[str, Split] = {}
     for rank, image in enumerate(ranked):
