@@ -12,7 +12,7 @@ from pairstill.report.figures import MUTED, Cell, drawing, save_figure, series_s
 from pairstill.report.tables import Row, markdown, summarise
 
 HERE = Path(__file__).parent
-TABLES = {"frozen": "frozen", "auto": "frozen", "short": "frozen", "trainable": "trainable"}
+TABLES = {"frozen": "frozen", "auto": "frozen", "short": "frozen", "residual": "residual", "trainable": "trainable"}
 """The tables, and the configs whose full data their shares are of."""
 SYMMETRIC = str(find_method("lors").frozen_title)
 LINEAR = ("frozen", "short")
