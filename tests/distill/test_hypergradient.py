@@ -267,6 +267,20 @@ class Double(torch.autograd.Function):
         return 2 * gradient
 
 
+class Once(torch.autograd.Function):
+    """A function of a tower's own, whose gradient has no gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.square()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return 2 * ctx.saved_tensors[0] * gradient
+
+
 def loop_of(tower, pairs=4, size=16):
     """Two inner steps of a tower without heads, in double precision."""
     draw = torch.Generator().manual_seed(0)
@@ -325,10 +339,17 @@ TANGENTS, STORE = ("exact_recompute", "forward_over_reverse"), ("exact_store", "
 @pytest.mark.parametrize(
     ("operation", "way", "message"),
     [
-        (Double.apply, TANGENTS, "calls a custom autograd.Function of its own, .*set it to double_backward"),
-        (torch.ops.aten.hardsigmoid, TANGENTS, "calls aten::hardsigmoid_backward, along .*set it to double_backward"),
+        (Double.apply, TANGENTS, "calls a custom autograd.Function of its own, .* set derivative to double_backward"),
+        (
+            torch.ops.aten.hardsigmoid,
+            TANGENTS,
+            "aten::hardsigmoid_backward, along .* set derivative to double_backward",
+        ),
         (torch.ops.aten.hardsigmoid, STORE, "aten::hardsigmoid_backward, which .* twice.*; take another tower, or set"),
         (torch.ops.aten.hardsigmoid, ("unrolled", "double_backward"), "aten::hardsigmoid_backward, which .* twice"),
+        (Once.apply, STORE, "calls a custom autograd.Function marked once_differentiable, which .* twice"),
+        (Once.apply, ("exact_recompute", "double_backward"), "Function marked once_differentiable, which .* twice"),
+        (Once.apply, ("unrolled", "double_backward"), "Function marked once_differentiable, which .* twice"),
     ],
 )
 def test_an_operation_that_cannot_be_differentiated_is_named(operation, way, message):

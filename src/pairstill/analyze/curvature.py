@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pairstill.model.differentiable import differentiated
 from pairstill.model.dual_encoder import Parameters
 from pairstill.model.second_order import SecondOrderLayers
 from pairstill.rng import generator
@@ -83,29 +84,28 @@ class PointDerivatives:
 
     def hessian(self, vector: Tensor) -> Tensor:
         """Return H v, H = grad^2_{theta theta} l."""
-        return self._along_parameters(vector, list(self.parameters.values()))
+        return flat(self._differentiated(self._along_parameters(vector))[:-1])
 
     def mixed(self, vector: Tensor) -> Tensor:
         """Return G u, G = grad_D g, for u over the image inputs."""
-        product = (self.by_images * vector.view_as(self.images)).sum()
-        return _differentiated(product, list(self.parameters.values()))
+        return flat(self._differentiated((self.by_images * vector.view_as(self.images)).sum())[:-1])
 
     def mixed_adjoint(self, vector: Tensor) -> Tensor:
         """Return v^T G, for v over the parameters."""
-        return self._along_parameters(vector, [self.images])
+        return flat(self._differentiated(self._along_parameters(vector))[-1:])
 
-    def _along_parameters(self, vector: Tensor, wanted: list[Tensor]) -> Tensor:
+    def _along_parameters(self, vector: Tensor) -> Tensor:
         gradients = self.by_parameters.values()
         parts = vector.split([gradient.numel() for gradient in gradients])
-        product = torch.stack([(g * part.view_as(g)).sum() for g, part in zip(gradients, parts, strict=True)]).sum()
-        return _differentiated(product, wanted)
+        return torch.stack([(g * part.view_as(g)).sum() for g, part in zip(gradients, parts, strict=True)]).sum()
+
+    def _differentiated(self, value: Tensor) -> list[Tensor]:
+        """Return the derivatives for the parameters, then for the images."""
+        leaves = [*self.parameters.values(), self.images]
+        found = differentiated([value], leaves, [torch.ones_like(value)], retain_graph=True)
+        return [torch.zeros_like(leaf) if one is None else one for one, leaf in zip(found, leaves, strict=True)]
 
 
 def flat(values: list[Tensor]) -> Tensor:
     """Return tensors as one vector."""
     return torch.cat([value.flatten() for value in values])
-
-
-def _differentiated(value: Tensor, wanted: list[Tensor]) -> Tensor:
-    found = torch.autograd.grad(value, wanted, retain_graph=True, allow_unused=True)
-    return flat([torch.zeros_like(w) if f is None else f for f, w in zip(found, wanted, strict=True)])

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerStep, LossHalves
 from pairstill.distill.step_derivative import StepDerivative, tangents
+from pairstill.model.differentiable import differentiated
 from pairstill.model.dual_encoder import DropoutMasks, Parameters, split_sides
 from pairstill.model.second_order import SecondOrderLayers
 
@@ -79,7 +80,7 @@ def _derivative(
     wanted = [u.requires_grad_(), *sides["text"].values(), texts.requires_grad_(), similarity.requires_grad_()]
     value = micro.of_embeddings(sides["text"], u, texts, similarity, step.masks)
     first = torch.autograd.grad(value, wanted[:-2], create_graph=True)
-    second = torch.autograd.grad(first, wanted, grad_outputs=[u_dot, *along["text"].values()], allow_unused=True)
+    second = differentiated(first, wanted, [u_dot, *along["text"].values()])
     filled = [torch.zeros_like(w) if f is None else f for f, w in zip(second, wanted, strict=True)]
     to_u, through_u = first[0].detach(), filled[0]
 
@@ -92,9 +93,7 @@ def _derivative(
         with SecondOrderLayers():
             embedded = micro.embed_images(sides["image"], one, _rows(step.masks, at))
         found = torch.autograd.grad(embedded, leaves[:-1], to_u[at], create_graph=True)
-        changes = torch.autograd.grad(
-            [*found, embedded], leaves, grad_outputs=[*along["image"].values(), through_u[at]], allow_unused=True
-        )
+        changes = differentiated([*found, embedded], leaves, [*along["image"].values(), through_u[at]])
         _add(gradients, dict(zip(gradients, (value.detach() for value in found), strict=True)))
         _add(moved, {n: c for n, c in zip(moved, changes[:-1], strict=True) if c is not None})
         if changes[-1] is not None:

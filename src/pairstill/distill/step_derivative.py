@@ -20,7 +20,7 @@ import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerStep, PairLoss
-from pairstill.model.differentiable import ALONG, DifferentiableLayers
+from pairstill.model.differentiable import ALONG, DifferentiableLayers, differentiated
 from pairstill.model.dual_encoder import Parameters
 from pairstill.model.second_order import SecondOrderLayers
 
@@ -65,11 +65,8 @@ class StepGraph:
         found: Sequence[Tensor | None] = [None] * len(wanted)
         if names:
             # a parameter, or the similarity under InfoNCE, may not enter: its derivative is zero
-            found = torch.autograd.grad(
-                [self.gradients[name] for name in names],
-                wanted,
-                grad_outputs=[direction[name] for name in names],
-                allow_unused=True,
+            found = differentiated(
+                [self.gradients[name] for name in names], wanted, [direction[name] for name in names]
             )
         gradients = {name: gradient.detach() for name, gradient in self.gradients.items()}
         return _collected(gradients, found, wanted, self.leaves)

@@ -6,9 +6,10 @@ need not know: `DifferentiableLayers` exchanges the functions that they call.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -17,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 Swapped = Mapping[Any, Callable[..., Any]]
 
 _NO_TANGENT = re.compile(r"forward AD with (\S+) that does not support it|(custom autograd\.Function) to use it with")
-_NOT_TWICE = re.compile(r"derivative for (\S+) is not implemented")
+_NOT_TWICE = re.compile(r"derivative for (\S+) is not implemented|function that was marked with @(once_differentiable)")
 
 
 def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
@@ -82,4 +83,28 @@ def without_tangent(error: RuntimeError) -> str | None:
 def not_twice(error: RuntimeError) -> str | None:
     """Return the operation for which an error says that it cannot be differentiated twice, or None."""
     found = _NOT_TWICE.search(str(error))
-    return None if found is None else found[1]
+    return None if found is None else found[1] or f"a custom autograd.Function marked {found[2]}"
+
+
+def differentiated(
+    outputs: Sequence[Tensor], leaves: Sequence[Tensor], along: Sequence[Tensor], *, retain_graph: bool = False
+) -> list[Tensor | None]:
+    """Return the derivatives of <outputs, along> for leaves; None for those that do not enter.
+
+    A function marked `once_differentiable` cuts the graph of its gradient off. `torch.autograd.grad` would pass over
+    what is behind the cut, as it is on the way to no leaf, and so leave terms out in silence.
+
+    Args:
+        outputs: gradients, with their graph.
+        leaves: every leaf of the graph, without a `grad`; they have none afterwards.
+        along: of the outputs' shapes.
+        retain_graph: keep the graph for another time.
+
+    Raises:
+        RuntimeError: a part of the graph cannot be differentiated, or is cut off.
+    """
+    torch.autograd.backward(list(outputs), list(along), retain_graph=retain_graph)
+    found = [leaf.grad for leaf in leaves]
+    for leaf in leaves:
+        leaf.grad = None
+    return found

@@ -64,9 +64,9 @@ class Solver(ABC):
         except RuntimeError as error:
             if (operation := without_tangent(error)) is not None:
                 raise ConfigError(
-                    f"distill.hypergradient.derivative is forward_over_reverse, but the image tower calls {operation}, "
-                    "along whose gradient PyTorch carries no tangents; set it to double_backward, or the mode to "
-                    "exact_store"
+                    "distill.hypergradient carries tangents (derivative forward_over_reverse, or micro_batch), but the "
+                    f"image tower calls {operation}, along which PyTorch carries none; leave micro_batch out and set "
+                    "derivative to double_backward, or the mode to exact_store"
                 ) from error
             if (operation := not_twice(error)) is not None:
                 raise ConfigError(

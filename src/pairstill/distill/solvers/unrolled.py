@@ -4,7 +4,7 @@ import torch
 
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, inner_step
 from pairstill.distill.solvers.base import FiniteSteps, Hypergradient, Solver
-from pairstill.model.differentiable import TWICE, DifferentiableLayers
+from pairstill.model.differentiable import TWICE, DifferentiableLayers, differentiated
 
 
 class Unrolled(Solver):
@@ -29,7 +29,8 @@ class Unrolled(Solver):
         finite.check()
         losses = loop.matching(parameters)
         wanted = [data.images, data.texts, data.similarity, rates.image, rates.text]
-        found = torch.autograd.grad(torch.stack(list(losses.values())).sum(), wanted, allow_unused=True)
+        total = torch.stack(list(losses.values())).sum()
+        found = differentiated([total], wanted, [torch.ones_like(total)])
         filled = [torch.zeros_like(w) if f is None else f for f, w in zip(found, wanted, strict=True)]
         return Hypergradient({part: v.detach() for part, v in losses.items()}, *filled)
 
