@@ -54,6 +54,17 @@ def test_a_run_that_an_older_version_began_goes_on_to_the_same_pairs(tmp_path):
     assert (
         main(["distill", "--config", str(run / "config.yaml"), "--run_dir", str(run), f"--cache_dir={tmp_path}"]) == 0
     )
+    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines() if "distill_step" in line]
+    assert [(step["phase"], step["step"]) for step in steps] == [
+        (1, 1),
+        (1, 2),
+        (1, 3),
+        (1, 4),
+        (1, 5),
+        (2, 1),
+        (2, 2),
+        (2, 3),
+    ]
     found = load_tensors(run / "distilled" / "distilled.safetensors")
     assert found.keys() == SUMS.keys()
     for name, value in found.items():
