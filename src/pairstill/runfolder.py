@@ -11,6 +11,7 @@ import yaml
 
 from pairstill.checksums import SETTINGS_SEAL
 from pairstill.config import PhaseConfig, RunConfig
+from pairstill.config.roles import with_role
 from pairstill.defaults import filled, in_use
 from pairstill.distilled.pairs import FORMAT
 from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, list_problems
@@ -33,10 +34,7 @@ from pairstill.storage.owned import refuse_others
 from pairstill.trackers import Tracker
 
 # what may differ between a run and its continuation: where and how it computes, and what is measured at the end
-FREE_SETTINGS = (
-    *("run_dir", "device", "threads", "ranks_timeout_minutes", "cache_dir", "reuse", "verify", "tracker"),
-    *("student", "evaluate"),
-)
+FREE_SETTINGS = with_role(RunConfig, "place", "student", "measure")
 POINTER = "teachers.json"
 BEGINNING = (LOCK, "config.yaml", "environment.json", "data.json", "metrics.jsonl", "seconds.json")
 """What a run writes before it makes anything."""

@@ -6,13 +6,13 @@ from shutil import rmtree
 from typing import Any
 
 from pairstill.config import RunConfig
+from pairstill.config.roles import with_role
 from pairstill.defaults import filled
-from pairstill.runfolder import FREE_SETTINGS
 from pairstill.storage import read_object, write_json
 
 ABOUT = "about.json"
 # a run may change its students; here they are part of what is measured
-_PLACES = {*FREE_SETTINGS, "trajectories_dir"} - {"student", "evaluate"}
+_PLACES = with_role(RunConfig, "place", "teachers_place")
 
 
 def work_folder(folder: Path, run: Mapping[str, Any], about: Mapping[str, Any]) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import Protocol, RunConfig
+from pairstill.config.roles import with_role
 from pairstill.defaults import in_use
 from pairstill.distilled import stored_pairs
 from pairstill.errors import ArtifactError, ConfigError
@@ -18,8 +19,8 @@ from pairstill.report.tables import student_seeds
 from pairstill.runfolder import FREE_SETTINGS, RunFolder, plain
 from pairstill.runlog import read_events
 
-REPEATED_SETTINGS = ("seed", "seeds", "trajectories_dir")
-MADE_SETTINGS = ("method", "distill")
+REPEATED_SETTINGS = with_role(RunConfig, "seed", "teachers_place")
+MADE_SETTINGS = with_role(RunConfig, "made")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pairstill.config.checks import require, require_positive
+from pairstill.config.roles import setting
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,12 @@ class ImageConfig:
     name: str = "nf_resnet_tiny"
     pretrained: bool = False
     weights: str | None = None
-    trainable: bool = True
+    trainable: bool = setting(True, role="model")
     size: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     init_seed: int = 0
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = setting("float32", role="model")
     features: str | None = None
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pairstill.config.checks import require, require_positive
+from pairstill.config.roles import setting
 
 Protocol = Literal["strict", "paper"]
 
@@ -21,11 +22,11 @@ class StudentConfig:
         validate_every: epochs between validations; the last epoch of a phase is always validated.
     """
 
-    epochs: int = 50
-    batch_size: int | None = None
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    validate_every: int = 1
+    epochs: int = setting(50, always=True)
+    batch_size: int | None = setting(None, always=True)
+    momentum: float = setting(0.9, always=True)
+    weight_decay: float = setting(5e-4, always=True)
+    validate_every: int = setting(1, always=True)
 
     def __post_init__(self) -> None:
         require_positive("student", epochs=self.epochs, validate_every=self.validate_every)
@@ -47,11 +48,11 @@ class ReferencesConfig:
         full_epochs: epochs on all pairs; null takes the teachers'.
     """
 
-    rate_scales: tuple[float, ...] = (0.2, 0.6, 2.0)
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    random_pairs: int | None = None
-    full_epochs: int | None = 12
+    rate_scales: tuple[float, ...] = setting((0.2, 0.6, 2.0), always=True)
+    momentum: float = setting(0.9, always=True)
+    weight_decay: float = setting(5e-4, always=True)
+    random_pairs: int | None = setting(None, always=True)
+    full_epochs: int | None = setting(12, always=True)
 
     def __post_init__(self) -> None:
         require(len(self.rate_scales) > 0, "evaluate.references.rate_scales is empty; give at least one scale")

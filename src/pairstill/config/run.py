@@ -1,6 +1,6 @@
 """Settings of a run: all the others, and what must hold between them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from pairstill.config.bounds import check_bounds
@@ -11,6 +11,7 @@ from pairstill.config.distill import DistillConfig
 from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig
 from pairstill.config.evaluate import EvaluateConfig, StudentConfig
 from pairstill.config.phases import PhaseConfig
+from pairstill.config.roles import setting
 from pairstill.config.teacher import TeacherConfig
 
 InfoNCE = Literal["mean", "sum"]
@@ -64,27 +65,27 @@ class RunConfig:
         evaluate: what is measured.
     """
 
-    run_dir: str = "runs/default"
-    method: str = "ptm_st"
-    trajectories_dir: str | None = None
-    seed: int = 0
-    seeds: SeedsConfig = field(default_factory=SeedsConfig)
-    device: str = "auto"
-    threads: int | None = None
-    ranks_timeout_minutes: float = 360.0
-    cache_dir: str = "~/.cache/pairstill"
-    reuse: bool = True
-    verify: bool = False
-    tracker: Literal["wandb", "trackio", "tensorboard"] | None = None
-    info_nce: InfoNCE = changed("mean", before="sum")
-    data: DataConfig = field(default_factory=DataConfig)
-    image: ImageConfig = field(default_factory=ImageConfig)
-    text: TextConfig = field(default_factory=TextConfig)
-    heads: HeadsConfig = field(default_factory=HeadsConfig)
-    teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    distill: DistillConfig = field(default_factory=DistillConfig)
-    student: StudentConfig = field(default_factory=StudentConfig)
-    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    run_dir: str = setting("runs/default", role="place")
+    method: str = setting("ptm_st", role="made")
+    trajectories_dir: str | None = setting(None, role="teachers_place")
+    seed: int = setting(0, role="seed")
+    seeds: SeedsConfig = setting(factory=SeedsConfig, role="seed")
+    device: str = setting("auto", role="place")
+    threads: int | None = setting(None, role="place")
+    ranks_timeout_minutes: float = setting(360.0, role="place")
+    cache_dir: str = setting("~/.cache/pairstill", role="place")
+    reuse: bool = setting(True, role="place")
+    verify: bool = setting(False, role="place")
+    tracker: Literal["wandb", "trackio", "tensorboard"] | None = setting(None, role="place")
+    info_nce: InfoNCE = changed("mean", before="sum", role="loss")
+    data: DataConfig = setting(factory=DataConfig, role="content")
+    image: ImageConfig = setting(factory=ImageConfig, role="content")
+    text: TextConfig = setting(factory=TextConfig, role="content")
+    heads: HeadsConfig = setting(factory=HeadsConfig, role="model")
+    teacher: TeacherConfig = setting(factory=TeacherConfig, role="model")
+    distill: DistillConfig = setting(factory=DistillConfig, role="made")
+    student: StudentConfig = setting(factory=StudentConfig, role="student")
+    evaluate: EvaluateConfig = setting(factory=EvaluateConfig, role="measure")
 
     def __post_init__(self) -> None:
         require(self.threads is None or self.threads > 0, f"threads is {self.threads}; it must be above 0, or null")

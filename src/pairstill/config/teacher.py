@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pairstill.config.checks import require, require_positive
+from pairstill.config.roles import setting
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class TeacherConfig:
         keep: `endpoints` stores only the snapshots that the phases need, `all` every epoch.
     """
 
-    num_experts: int = 2
+    num_experts: int = setting(2, role="extent")
     epochs: int = 8
     batch_size: int = 64
     lr_image: float = 0.1
@@ -38,7 +39,7 @@ class TeacherConfig:
     augment: Literal["none", "paper"] = "none"
     views: int | None = None
     image_is_view: bool = False
-    keep: Literal["endpoints", "all"] = "endpoints"
+    keep: Literal["endpoints", "all"] = setting("endpoints", role="extent")
 
     def __post_init__(self) -> None:
         require_positive(

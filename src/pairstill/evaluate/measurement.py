@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from pairstill.config import Protocol, RunConfig
+from pairstill.config import Protocol, ReferencesConfig, RunConfig, StudentConfig
+from pairstill.config.roles import always_counted
 from pairstill.defaults import decisive
 from pairstill.methods import find_method
 from pairstill.storage import digest
@@ -13,9 +14,6 @@ RANDOM_SELECTED = "random_selected"
 """The row of one draw of random pairs, as `pairstill select` keeps it; `random` draws anew for every student."""
 CLOSED_FORM = "closed_form"
 """Ends the name of a row whose student was solved from the pairs in closed form, not trained on them."""
-# settings that have always counted, even at their defaults: results that were measured before stay valid
-STUDENT_ALWAYS = ("epochs", "batch_size", "momentum", "weight_decay", "validate_every")
-REFERENCES_ALWAYS = ("rate_scales", "momentum", "weight_decay", "random_pairs", "full_epochs")
 
 
 def made_name(config: RunConfig) -> str:
@@ -57,9 +55,9 @@ def measured_as(config: RunConfig, row: str, protocol: Protocol) -> str:
         projector = config.distill.projector
         return digest(json.dumps([*parts, projector.ridges, projector.width]))[:16]
     if row != "full":
-        parts.append(decisive(config.student, STUDENT_ALWAYS))
+        parts.append(decisive(config.student, always_counted(StudentConfig)))
     if row != made_name(config) or rates_are_chosen(config):
-        parts.append(decisive(config.evaluate.references, REFERENCES_ALWAYS))
+        parts.append(decisive(config.evaluate.references, always_counted(ReferencesConfig)))
     return digest(json.dumps(parts))[:16]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from pairstill.config import RunConfig
+from pairstill.config.roles import with_role
 from pairstill.defaults import decisive
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.errors import ConfigError, PairstillError
@@ -24,10 +25,7 @@ from pairstill.storage import digest, file_digest, read_object, write_json
 
 PNG_COST = "png_cost.json"
 # where a run computes and where its files lie is nobody else's business
-PRIVATE_SETTINGS = (
-    *("run_dir", "cache_dir", "trajectories_dir", "reuse", "tracker"),
-    *("device", "threads", "ranks_timeout_minutes"),
-)
+PRIVATE_SETTINGS = with_role(RunConfig, "place", "teachers_place")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from functools import cache
 from pathlib import Path
 
 import pairstill
+from pairstill.config import RunConfig
+from pairstill.config.roles import with_role
 from pairstill.data.manifest import Manifest
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.errors import ArtifactError
@@ -13,7 +15,8 @@ from pairstill.runfolder import plain
 from pairstill.storage import digest, file_digest, read_json, read_sealed, write_json, write_sealed
 from pairstill.storage.cache import cache_folder
 
-DECISIVE = ("method", "seed", "seeds", "heads", "teacher", "distill", "student", "info_nce")
+# data and encoders count by their content
+DECISIVE = with_role(RunConfig, "made", "seed", "model", "loss", "student")
 CONTENT = "content.json"
 """The file in the folder of checkpoints that says of which content they are."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pairstill.config import HeadsConfig, ImageConfig, RunConfig, TeacherConfig
 from pairstill.config.changed import meant
+from pairstill.config.roles import with_role
 from pairstill.defaults import decisive, filled
 from pairstill.errors import ArtifactError, ConfigError
 from pairstill.storage import digest, read_sealed, write_sealed
@@ -18,9 +19,9 @@ from pairstill.trajectories.trajectory import SHARED
 ABOUT = "teachers.json"
 # Raise it when the same settings train other teachers than before, so that old ones are not found any more.
 _VERSION = 1
-_OWN = ("num_experts", "keep")  # how many teachers there are and what is stored of them: not what they are
-_LOSS = ("info_nce",)  # settings of the run itself that teachers depend on
-_IMAGE = ("trainable", "precision")  # the rest of the image tower's settings is in its specification
+_OWN = with_role(TeacherConfig, "extent")  # how many teachers there are and what is stored of them: not what they are
+_LOSS = with_role(RunConfig, "loss")  # settings of the run itself that teachers depend on
+_IMAGE = with_role(ImageConfig, "model")  # the rest of the image tower's settings is in its specification
 
 
 def describe_teachers(
