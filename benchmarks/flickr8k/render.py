@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pairstill.evaluate.results import Row, summarise
 from pairstill.methods import METHODS, find_method
 from pairstill.report.figures import MUTED, Cell, drawing, save_figure, series_style
-from pairstill.report.tables import Row, markdown, summarise
+from pairstill.report.tables import markdown
 
 HERE = Path(__file__).parent
 TABLES = {"frozen": "frozen", "auto": "frozen", "short": "frozen", "residual": "residual", "trainable": "trainable"}

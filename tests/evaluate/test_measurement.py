@@ -1,6 +1,6 @@
 from pairstill.config import HeadsConfig, ImageConfig, RunConfig
 from pairstill.evaluate.measurement import current, measured_as
-from pairstill.report.tables import made_title
+from pairstill.evaluate.results import made_title
 
 
 def test_results_of_other_pairs_do_not_count():

@@ -1,6 +1,7 @@
 import pytest
 
-from pairstill.report.downstream import HEADER, about, downstream_cells, downstream_page, downstream_rows
+from pairstill.evaluate.results import downstream_rows
+from pairstill.report.downstream import HEADER, about, downstream_cells, downstream_page
 
 
 def result(method, top1, top5, retrieval=30.0):

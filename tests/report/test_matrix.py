@@ -1,6 +1,7 @@
 import pytest
 
-from pairstill.report.matrix import HEADER, cell_columns, cells_of, crossing_page, matrix_rows
+from pairstill.evaluate.results import cells_of
+from pairstill.report.matrix import HEADER, cell_columns, crossing_page, matrix_rows
 from pairstill.report.tables import RECALL_TITLES
 
 

@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from pairstill.evaluate.results import summarise
 from pairstill.evaluate.spread import Spread
 from pairstill.report.tables import (
     HEADER,
@@ -14,7 +15,6 @@ from pairstill.report.tables import (
     markdown,
     markdown_table,
     spread_cells,
-    summarise,
 )
 
 

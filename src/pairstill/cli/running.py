@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from pairstill.evaluate.results import Cell, Row
     from pairstill.pipeline import Run
-    from pairstill.report.matrix import Cell
-    from pairstill.report.tables import Row
 
 TABLE_WIDTH = 132
 """A table that does not fit is unreadable."""

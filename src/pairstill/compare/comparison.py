@@ -13,7 +13,7 @@ from pairstill.config import Protocol
 from pairstill.evaluate.bootstrap import Difference, difference
 from pairstill.evaluate.hierarchy import RepeatedHits, resampled_repeats
 from pairstill.evaluate.measurement import RANDOM_SELECTED
-from pairstill.report.tables import TITLES, Row, made_title, summarise
+from pairstill.evaluate.results import TITLES, Row, made_title, summarise
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from pairstill.compare.curves import curve_rows, draw_curves
 from pairstill.compare.differing import NOTE
 from pairstill.errors import ArtifactError
 from pairstill.evaluate.measurement import RANDOM_SELECTED
+from pairstill.evaluate.results import TITLES
 from pairstill.report.curves import curve_points
 from pairstill.report.figures import render_figure, write_figure
-from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, TITLES, markdown, markdown_table, spread_cells
+from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, markdown, markdown_table, spread_cells
 from pairstill.storage import read_json, write_json, write_text_atomic
 from pairstill.storage.owned import refuse_others
 from pairstill.wording import printable

@@ -14,8 +14,8 @@ from pairstill.errors import ArtifactError, ConfigError
 from pairstill.evaluate.bootstrap import ImageHits, image_hits
 from pairstill.evaluate.hierarchy import Levels, RepeatedHits
 from pairstill.evaluate.measurement import current, made_name
+from pairstill.evaluate.results import student_seeds
 from pairstill.evaluate.stored import StoredRanks
-from pairstill.report.tables import student_seeds
 from pairstill.runfolder import FREE_SETTINGS, RunFolder, plain
 from pairstill.runlog import read_events
 

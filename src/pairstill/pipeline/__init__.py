@@ -13,15 +13,13 @@ from pairstill.data.manifest import Manifest
 from pairstill.data.tasks.settings import CocoQa, ZeroShot
 from pairstill.distilled import DistilledSet
 from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError
+from pairstill.evaluate.results import Cell, DownstreamRow, Row
 from pairstill.pipeline import crossing, downstream, encoded, exporting, making, measuring, reporting, sharing, teaching
 from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.crossing import Crossing
 from pairstill.pipeline.encoded import EncodedFiles
 from pairstill.pipeline.exporting import Export
 from pairstill.pipeline.sharing import ShareReport
-from pairstill.report.downstream import DownstreamRow
-from pairstill.report.matrix import Cell
-from pairstill.report.tables import Row
 from pairstill.runfolder import RunFolder
 
 _Given = ParamSpec("_Given")

@@ -15,12 +15,13 @@ from pairstill.evaluate.adapt import adapted_set, check_width, has_own_images, h
 from pairstill.evaluate.crossing import best_crossed
 from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.protocol import recalls_on
+from pairstill.evaluate.results import Cell, cells_of
 from pairstill.evaluate.text_map import Batches, TextMap, explained_variance, fit_text_map
 from pairstill.model.dual_encoder import Side
 from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.measuring import distilled_set
 from pairstill.provenance import commit
-from pairstill.report.matrix import Cell, cells_of, crossing_page
+from pairstill.report.matrix import crossing_page
 from pairstill.runlog import progress_bar
 from pairstill.storage import append_json_line, digest, file_digest, read_json_lines, write_text_atomic
 

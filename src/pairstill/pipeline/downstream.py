@@ -19,11 +19,12 @@ from pairstill.encoders.split import EncodedSplit
 from pairstill.evaluate.accuracy import accuracies
 from pairstill.evaluate.downstream import Answering, zero_shot_ranks
 from pairstill.evaluate.measurement import titled
+from pairstill.evaluate.results import DownstreamRow, downstream_rows
 from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.measuring import MADE, distilled_set, row_name, students_of
 from pairstill.pipeline.students import ChosenStudent, chosen_student, student_key
 from pairstill.provenance import commit
-from pairstill.report.downstream import DownstreamRow, downstream_page, downstream_rows
+from pairstill.report.downstream import downstream_page
 from pairstill.runlog import progress_bar
 from pairstill.storage import append_json_line, digest, read_json_lines, write_text_atomic
 

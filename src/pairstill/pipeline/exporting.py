@@ -12,13 +12,14 @@ from pairstill.config.roles import with_role
 from pairstill.defaults import decisive
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.errors import ConfigError, PairstillError
+from pairstill.evaluate.results import made_title, summarise
 from pairstill.exchange.card import CardFacts, card
 from pairstill.exchange.folder import open_set, write_export
 from pairstill.exchange.png import PngCost, through_png
 from pairstill.exchange.settings import WITH_PNG, Layout, Measure
 from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.measuring import current_results, distilled_set, measure_missing, measure_pairs, row_name
-from pairstill.report.tables import made_title, markdown, summarise
+from pairstill.report.tables import markdown
 from pairstill.runfolder import plain
 from pairstill.runlog import progress_bar
 from pairstill.storage import digest, file_digest, read_object, write_json

@@ -16,10 +16,11 @@ from pairstill.evaluate.measurement import (
     rates_are_chosen,
 )
 from pairstill.evaluate.protocol import Bench, Outcome
+from pairstill.evaluate.results import Row, summarise
 from pairstill.evaluate.stored import StoredRanks
 from pairstill.pipeline.context import RunContext
 from pairstill.provenance import commit
-from pairstill.report.tables import Row, markdown, summarise
+from pairstill.report.tables import markdown
 from pairstill.runlog import peak_memory_bytes
 from pairstill.storage import write_text_atomic
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pairstill.config import RunConfig
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.errors import PairstillError
+from pairstill.evaluate.results import TITLES, Row, made_title, summarise
 from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.measuring import current_results, unmeasured
 from pairstill.pipeline.showing import real_of, retrieval_examples, training_captions
@@ -16,7 +17,6 @@ from pairstill.report.charts import draw
 from pairstill.report.curves import run_charts
 from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
 from pairstill.report.page import Fact, Page, Retrieval, refuse_other_file, render
-from pairstill.report.tables import TITLES, Row, made_title, summarise
 from pairstill.runfolder import flat, plain, to_yaml
 from pairstill.runlog import read_events, whole_events
 from pairstill.storage import file_digest, read_object, read_sealed, write_text_atomic

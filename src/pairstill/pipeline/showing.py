@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pairstill.data.loader import read_images
 from pairstill.distilled import DistilledPhase, DistilledSet
+from pairstill.evaluate.answers import Answer, answers, draw
 from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.retrieval import retrieval_ranks
 from pairstill.model.functional import embed_split
@@ -16,7 +17,6 @@ from pairstill.pipeline.context import RunContext
 from pairstill.report.gallery import LARGE_SIDE, Real, nearest_captions
 from pairstill.report.page import Question, Retrieval, ShownHit
 from pairstill.report.pictures import data_uri
-from pairstill.report.retrieval import Answer, answers, draw
 from pairstill.rng import generator
 
 QUERIES = 6

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from pairstill.config import Protocol
+from pairstill.evaluate.results import Row
 from pairstill.evaluate.spread import Spread
 from pairstill.report.grids import Grid
-from pairstill.report.tables import RECALL_TITLES, TEST_HEADER, Row, chosen_on_test, reads_of_test
+from pairstill.report.tables import RECALL_TITLES, TEST_HEADER, chosen_on_test, reads_of_test
 from pairstill.reproduce.comparison import Line
 from pairstill.wording import with_spread
 

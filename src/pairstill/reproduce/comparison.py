@@ -6,7 +6,7 @@ from statistics import correlation
 from typing import Any
 
 from pairstill.config import Protocol
-from pairstill.report.tables import Row, summarise
+from pairstill.evaluate.results import Row, summarise
 from pairstill.reproduce.paper import PaperRow
 
 OTHER: dict[Protocol, Protocol] = {"strict": "paper", "paper": "strict"}

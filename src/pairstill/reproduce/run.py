@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from pairstill.evaluate.results import summarise
 from pairstill.pipeline import Run
-from pairstill.report.tables import markdown, summarise
+from pairstill.report.tables import markdown
 from pairstill.reproduce.measured import Measured, results_of
 from pairstill.reproduce.pages import left_out_lines, write_table
 from pairstill.reproduce.paper import find_table, read_tables

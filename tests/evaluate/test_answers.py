@@ -1,7 +1,7 @@
 import torch
 
+from pairstill.evaluate.answers import answers, draw
 from pairstill.evaluate.retrieval import retrieval_ranks
-from pairstill.report.retrieval import answers, draw
 
 
 def test_hits_are_ordered_and_marked():
