@@ -46,7 +46,7 @@ NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "teacher_epoch": {"epoch": int, "loss": _NUMBER, "validation_mean_recall": _NUMBER},
     "distill_step": {
         **{"phase": int, "stage": str, "step": int, "steps": int, "time": _NUMBER},
-        **{"losses": dict, "inner_lr_image": _NUMBER, "inner_lr_text": _NUMBER},
+        "losses": dict,
     },
     "validation": {"phase": int, "step": int, "validation_mean_recall": _NUMBER},
     "stage": {"peak_memory_bytes": int},

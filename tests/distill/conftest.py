@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pairstill.config import DistillConfig, HypergradientConfig, OuterConfig, PhaseConfig, SimilarityConfig
+from pairstill.distill.initial import InitialPairs
 from pairstill.distill.inner_loop import (
     InnerData,
     InnerLoop,
@@ -21,13 +22,16 @@ from pairstill.distill.inner_loop import (
     draw_batches,
 )
 from pairstill.distill.matching import matching_losses
-from pairstill.distill.outer_loop import OuterHooks, distill_phase
-from pairstill.distill.problem import SIMILARITY, PhaseProblem
-from pairstill.distill.similarity import initial_factors
+from pairstill.distill.objective import Objective
+from pairstill.distill.outer_loop import LoopSettings, OuterHooks, PhaseProblem, distill_phase
+from pairstill.distill.pairs import Pixels, PlainPairs
+from pairstill.distill.similarity import Similarity
+from pairstill.distill.trajectory_objective import TrajectoryObjective
 from pairstill.model.dual_encoder import ModelFactory, Parameters
 from pairstill.model.functional import embed_images, embedded_pair_loss, loss_of_embeddings, pair_loss
 from pairstill.trajectories.shortcut import Path as TeacherPath
 
+CPU = torch.device("cpu")
 PAIRS, BATCH, SIZE, FEATURES, TEXT_WIDTH = 5, 3, 6, 5, 7
 
 
@@ -107,8 +111,8 @@ class Paths(list[TeacherPath]):
 @pytest.fixture
 def make_problem(
     make_factory: Callable[..., ModelFactory], walk: Callable[..., list[Parameters]]
-) -> Callable[..., PhaseProblem]:
-    """Build the problem of one phase; keywords are settings of the distillation, `outer` and `phase` of theirs."""
+) -> Callable[..., TrajectoryObjective]:
+    """Build the objective of one phase; keywords are settings of the distillation, `outer` and `phase` of theirs."""
 
     def make(
         *,
@@ -118,7 +122,7 @@ def make_problem(
         outer: dict[str, Any] | None = None,
         phase: dict[str, Any] | None = None,
         **settings: Any,
-    ) -> PhaseProblem:
+    ) -> TrajectoryObjective:
         phase_config = replace(PHASE, **(phase or {}))
         config = replace(CONFIG, phases=(phase_config,), outer=replace(OUTER, **(outer or {})), **settings)
         factory = make_factory(trainable=trainable, dropout=dropout)
@@ -130,26 +134,24 @@ def make_problem(
             paths.append(TeacherPath(initial, None, dict(enumerate(moves, start=1))))
         draw = torch.Generator().manual_seed(2)
         pairs = phase_config.num_pairs
-        learned = {
-            "images": torch.randn(pairs, 3, SIZE, SIZE, generator=draw),
-            "texts": 2 * torch.randn(pairs, TEXT_WIDTH, generator=draw),
-        }
-        constant: dict[str, Tensor] = {}
+        begin = InitialPairs(
+            torch.randn(pairs, 3, SIZE, SIZE, generator=draw),
+            2 * torch.randn(pairs, TEXT_WIDTH, generator=draw),
+            ("",) * pairs,
+            ("",) * pairs,
+        )
+        similarity = Similarity()
         if config.loss == "wbce":
-            factors, constant = initial_factors(config.similarity, pairs, draw)
-            learned |= {SIMILARITY + name: value for name, value in factors.items()}
-        learned |= {"inner_lr_image": torch.tensor(0.1), "inner_lr_text": torch.tensor(0.2)}
-        return PhaseProblem(
+            similarity = Similarity.initial(config.similarity, pairs, draw)
+        kind = Pixels(None if trainable else factory.encoder.tower)
+        return TrajectoryObjective(
             number=1,
             phase=phase_config,
             config=config,
             seed=seed,
             factory=factory,
-            model=factory.build(),
-            tower=None if trainable else factory.encoder.tower,
             paths=paths,
-            initial=learned,
-            constant_factors=constant,
+            pairs=PlainPairs.of(begin, kind, similarity, (0.1, 0.2), config.outer, CPU),
         )
 
     return make
@@ -157,16 +159,20 @@ def make_problem(
 
 @pytest.fixture
 def distil(tmp_path: Path) -> Callable[..., dict[str, Tensor]]:
-    """Distil a problem's phase, watching steps and validations when asked to."""
+    """Distil what an objective of one phase is for, watching steps and validations when asked to."""
 
     def run(
-        problem: PhaseProblem,
+        objective: TrajectoryObjective,
         checkpoint: Path | None = None,
         on_step: Callable[..., None] = lambda report: None,
         validate: Callable[..., float] = lambda learned, step: 0.0,
+        on_damage: Callable[[str], None] = lambda message: None,
+        moved_by: Objective | None = None,
     ) -> dict[str, Tensor]:
         path = checkpoint or tmp_path / f"checkpoint-{len(list(tmp_path.iterdir()))}.safetensors"
-        return distill_phase(problem, path, OuterHooks(lambda choice: None, on_step, validate))
+        settings = LoopSettings.of(objective.config, objective.phase.outer_steps)
+        problem = PhaseProblem(objective.number, moved_by or objective, settings, CPU, objective.ranks)
+        return distill_phase(problem, path, OuterHooks(on_step, validate, on_damage))
 
     return run
 

@@ -5,9 +5,9 @@ import torch
 
 from pairstill.config import HypergradientConfig
 from pairstill.distill.agreement import cosines, start_gradients
-from pairstill.distill.gradients import set_gradients
+from pairstill.distill.learned import initial_values
 from pairstill.distill.solvers import Truncated, Unrolled
-from pairstill.distill.stretches import Stretch, draw_inner_steps
+from pairstill.distill.stretches import Stretch
 from pairstill.rng import generator
 
 
@@ -21,13 +21,13 @@ def test_cosines_by_hand():
 def test_a_row_is_the_mean_over_the_experts(make_problem, trainable):
     problem = make_problem(trainable=trainable, shortcut=False, seed=3)
     found = start_gradients(problem, [0, 2], repeats=3)
-    assert found.shape == (2, problem.initial["images"].numel())
+    assert found.shape == (2, initial_values(problem.variables())["images"].numel())
     alone = []
     for repeat in range(3):
-        steps = draw_inner_steps(problem, generator(3, "start gradients", repeat))
-        learned = {name: value.clone().requires_grad_() for name, value in problem.initial.items()}
-        set_gradients(problem, learned, [Stretch(repeat % 2, 2, steps)], Unrolled())
-        alone.append(learned["images"].grad.flatten())
+        steps = problem.draws.inner_steps(generator(3, "start gradients", repeat))
+        learned = {name: value.clone().requires_grad_() for name, value in initial_values(problem.variables()).items()}
+        _, gradients = problem.gradients(learned, [Stretch(repeat % 2, 2, steps)], Unrolled())
+        alone.append(gradients["images"].flatten())
     torch.testing.assert_close(found[1], torch.stack(alone).mean(0))
 
 
@@ -35,18 +35,18 @@ def test_gradients_are_exact_where_those_of_the_run_are_truncated(make_problem):
     exact = start_gradients(make_problem(inner_steps=4), [1], repeats=1)
     truncated = make_problem(inner_steps=4, hypergradient=HypergradientConfig(mode="truncated"))
     torch.testing.assert_close(start_gradients(truncated, [1], repeats=1), exact)
-    learned = {name: value.clone().requires_grad_() for name, value in truncated.initial.items()}
-    steps = draw_inner_steps(truncated, generator(0, "start gradients", 0))
-    set_gradients(truncated, learned, [Stretch(0, 1, steps)], Truncated())
-    assert not torch.allclose(learned["images"].grad.flatten(), exact[0], rtol=1e-3)
+    learned = {name: value.clone().requires_grad_() for name, value in initial_values(truncated.variables()).items()}
+    steps = truncated.draws.inner_steps(generator(0, "start gradients", 0))
+    _, gradients = truncated.gradients(learned, [Stretch(0, 1, steps)], Truncated())
+    assert not torch.allclose(gradients["images"].flatten(), exact[0], rtol=1e-3)
 
 
 def test_measuring_again_or_more_starts_changes_no_row(make_problem):
     problem = make_problem(shortcut=False)
-    before = {name: value.clone() for name, value in problem.initial.items()}
+    before = {name: value.clone() for name, value in initial_values(problem.variables()).items()}
     seen = []
     once = start_gradients(problem, [1], repeats=2, on_start=lambda: seen.append(1))
     assert torch.equal(start_gradients(problem, [0, 1], repeats=2)[1], once[0])
     assert seen == [1]
-    for name, value in problem.initial.items():
+    for name, value in initial_values(problem.variables()).items():
         assert torch.equal(value, before[name]) and value.grad is None

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from pairstill.distill.checkpoints import last_whole
-from pairstill.distill.outer_loop import OuterHooks, distill_phase
 from pairstill.errors import ArtifactError, StorageError
 from pairstill.storage import files, open_tensors, save_tensors
 
@@ -45,20 +44,23 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def goes_on(problem, checkpoint):
+@pytest.fixture
+def goes_on(distil):
     """Distil to the end and return what was learned, the steps that were done and what was said of damage."""
-    steps, said = [], []
-    hooks = OuterHooks(
-        lambda choice: None, lambda report: steps.append(report.step), lambda learned, step: 0.0, said.append
-    )
-    return distill_phase(problem, checkpoint, hooks), steps, said
+
+    def run(problem, checkpoint):
+        steps, said = [], []
+        found = distil(problem, checkpoint, lambda report: steps.append(report.step), on_damage=said.append)
+        return found, steps, said
+
+    return run
 
 
 def test_the_checkpoint_before_the_newest_is_kept(killed):
     assert [step_of(path) for path in killed] == [4, 2]
 
 
-def test_a_whole_newest_checkpoint_is_taken(killed, make_problem, distil):
+def test_a_whole_newest_checkpoint_is_taken(goes_on, killed, make_problem, distil):
     found, steps, said = goes_on(make_problem(), killed[0])
     assert (steps, said) == ([5, 6], [])
     assert same(found, distil(make_problem()))
@@ -66,7 +68,7 @@ def test_a_whole_newest_checkpoint_is_taken(killed, make_problem, distil):
 
 @pytest.mark.parametrize("how", ["cut", "flip"])
 def test_the_one_before_a_damaged_checkpoint_takes_its_place_and_leads_to_the_same_bits(
-    killed, make_problem, distil, how
+    goes_on, killed, make_problem, distil, how
 ):
     newest, before = killed
     damage(newest, how)
@@ -85,7 +87,7 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_a_good_one(killed):
     assert not newest.exists() and step_of(before) == 2
 
 
-def test_a_kill_between_the_two_files_leaves_the_one_before(killed, make_problem, distil):
+def test_a_kill_between_the_two_files_leaves_the_one_before(goes_on, killed, make_problem, distil):
     newest, before = killed
     newest.replace(before)  # the first half of writing the next
     found, steps, said = goes_on(make_problem(), newest)
@@ -93,14 +95,16 @@ def test_a_kill_between_the_two_files_leaves_the_one_before(killed, make_problem
     assert same(found, distil(make_problem()))
 
 
-def test_no_whole_checkpoint_is_an_error_that_names_the_last(killed, make_problem):
+def test_no_whole_checkpoint_is_an_error_that_names_the_last(goes_on, killed, make_problem):
     for path in killed:
         damage(path, "flip")
     with pytest.raises(ArtifactError, match=r"c\.previous\.safetensors is damaged .*delete it"):
         goes_on(make_problem(), killed[0])
 
 
-def test_a_full_disk_stops_the_phase_and_the_last_checkpoint_is_whole(make_problem, distil, tmp_path, monkeypatch):
+def test_a_full_disk_stops_the_phase_and_the_last_checkpoint_is_whole(
+    goes_on, make_problem, distil, tmp_path, monkeypatch
+):
     checkpoint, replace = tmp_path / "c.safetensors", files.Path.replace
     written = []
 
@@ -120,7 +124,7 @@ def test_a_full_disk_stops_the_phase_and_the_last_checkpoint_is_whole(make_probl
     assert same(found, distil(make_problem()))
 
 
-def test_a_checkpoint_of_something_else_is_no_damage(tmp_path, make_problem):
+def test_a_checkpoint_of_something_else_is_no_damage(goes_on, tmp_path, make_problem):
     save_tensors(tmp_path / "c.safetensors", {"x": torch.zeros(1)}, {"kind": "trajectory"})
     with pytest.raises(ArtifactError, match="is not a checkpoint; delete it to start the phase anew"):
         goes_on(make_problem(), tmp_path / "c.safetensors")

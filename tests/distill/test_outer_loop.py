@@ -5,13 +5,12 @@ import pytest
 import torch
 
 from pairstill.config import HypergradientConfig
-from pairstill.distill import gradients as module
 from pairstill.distill import outer_loop
+from pairstill.distill import trajectory_objective as module
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
+from pairstill.distill.learned import initial_values
 from pairstill.distill.matching import matching_losses
-from pairstill.distill.outer_loop import OuterHooks, distill_phase
 from pairstill.distill.solvers import ExactRecompute, solver
-from pairstill.distill.stretches import draw_stretches
 from pairstill.distilled import compose_similarity
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.model.functional import pair_loss
@@ -73,14 +72,14 @@ def test_one_plain_step_moves_against_the_unrolled_gradient(
     found = distil(problem, on_step=reports.append)
 
     draw = generator(problem.seed, "phase", 1, "step", 0)
-    leaves = {name: value.clone().requires_grad_() for name, value in problem.initial.items()}
-    inputs = leaves["images"] if problem.tower is None else problem.tower(leaves["images"])
+    leaves = {name: value.clone().requires_grad_() for name, value in initial_values(problem.variables()).items()}
+    inputs = leaves["images"] if problem.pairs.kind.tower is None else problem.pairs.kind.tower(leaves["images"])
     factors = {n.removeprefix("similarity/"): v for n, v in leaves.items() if n.startswith("similarity/")}
-    similarity = compose_similarity(factors | (problem.constant_factors if factors else {}), 5)
+    similarity = compose_similarity(factors | (problem.pairs.similarity.constant if factors else {}), 5)
     losses = {"image": 0.0, "text": 0.0}
     for number in range(stretches):
         expert, epoch = int(torch.randint(2, (), generator=draw)), int(torch.randint(0, 2, (), generator=draw))
-        assert (reports[0].experts[number], reports[0].start_epochs[number]) == (expert, epoch)
+        assert (reports[0].notes["experts"][number], reports[0].notes["start_epochs"][number]) == (expert, epoch)
         start, target = problem.paths[expert].at(epoch), problem.paths[expert].at(epoch + 1)
         steps = [InnerStep(i, problem.factory.draw_masks(len(i), draw)) for i in draw_batches(5, 3, 3, draw)]
         loop = InnerLoop(
@@ -104,9 +103,9 @@ def test_one_plain_step_moves_against_the_unrolled_gradient(
     assert leaves.keys() == found.keys()
     for name, leaf in leaves.items():
         kind_of = "inner_lr" if name.startswith("inner_lr") else name.split("/")[0]
-        move, expected = problem.initial[name] - found[name], rates[kind_of] * leaf.grad
+        move, expected = initial_values(problem.variables())[name] - found[name], rates[kind_of] * leaf.grad
         # the difference of two float32 values knows the move to their rounding alone
-        rounding = 2e-7 * float(problem.initial[name].abs().max())
+        rounding = 2e-7 * float(initial_values(problem.variables())[name].abs().max())
         assert float((move - expected).abs().max()) <= 1e-3 * float(expected.abs().max()) + rounding
         assert float(expected.abs().max()) > 20 * rounding or name == "similarity/left"
     assert reports[0].losses == pytest.approx(losses, rel=1e-4)
@@ -120,9 +119,9 @@ def test_a_frozen_tower_is_run_once_in_an_outer_step_however_many_stretches(
     problem = make_problem(
         trainable=False, trajectories_per_step=stretches, phase={"outer_steps": 3, "num_pairs": pairs}
     )
-    assert problem.tower is not None
+    assert problem.pairs.kind.tower is not None
     seen = []
-    with problem.tower.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0]))):
+    with problem.pairs.kind.tower.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0]))):
         distil(problem)
     assert seen == calls * 3
 
@@ -134,7 +133,7 @@ def test_many_stretches_report_the_mean_of_their_losses(make_problem, distil, mo
     distil(make_problem(trajectories_per_step=4, phase={"outer_steps": 2}), on_step=reports.append)
     assert len(singles) == 8
     for report, found in zip(reports, (singles[:4], singles[4:]), strict=True):
-        assert len(report.experts) == len(report.start_epochs) == 4
+        assert len(report.notes["experts"]) == len(report.notes["start_epochs"]) == 4
         for part, value in report.losses.items():
             assert value == pytest.approx(sum(float(one.losses[part]) for one in found) / 4)
 
@@ -143,7 +142,7 @@ def test_the_average_by_hand(make_problem, watched):
     learned, averages, _ = watched(make_problem(ema=True, ema_decay=0.9, validate_every=1))
     last, live, _ = watched(make_problem(ema=False, ema_decay=0.9, validate_every=1))
     assert equal(learned, averages[-1]) and equal(last, live[-1])
-    expected = make_problem().initial
+    expected = initial_values(make_problem().variables())
     for average, now in zip(averages, live, strict=True):
         expected = {name: 0.9 * expected[name] + 0.1 * now[name] for name in now}
         for name in now:
@@ -161,8 +160,8 @@ def test_the_average_of_what_does_not_move_is_itself(make_problem, distil):
     problem = make_problem(outer={"lr_texts": 0.0, "lr_inner_lr": 0.0}, ema=True)
     learned = distil(problem)
     for name in ("texts", "inner_lr_image", "inner_lr_text"):
-        assert torch.equal(learned[name], problem.initial[name])
-    assert not torch.equal(learned["images"], problem.initial["images"])
+        assert torch.equal(learned[name], initial_values(problem.variables())[name])
+    assert not torch.equal(learned["images"], initial_values(problem.variables())["images"])
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
@@ -210,7 +209,9 @@ def test_draws_depend_on_the_seed_and_the_step_alone(make_problem, watched):
     (a, _, first), (b, _, again), (c, _, other) = (watched(make_problem(seed=seed)) for seed in (0, 0, 1))
     assert equal(a, b) and first == again
     assert not equal(a, c)
-    assert [(r.experts, r.start_epochs) for r in first] != [(r.experts, r.start_epochs) for r in other]
+    assert [(r.notes["experts"], r.notes["start_epochs"]) for r in first] != [
+        (r.notes["experts"], r.notes["start_epochs"]) for r in other
+    ]
 
 
 def test_starts_are_drawn_from_the_range_and_experts_from_all(make_problem, watched):
@@ -222,9 +223,9 @@ def test_starts_are_drawn_from_the_range_and_experts_from_all(make_problem, watc
             trajectories_per_step=2,
         )
         _, _, reports = watched(problem)
-        assert {epoch for report in reports for epoch in report.start_epochs} == expected
-        assert {expert for report in reports for expert in report.experts} == {0, 1}
-        assert all(len(report.experts) == len(report.start_epochs) == 2 for report in reports)
+        assert {epoch for report in reports for epoch in report.notes["start_epochs"]} == expected
+        assert {expert for report in reports for expert in report.notes["experts"]} == {0, 1}
+        assert all(len(report.notes["experts"]) == len(report.notes["start_epochs"]) == 2 for report in reports)
         assert [report.step for report in reports] == list(range(1, 25))
         assert {(report.phase, report.steps) for report in reports} == {(1, 24)}
 
@@ -248,7 +249,7 @@ def test_rows_of_the_ablation(make_problem, distil, ema, phased, shortcut):
     problem = make_problem(ema=ema, phased=phased, shortcut=shortcut)
     learned = distil(problem)
     assert all(value.isfinite().all() for value in learned.values())
-    assert not torch.equal(learned["images"], problem.initial["images"])
+    assert not torch.equal(learned["images"], initial_values(problem.variables())["images"])
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
@@ -272,19 +273,30 @@ def test_relative_and_absolute_rates(make_problem, distil):
         problem = make_problem(**steps, outer=rates)
         learned = distil(problem)
         for name, rate in (("images", 0.03), ("texts", 0.02), ("similarity/matrix", 0.02), ("inner_lr_image", 0.002)):
-            moved = (learned[name] - problem.initial[name]).abs()
-            initial = problem.initial[name]
+            moved = (learned[name] - initial_values(problem.variables())[name]).abs()
+            initial = initial_values(problem.variables())[name]
             own = {"images": initial.std, "texts": initial.std, "inner_lr_image": initial.mean}
             scale = float(own[name]()) if unit == "relative" and name in own else 1.0
             assert float(moved.max()) == pytest.approx(rate * scale, rel=1e-2)
 
 
 def test_momentum_and_betas_reach_the_optimiser(make_problem):
-    learned = {name: value.requires_grad_() for name, value in make_problem().initial.items()}
-    outer = make_problem(outer={"optimizer": "sgd", "momentum": 0.25}).config.outer
-    assert {group["momentum"] for group in outer_loop._outer_optimizer(learned, outer, 0.0).param_groups} == {0.25}
-    outer = make_problem(outer={"optimizer": "adam", "betas": (0.3, 0.7)}).config.outer
-    assert {group["betas"] for group in outer_loop._outer_optimizer(learned, outer, 0.0).param_groups} == {(0.3, 0.7)}
+    variables = make_problem().variables()
+    learned = {name: value.requires_grad_() for name, value in initial_values(variables).items()}
+    for settings in ({"optimizer": "sgd", "momentum": 0.25}, {"optimizer": "adam", "betas": (0.3, 0.7)}):
+        outer = make_problem(outer=settings).config.outer
+        groups = outer_loop.outer_optimizer(learned, variables, outer).param_groups
+        name = "momentum" if settings["optimizer"] == "sgd" else "betas"
+        assert {group[name] for group in groups} == {settings[name]}
+
+
+def test_pairs_alone_decay_and_by_adamw_alone(make_problem):
+    variables = make_problem().variables()
+    learned = {name: value.requires_grad_() for name, value in initial_values(variables).items()}
+    for optimizer, decay in (("adamw", 0.5), ("adam", 0.0)):
+        outer = make_problem(outer={"optimizer": optimizer, "weight_decay": 0.5}).config.outer
+        groups = outer_loop.outer_optimizer(learned, variables, outer).param_groups
+        assert [group["weight_decay"] for group in groups] == [decay, decay, 0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("kind", ["full", "low_rank"])
@@ -302,7 +314,11 @@ def test_low_rank_learns_its_factors_and_not_the_scale(make_problem, distil, low
         "similarity/left",
         "similarity/right",
     }
-    assert all(not torch.equal(learned[n], problem.initial[n]) for n in learned if n.startswith("similarity/"))
+    assert all(
+        not torch.equal(learned[n], initial_values(problem.variables())[n])
+        for n in learned
+        if n.startswith("similarity/")
+    )
 
 
 # validation and patience
@@ -407,7 +423,7 @@ def test_a_checkpoint_of_something_else(make_problem, distil, tmp_path):
 def test_what_is_given_is_not_changed(make_problem, distil):
     problem, untouched = make_problem(), make_problem()
     distil(problem)
-    assert equal(problem.initial, untouched.initial)
+    assert equal(initial_values(problem.variables()), initial_values(untouched.variables()))
     for path, other in zip(problem.paths, untouched.paths, strict=True):
         assert equal(path.initial, other.initial)
 
@@ -433,10 +449,9 @@ def test_truncated_distils_other_pairs(make_problem, distil):
     assert not torch.allclose(truncated["images"], exact["images"], rtol=1e-3, atol=1e-4)
 
 
-def test_the_choice_of_the_mode_is_told_once(make_problem, tmp_path):
+def test_the_choice_of_the_mode_is_told_once(make_problem, distil):
     told = []
-    hooks = OuterHooks(told.append, lambda report: None, lambda learned, step: 0.0)
-    distill_phase(make_problem(hypergradient=HypergradientConfig()), tmp_path / "c.safetensors", hooks)
+    distil(replace(make_problem(hypergradient=HypergradientConfig()), tell=told.append))
     (choice,) = told
     assert choice.solver.mode == "exact_store" and 0 < choice.stored_bytes < choice.limit_bytes
 
@@ -447,7 +462,7 @@ def test_the_next_experts_are_fetched_ahead(make_problem, distil):
     problem.paths.prefetch = lambda experts: asked.append(set(experts))
     reports = []
     distil(problem, on_step=reports.append)
-    used = [set(report.experts) for report in reports]
+    used = [set(report.notes["experts"]) for report in reports]
     assert asked == [now | ahead for now, ahead in zip(used, [*used[1:], set()], strict=True)]
 
 
@@ -483,7 +498,7 @@ def test_ranks_share_the_stretches_and_their_mean_is_that_of_all(make_problem, d
     }
     for name, value in whole.items():
         torch.testing.assert_close(sum(share[name] for share in shares) / 3, value, rtol=1e-4, atol=1e-6)
-    assert len({(*report.experts, *report.start_epochs) for report in reports}) == 1, (
+    assert len({(*report.notes["experts"], *report.notes["start_epochs"]) for report in reports}) == 1, (
         "each reports the stretches of all"
     )
 
@@ -505,5 +520,5 @@ def test_the_main_rank_alone_writes_checkpoints(make_problem, distil, tmp_path):
 @pytest.mark.parametrize(("loss", "sizes"), [("infonce", [3, 3, 3]), ("wbce", [3, 1, 3])])
 def test_inner_steps_leave_out_a_single_pair_under_infonce_alone(make_problem, loss, sizes):
     problem = make_problem(loss=loss, phase={"num_pairs": 4})
-    (stretch,) = draw_stretches(problem, 0)
+    (stretch,) = problem.draws.stretches(0)
     assert [len(step.index) for step in stretch.steps] == sizes

@@ -11,10 +11,12 @@ from pairstill.config import (
     SimilarityConfig,
     TeacherConfig,
 )
-from pairstill.distill import phases as module
+from pairstill.distill import paths as module
 from pairstill.distill.features_first import FeatureRange, features_of
 from pairstill.distill.initial import InitialPairs
-from pairstill.distill.phases import Distillation, ExpertPaths
+from pairstill.distill.paths import ExpertPaths
+from pairstill.distill.phases import Distillation
+from pairstill.distill.recipe import Recipe, matching_of, pixels_of
 from pairstill.storage import load_tensors, save_tensors
 from pairstill.trajectories.shortcut import recorded_path, shortcut_path
 from pairstill.trajectories.teacher import epochs_to_keep
@@ -67,14 +69,15 @@ def make_distillation(experts, make_factory):
             )
             for phase in config.phases
         ]
+        tower = factory.encoder.tower if frozen else None
+        recipe = Recipe(
+            pixels_of(initial, tower, (0.1, 0.2), seed, CPU),
+            matching_of(experts(config, frozen=frozen), seed, factory),
+        )
         return Distillation(
             config=config,
-            seed=seed,
-            factory=factory,
-            tower=factory.encoder.tower if frozen else None,
-            experts=experts(config, frozen=frozen),
-            initial=initial,
-            initial_rates=(0.1, 0.2),
+            recipe=recipe,
+            device=CPU,
             describe={
                 "image_encoder": {"name": "smooth"},
                 "text_encoder": {},
@@ -84,6 +87,13 @@ def make_distillation(experts, make_factory):
         )
 
     return make
+
+
+def initial_of(distillation):
+    """The parametrisations that a distillation's phases begin with."""
+    return [
+        distillation.recipe.pairs(number + 1, distillation.config) for number in range(len(distillation.config.phases))
+    ]
 
 
 def run(distillation, folder, on_step=lambda report: None, on_checkpoint=lambda distilled, step: 0.0):
@@ -105,8 +115,8 @@ def test_every_phase_learns_its_own_pairs(make_distillation, tmp_path):
     reports = []
     distilled = run(distillation, tmp_path / "d", reports.append)
     assert [(r.phase, r.step) for r in reports] == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
-    assert {epoch for r in reports[3:] for epoch in r.start_epochs} <= {1, 2}
-    for phase, initial in zip(distilled.phases, distillation.initial, strict=True):
+    assert {epoch for r in reports[3:] for epoch in r.notes["start_epochs"]} <= {1, 2}
+    for phase, initial in zip(distilled.phases, initial_of(distillation), strict=True):
         assert phase.images.shape == initial.images.shape and not torch.equal(phase.images, initial.images)
         assert phase.captions == initial.captions and phase.sources == initial.sources
         assert phase.similarity.shape == (phase.num_pairs, phase.num_pairs)
@@ -133,7 +143,7 @@ def test_distilled_features_stay_in_the_range_of_real_ones(make_distillation, tm
     free, told = make_distillation(WARM, frozen=True), []
     run(free, tmp_path / "free")
     left = load_tensors(tmp_path / "free" / "phase1.features.safetensors")["images"]
-    bounds = FeatureRange.of([features_of(free.tower, free.initial[0].images)])
+    bounds = FeatureRange.of([features_of(initial_of(free)[0].kind.tower, initial_of(free)[0].images)])
     kept = replace(free, feature_range=bounds)
     kept.run(
         tmp_path / "kept",
@@ -174,7 +184,9 @@ def test_rates_after_a_warm_start_are_in_units_of_what_it_left(make_distillation
     }
     assert float(moved["texts"]) == pytest.approx(0.3 * float(warm["texts"].std()), rel=1e-2)
     assert float(moved["inner_lr_image"]) == pytest.approx(0.3 * float(warm["inner_lr_image"]), rel=1e-2)
-    assert float(warm["texts"].std()) != pytest.approx(float(started.initial[0].text_embeddings.std()), rel=2e-2)
+    assert float(warm["texts"].std()) != pytest.approx(
+        float(started.recipe.pairs(1, started.config).texts.std()), rel=2e-2
+    )
 
 
 @pytest.mark.parametrize("at", [2, 4, 6])
@@ -290,4 +302,4 @@ def test_a_growing_range_has_grown_when_the_pixels_begin(make_distillation, tmp_
     reports = []
     make_distillation(settings, frozen=True).run(tmp_path / "run", reports.append, lambda *_: 0.0)
     first = {stage: next(r for r in reports if r.stage == stage) for stage in ("features", "pixels")}
-    assert set(first["features"].start_epochs) == {0} and set(first["pixels"].start_epochs) == {0, 1}
+    assert set(first["features"].notes["start_epochs"]) == {0} and set(first["pixels"].notes["start_epochs"]) == {0, 1}

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from pairstill.config import HypergradientConfig, RunConfig
-from pairstill.distill.gradients import set_gradients, solver_for
+from pairstill.distill.learned import initial_values
 from pairstill.distill.solvers import solver
-from pairstill.distill.stretches import draw_stretches
 from pairstill.errors import ConfigError, NumericalError
 from pairstill.model.dual_encoder import ModelFactory
 
@@ -53,7 +52,7 @@ def linear_problem(make_problem, **settings):
     for number, path in enumerate(problem.paths):
         moves = {epoch: only_linear(move) for epoch, move in path.displacements.items()}
         problem.paths[number] = replace(path, initial=only_linear(path.initial), displacements=moves)
-    return replace(problem, factory=factory, model=factory.build())
+    return replace(problem, factory=factory)
 
 
 @pytest.mark.parametrize("blend", [False, True])
@@ -61,9 +60,9 @@ def test_all_that_is_learned_gets_the_same_gradient(make_problem, blend):
     problem = linear_problem(make_problem, blend=blend, trajectories_per_step=2)
     gradients = []
     for mode in ("exact_span", "unrolled"):
-        learned = {name: value.clone().requires_grad_() for name, value in problem.initial.items()}
-        set_gradients(problem, learned, draw_stretches(problem, 0), solver(mode))
-        gradients.append({name: value.grad for name, value in learned.items()})
+        learned = {name: value.clone().requires_grad_() for name, value in initial_values(problem.variables()).items()}
+        gradients.append(problem.gradients(learned, problem.draws.stretches(0), solver(mode))[1])
+    assert gradients[0].keys() == problem.variables().keys()
     for name, found in gradients[0].items():
         assert found is not None and bool(found.any())
         torch.testing.assert_close(found, gradients[1][name], rtol=1e-3, atol=1e-5 * float(found.abs().max()))
@@ -72,9 +71,9 @@ def test_all_that_is_learned_gets_the_same_gradient(make_problem, blend):
 def test_auto_takes_it_where_only_linear_heads_are_trained(make_problem):
     auto = HypergradientConfig(mode="auto")
     linear = linear_problem(make_problem, hypergradient=auto)
-    assert solver_for(dict(linear.initial), linear).solver.mode == "exact_span"
+    assert linear.solver.mode == "exact_span"
     residual = make_problem(trainable=False, hypergradient=auto)
-    assert solver_for(dict(residual.initial), residual).solver.mode == "exact_store"
+    assert residual.solver.mode == "exact_store"
 
 
 @pytest.mark.parametrize("tower", ["trained", "residual"])
@@ -100,16 +99,15 @@ def test_the_mean_at_twice_the_inner_rates_is_the_sum(make_problem, mode):
     for directions, rate in (("sum", 0.1), ("mean", 0.2)):
         problem = linear_problem(make_problem, loss="infonce")
         factory = replace(problem.factory, info_nce=directions)
-        problem = replace(problem, factory=factory, model=factory.build())
-        learned = {name: value.clone().requires_grad_() for name, value in problem.initial.items()}
+        problem = replace(problem, factory=factory)
+        learned = {name: value.clone().requires_grad_() for name, value in initial_values(problem.variables()).items()}
         for side in ("image", "text"):
             learned[f"inner_lr_{side}"].data.fill_(rate)
-        losses = set_gradients(problem, learned, draw_stretches(problem, 0), solver(mode))
-        found.append((losses, learned))
+        found.append(problem.gradients(learned, problem.draws.stretches(0), solver(mode)))
     (losses, added), (others, mean) = found
     for part, value in losses.items():
         torch.testing.assert_close(others[part], value)
     for name in ("images", "texts"):
-        torch.testing.assert_close(mean[name].grad, added[name].grad)
+        torch.testing.assert_close(mean[name], added[name])
     for side in ("image", "text"):
-        torch.testing.assert_close(2 * mean[f"inner_lr_{side}"].grad, added[f"inner_lr_{side}"].grad)
+        torch.testing.assert_close(2 * mean[f"inner_lr_{side}"], added[f"inner_lr_{side}"])

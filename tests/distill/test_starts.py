@@ -7,13 +7,12 @@ import torch
 
 from pairstill.distill.inner_loop import InnerStep
 from pairstill.distill.solvers import solver
-from pairstill.distill.stretches import draw_stretches
 from pairstill.model.dual_encoder import Blend, DropoutMasks
 from pairstill.trajectories.shortcut import Path
 
 
 def starts(problem, steps):
-    return [[stretch.epoch for stretch in draw_stretches(problem, step)] for step in steps]
+    return [[stretch.epoch for stretch in problem.draws.stretches(step)] for step in steps]
 
 
 PHASE = {"range_start": 1, "range_end": 3, "endpoint": 4, "outer_steps": 20}
@@ -82,6 +81,6 @@ def test_blended_pairs_are_differentiated_exactly(make_loop, mode):
 
 def test_blends_are_drawn_anew_for_every_step_and_again_the_same(make_problem):
     problem = make_problem(trainable=False, dropout=0.0, blend=True)
-    shares = [float(step.masks.blend.share) for step in draw_stretches(problem, 0)[0].steps]
-    again = [float(step.masks.blend.share) for step in draw_stretches(problem, 0)[0].steps]
+    shares = [float(step.masks.blend.share) for step in problem.draws.stretches(0)[0].steps]
+    again = [float(step.masks.blend.share) for step in problem.draws.stretches(0)[0].steps]
     assert shares == again and len(set(shares)) == len(shares) and all(0 <= share <= 1 for share in shares)

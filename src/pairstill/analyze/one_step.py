@@ -6,7 +6,7 @@ Delta theta; here Delta theta is the step of one epoch, (theta_n - theta_0) / n.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pairstill.analyze.curvature import PointDerivatives, flat, spectral_norm
-from pairstill.distill.gradients import similarity_of
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, PairLoss
 from pairstill.distill.matching import matching_losses
-from pairstill.distill.problem import PhaseProblem
+from pairstill.distill.learned import initial_values
+from pairstill.distill.pairs import IMAGES
 from pairstill.distill.solvers import ExactStore
+from pairstill.distill.trajectory_objective import TrajectoryObjective
 from pairstill.model.dual_encoder import DropoutMasks, Parameters
 from pairstill.model.functional import pair_loss
 from pairstill.trajectories.shortcut import Path as TeacherPath
@@ -93,19 +94,17 @@ class OneStepProblem:
     span: int
 
     @staticmethod
-    def of(problem: PhaseProblem) -> "OneStepProblem":
+    def of(objective: TrajectoryObjective) -> "OneStepProblem":
         """Return a phase's matching problem in this form, in float64."""
-        model, device = copy.deepcopy(problem.model).double(), problem.factory.device
-        initial = {name: value.to(device).double() for name, value in problem.initial.items()}
-        constant = {name: value.to(device).double() for name, value in problem.constant_factors.items()}
-        similarity = similarity_of(initial, constant).double()
+        model, config = copy.deepcopy(objective.model).double(), objective.config
+        initial = {name: value.double() for name, value in initial_values(objective.variables()).items()}
+        pairs = objective.pairs.render(initial)
 
         def loss(parameters: Parameters, x: Tensor, y: Tensor, s: Tensor, masks: DropoutMasks | None) -> Tensor:
-            return pair_loss(model, parameters, (x, y, s), problem.config.loss, masks)
+            return pair_loss(model, parameters, (x, y, s), config.loss, masks)
 
-        data = InnerData(initial["images"], initial["texts"], similarity)
-        rates = InnerRates(initial["inner_lr_image"], initial["inner_lr_text"])
-        return OneStepProblem(loss, data, rates, problem.config.matching_span)
+        data = replace(pairs.data, images=initial[IMAGES], similarity=pairs.data.similarity.double())
+        return OneStepProblem(loss, data, pairs.rates, config.matching_span)
 
     def gradient(self, path: TeacherPath, start: float) -> Tensor:
         """Return the gradient of L for the image inputs at a start, flattened."""

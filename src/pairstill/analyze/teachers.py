@@ -13,10 +13,11 @@ from pairstill.analyze.settings import TeachersAnalysis
 from pairstill.analyze.subject import analysis_seed, whole_range
 from pairstill.config import PhaseConfig
 from pairstill.distill.checkpoints import discard_checkpoints
-from pairstill.distill.gradients import similarity_of
 from pairstill.distill.initial import draw_pairs
-from pairstill.distill.outer_loop import OuterHooks, StepReport, distill_phase
-from pairstill.distill.problem import Learned, PhaseProblem
+from pairstill.distill.learned import Learned
+from pairstill.distill.outer_loop import LoopSettings, OuterHooks, PhaseProblem, StepReport, distill_phase
+from pairstill.distill.pairs import IMAGES
+from pairstill.distill.trajectory_objective import TrajectoryObjective
 from pairstill.errors import ConfigError
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.evaluate.student import StudentPhase, train_student
@@ -86,9 +87,9 @@ def measure_teachers(
         phase = PhaseConfig(
             pairs, settings.steps, range_start=0, range_end=last, endpoint=context.config.teacher.epochs
         )
-        problem = matching_problem(context, experts, captions, phase, shortcut=False, seed=analysis_seed(context))
-        learned = _distilled(context, problem, work / f"until_{last:03d}")
-        students[last] = _students(context, problem, learned, count, work / f"until_{last:03d}.students.json")
+        objective = matching_problem(context, experts, captions, phase, shortcut=False, seed=analysis_seed(context))
+        learned = _distilled(context, objective, work / f"until_{last:03d}")
+        students[last] = _students(context, objective, learned, count, work / f"until_{last:03d}.students.json")
     return TeachersAndStudents(teachers, students)
 
 
@@ -109,35 +110,35 @@ def _teacher_recalls(context: RunContext, experts: list[Path], known: Path) -> l
     return recalls
 
 
-def _distilled(context: RunContext, problem: PhaseProblem, stem: Path) -> Learned:
+def _distilled(context: RunContext, objective: TrajectoryObjective, stem: Path) -> Learned:
     """Return what a distillation learns; goes on from its checkpoint, and returns at once what is done."""
     result, checkpoint = stem.with_name(f"{stem.name}.safetensors"), stem.with_name(f"{stem.name}.checkpoint")
     if not result.is_file():
         with progress_bar(context.console) as progress:
-            name = f"Distilling, starts 0 to {problem.phase.range_end}"
-            task = progress.add_task(name, total=problem.phase.outer_steps, status="")
+            name = f"Distilling, starts 0 to {objective.phase.range_end}"
+            task = progress.add_task(name, total=objective.phase.outer_steps, status="")
 
             def on_step(report: StepReport) -> None:
                 progress.update(task, completed=report.step, status=f"loss {sum(report.losses.values()):.3f}")
 
-            hooks = OuterHooks(lambda choice: None, on_step, lambda learned, step: 0.0)
-            save_tensors(result, distill_phase(problem, checkpoint, hooks))
+            settings = LoopSettings.of(objective.config, objective.phase.outer_steps)
+            problem = PhaseProblem(objective.number, objective, settings, context.device)
+            save_tensors(result, distill_phase(problem, checkpoint, OuterHooks(on_step)))
         discard_checkpoints(checkpoint)
     return {name: value.to(context.device) for name, value in load_tensors(result).items()}
 
 
 def _students(
-    context: RunContext, problem: PhaseProblem, learned: Learned, count: int, known: Path
+    context: RunContext, objective: TrajectoryObjective, learned: Learned, count: int, known: Path
 ) -> list[StudentRecall]:
     """Return the recalls of students on learned pairs; goes on from the file `known`."""
     keys = (field.name for field in fields(StudentRecall))
     found = [StudentRecall(**recall) for recall in read_list(known, *keys)][:count] if known.is_file() else []
-    images = learned["images"]
-    similarity = similarity_of(learned, problem.constant_factors)
-    rates = float(learned["inner_lr_image"]), float(learned["inner_lr_text"])
-    phase = StudentPhase(images, learned["texts"], similarity, *rates)
+    pairs = objective.pairs.render(learned)
+    rates = float(pairs.rates.image), float(pairs.rates.text)
+    phase = StudentPhase(learned[IMAGES], pairs.data.texts, pairs.data.similarity, *rates)
     with progress_bar(context.console) as progress:
-        name = f"Students, starts 0 to {problem.phase.range_end}"
+        name = f"Students, starts 0 to {objective.phase.range_end}"
         task = progress.add_task(name, total=count, completed=len(found), status="")
         for student in range(len(found), count):
             found.append(_student(context, phase, student))

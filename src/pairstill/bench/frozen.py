@@ -10,9 +10,9 @@ from pairstill.bench.hypergradient import agreement
 from pairstill.bench.measure import Extra, Subject
 from pairstill.bench.settings import FrozenBench
 from pairstill.config import HeadsConfig, ImageConfig
-from pairstill.distill.gradients import TOWER_CHUNK
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, LinearSides, draw_batches
 from pairstill.distill.matching import matching_losses
+from pairstill.distill.pairs import TOWER_CHUNK
 from pairstill.distill.solvers import ExactSpan, ExactStore, Hypergradient, Solver, mean_hypergradient
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import build_image_encoder, to_channels_last

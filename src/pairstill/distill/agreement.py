@@ -7,27 +7,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pairstill.distill.gradients import set_gradients, solver_for
-from pairstill.distill.problem import PhaseProblem
-from pairstill.distill.stretches import Stretch, draw_inner_steps
+from pairstill.distill.learned import initial_values
+from pairstill.distill.pairs import IMAGES
+from pairstill.distill.stretches import Stretch
+from pairstill.distill.trajectory_objective import TrajectoryObjective
 from pairstill.rng import generator
 
 
 def start_gradients(
-    problem: PhaseProblem,
+    objective: TrajectoryObjective,
     starts: Sequence[float],
     repeats: int,
     on_start: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Return the matching loss's gradient for the images at each start epoch, as in the paper's Appendix B.2.
 
-    g(T) = mean over repeats r of dL(T, r)/d images, at the pairs that `problem` begins with. Repeat r follows expert
+    g(T) = mean over repeats r of dL(T, r)/d images, at the pairs that `objective` begins with. Repeat r follows expert
     r, modulo their number, and sees the same mini-batches and dropout masks whatever the start, so that starts differ
     by nothing else. It is the exact gradient through the inner loop, also where the run's is
     truncated.
 
     Args:
-        problem: the pairs, the paths (shortcuts or recorded), the inner loop; its images may be features.
+        objective: the pairs, the paths (shortcuts or recorded), the inner loop; its images may be features.
         starts: start epochs; `starts + matching_span` must lie on the paths.
         repeats: stretches that are averaged at each start.
         on_start: called when a start is done.
@@ -38,21 +39,18 @@ def start_gradients(
     Raises:
         NumericalError: the inner loop leaves the finite numbers; the message names the step and the tensor.
     """
-    device = problem.factory.device
-    learned = {name: value.to(device).clone().requires_grad_() for name, value in problem.initial.items()}
-    settings = problem.config.hypergradient
+    settings = objective.config.hypergradient
     if settings.mode == "truncated":
-        problem = replace(problem, config=replace(problem.config, hypergradient=replace(settings, mode="auto")))
-    solver = solver_for(learned, problem).solver
-    draws = [generator(problem.seed, "start gradients", repeat) for repeat in range(repeats)]
-    steps = [draw_inner_steps(problem, draw) for draw in draws]
+        exact = replace(settings, mode="auto")
+        objective = replace(objective, config=replace(objective.config, hypergradient=exact))
+    values = {n: v.clone().requires_grad_() for n, v in initial_values(objective.variables()).items()}
+    draws = [generator(objective.seed, "start gradients", repeat) for repeat in range(repeats)]
+    steps = [objective.draws.inner_steps(draw) for draw in draws]
     rows: list[Tensor] = []
     for start in starts:
-        stretches = [Stretch(r % len(problem.paths), start, steps[r]) for r in range(repeats)]
-        set_gradients(problem, learned, stretches, solver)
-        gradient = learned["images"].grad
-        assert gradient is not None
-        rows.append(gradient.detach().flatten().cpu())
+        stretches = [Stretch(r % len(objective.paths), start, steps[r]) for r in range(repeats)]
+        _, gradients = objective.gradients(values, stretches)
+        rows.append(gradients[IMAGES].detach().flatten().cpu())
         on_start()
     return torch.stack(rows)
 

@@ -10,15 +10,21 @@ turns: each has a step of the optimiser of its own, in which the moments of the 
 are Gaussian; the scale of every dimension is learned against the pairs, where the original has a network.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
+from torch.func import functional_call
+from torch.nn.functional import normalize
 
 from pairstill.config import CharacteristicConfig
-from pairstill.distill.direct import DirectStep
+from pairstill.distill.inner_loop import InnerData
+from pairstill.distill.learned import Learned, Parametrisation, Variable
+from pairstill.distill.objective import Stateless, Step, differentiated
+from pairstill.model.dual_encoder import DualEncoder, Parameters
+from pairstill.rng import generator
 
 EPSILON = 1e-12
 FACTOR = 300.0
@@ -73,46 +79,70 @@ def draw_from_clusters(labels: Tensor, count: int, generator: torch.Generator) -
     return torch.tensor(chosen)
 
 
+def joint_embedding(model: DualEncoder, parameters: Parameters) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what gives joint features (pairs, 2 width) of (image inputs, text embeddings), differentiable."""
+
+    def embed(images: Tensor, texts: Tensor) -> Tensor:
+        sides = functional_call(model, parameters, (images, texts))
+        return torch.cat([normalize(side, dim=1) for side in sides], 1)
+
+    return embed
+
+
+SCALES = "adversary/log_scales"
+"""The name, among all that is learned, of the logarithms of the frequencies' scales."""
+
+
 @dataclass(frozen=True)
-class CharacteristicObjective:
+class CharacteristicObjective(Stateless):
     """The objective on joint features of a trained teacher.
 
     Attributes:
+        pairs: what the pairs are made of.
         embed: joint features (pairs, width) of (image inputs, text embeddings), differentiable.
         real: joint features of real pairs (real pairs, width).
         real_labels: their clusters.
         labels: the clusters of the distilled pairs.
         config: the settings.
+        seed: of the distillation.
+        number: the phase's number, from 1.
     """
 
+    pairs: Parametrisation
     embed: Callable[[Tensor, Tensor], Tensor]
     real: Tensor
     real_labels: Tensor
     labels: Tensor
     config: CharacteristicConfig
+    seed: int
+    number: int = 1
 
-    @property
-    def turns(self) -> int:
-        """As many as there are clusters with pairs."""
-        return len(self.labels.unique())
+    def variables(self) -> dict[str, Variable]:
+        """Return what the pairs are made of, and against them the logarithms of the frequencies' scales, (width,)."""
+        scales = Variable(torch.zeros(self.real.shape[1]), self.config.lr_sampler, ascends=True)
+        return {**self.pairs.variables(), SCALES: scales}
 
-    def rows(self, turn: int) -> Tensor:
-        """Return the numbers of the pairs of the cluster whose turn it is."""
-        return (self.labels == self._label(turn)).nonzero().flatten()
+    def step(self, values: Learned, number: int) -> Iterator[Step]:
+        """Return a move for every cluster that has pairs; those of the others are not seen, and have no gradient."""
+        for turn, label in enumerate(self.labels.unique().tolist()):
+            rows = (self.labels == label).nonzero().flatten()
+            data = self.pairs.render(values, rows).data
+            draw = generator(self.seed, "phase", self.number, "step", number, "turn", turn)
+            distance = self.distance(data, label, values[SCALES], draw)
+            yield differentiated({"characteristic": FACTOR * distance}, values)
 
-    def _label(self, turn: int) -> int:
-        return int(self.labels.unique()[turn])
+    def distance(self, pairs: InnerData, label: int, log_scales: Tensor, draw: torch.Generator) -> Tensor:
+        """Return how far a cluster's distilled pairs are from its real ones, a scalar.
 
-    def adversary(self) -> dict[str, Tensor]:
-        """Return the logarithms of the frequencies' scales, (width,)."""
-        return {"log_scales": torch.zeros(self.real.shape[1])}
-
-    def losses(self, step: DirectStep) -> dict[str, Tensor]:
-        """Return 300 times the distance of the cluster whose turn it is."""
-        found = self.embed(step.images, step.texts)
-        noise = torch.randn(self.config.frequencies, found.shape[1], generator=step.generator).to(found)
-        frequencies = noise * step.adversary["log_scales"].exp()
-        rows = (self.real_labels == self._label(step.turn)).nonzero().flatten()
-        rows = rows[torch.randperm(len(rows), generator=step.generator)[: self.config.batch_size]]
-        distance = characteristic_distance(self.real[rows].to(found), found, frequencies, self.config.alpha)
-        return {"characteristic": FACTOR * distance}
+        Args:
+            pairs: the cluster's distilled pairs.
+            label: the cluster.
+            log_scales: logarithms of the frequencies' scales, (width,).
+            draw: draws the frequencies, and the mini-batch of real pairs.
+        """
+        found = self.embed(pairs.images, pairs.texts)
+        noise = torch.randn(self.config.frequencies, found.shape[1], generator=draw).to(found)
+        frequencies = noise * log_scales.exp()
+        rows = (self.real_labels == label).nonzero().flatten()
+        rows = rows[torch.randperm(len(rows), generator=draw)[: self.config.batch_size]]
+        return characteristic_distance(self.real[rows].to(found), found, frequencies, self.config.alpha)

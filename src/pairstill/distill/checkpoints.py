@@ -1,14 +1,15 @@
 """Checkpoints of a phase: the newest and the one before it, so that there is always one that is whole."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from pairstill.distill.problem import Learned
+from pairstill.distill.learned import Learned
+from pairstill.distill.objective import Objective
 from pairstill.errors import ArtifactError
 from pairstill.storage import load_tensors, open_tensors, save_tensors, writing
 
@@ -23,6 +24,7 @@ class PhaseState:
         average: their exponential moving average (Eq. 7); the live values when `ema` is off.
         optimizer: the outer optimiser over `learned`.
         best: the validated values with the best recall, when validation decides.
+        objective: what moves them, with its state.
         best_recall: their recall; below 0 before the first validation.
         stale: validations since the best.
     """
@@ -32,6 +34,7 @@ class PhaseState:
     average: Learned
     optimizer: torch.optim.Optimizer
     best: Learned
+    objective: Objective
     best_recall: float = -1.0
     stale: int = 0
 
@@ -45,6 +48,7 @@ def save_checkpoint(state: PhaseState, phase: int, checkpoint: Path) -> None:
     tensors = {f"learned/{name}": value for name, value in state.learned.items()}
     tensors |= {f"average/{name}": value for name, value in state.average.items()}
     tensors |= {f"best/{name}": value for name, value in state.best.items()}
+    tensors |= {f"objective/{name}": value for name, value in state.objective.state_dict().items()}
     for name, value in state.learned.items():
         for key, content in state.optimizer.state.get(value, {}).items():
             if isinstance(content, Tensor):
@@ -105,12 +109,16 @@ def restore_checkpoint(state: PhaseState, phase: int, checkpoint: Path) -> None:
             value.copy_(tensors[f"learned/{name}"])
             state.average[name].copy_(tensors[f"average/{name}"])
             state.best[name].copy_(tensors[f"best/{name}"])
-            prefix = f"optimizer/{name}/"
-            moments = {key.removeprefix(prefix): v for key, v in tensors.items() if key.startswith(prefix)}
-            if moments:
+            if moments := _below(f"optimizer/{name}/", tensors):
                 # Adam keeps its step count on the CPU, its moments with the parameter
                 state.optimizer.state[value] = {k: v if k == "step" else v.to(value.device) for k, v in moments.items()}
+    state.objective.load_state_dict(_below("objective/", tensors))
     state.step, state.best_recall, state.stale = progress["step"], progress["best_recall"], progress["stale"]
+
+
+def _below(folder: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a folder in the file, under their names there."""
+    return {name.removeprefix(folder): value for name, value in tensors.items() if name.startswith(folder)}
 
 
 def _previous(checkpoint: Path) -> Path:

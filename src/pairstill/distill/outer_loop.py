@@ -1,25 +1,80 @@
-"""The outer loop of one phase: hypergradients move the distilled pairs, an average of them is kept.
+"""The outer loop of one phase: an objective moves what is learned, an average of it is kept.
 
 All randomness of a step derives from the seed, the phase and the step's number, so a checkpoint holds tensors only
 and a killed run goes on to the same bits.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 import torch
 from torch import Tensor
 
 from pairstill.config import DistillConfig, OuterConfig
 from pairstill.distill.checkpoints import PhaseState, last_whole, restore_checkpoint, save_checkpoint
-from pairstill.distill.direct import ADVERSARY, DirectObjective
-from pairstill.distill.gradients import mean_over_ranks, set_direct_gradients, set_gradients, solver_for
-from pairstill.distill.problem import SIMILARITY, Learned, PhaseProblem
-from pairstill.distill.solvers import Choice, ExactStore, Solver
-from pairstill.distill.stretches import Stretch, draw_stretches
+from pairstill.distill.learned import Learned, Variable, initial_values
+from pairstill.distill.objective import Objective, Step
 from pairstill.errors import NumericalError
+from pairstill.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How the outer loop goes, whatever it distils.
+
+    Attributes:
+        steps: outer steps.
+        outer: the optimiser; rates are the variables' own.
+        ema: whether the moving average of what is learned is kept, instead of the last values.
+        ema_decay: its decay.
+        checkpoint_every: outer steps between checkpoints.
+        validate_every: outer steps between validations; 0 never validates.
+        patience: validations without a better recall after which the loop stops and keeps the best; 0 goes to the end.
+    """
+
+    steps: int
+    outer: OuterConfig
+    ema: bool
+    ema_decay: float
+    checkpoint_every: int
+    validate_every: int
+    patience: int
+
+    @staticmethod
+    def of(config: DistillConfig, steps: int) -> "LoopSettings":
+        """Return them from a distillation's settings."""
+        return LoopSettings(
+            steps,
+            config.outer,
+            config.ema,
+            config.ema_decay,
+            config.checkpoint_every,
+            config.validate_every,
+            config.patience,
+        )
+
+
+@dataclass(frozen=True)
+class PhaseProblem:
+    """What the outer loop works on.
+
+    Attributes:
+        number: the phase's number, from 1.
+        objective: what moves everything learned.
+        settings: how the loop goes.
+        device: where everything learned is.
+        ranks: the processes over which gradients are averaged; all hold the same values.
+        stage: what is distilled: `pixels`, or `features` in the warm start of features first.
+    """
+
+    number: int
+    objective: Objective
+    settings: LoopSettings
+    device: torch.device
+    ranks: Ranks = Ranks()
+    stage: Literal["pixels", "features"] = "pixels"
 
 
 @dataclass(frozen=True)
@@ -31,11 +86,9 @@ class StepReport:
         stage: what is distilled: `pixels`, or `features` in the warm start of features first.
         step: the step's number in its stage, from 1.
         steps: steps of the stage.
-        losses: matching loss by part, the mean over the stretches.
-        experts: the expert of each stretch.
-        start_epochs: the start of each stretch, in epochs.
-        inner_lr_image: learned rate of the image side, after the step.
-        inner_lr_text: learned rate of the text side, after the step.
+        losses: loss by part, the mean over the moves of the step.
+        rates: the learned rates after the step, by name.
+        notes: what else the objective says of the step, as JSON values.
     """
 
     phase: int
@@ -43,10 +96,13 @@ class StepReport:
     step: int
     steps: int
     losses: dict[str, float]
-    experts: list[int]
-    start_epochs: list[float]
-    inner_lr_image: float
-    inner_lr_text: float
+    rates: dict[str, float]
+    notes: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as the log has it."""
+        values = asdict(self)
+        return {**values, **values.pop("notes"), **values.pop("rates")}
 
 
 @dataclass(frozen=True)
@@ -54,16 +110,14 @@ class OuterHooks:
     """What the caller wants to know of.
 
     Attributes:
-        on_mode: called once, with the hypergradient's mode and what chose it.
         on_step: called after every outer step.
         validate: called every `validate_every` steps with the values that would be kept and the step's number;
             returns their validation recall.
         on_damage: called with what is wrong with the newest checkpoint, when the phase goes on from the one before it.
     """
 
-    on_mode: Callable[[Choice], None]
     on_step: Callable[[StepReport], None]
-    validate: Callable[[Learned, int], float]
+    validate: Callable[[Learned, int], float] = lambda learned, step: 0.0
     on_damage: Callable[[str], None] = lambda message: None
 
 
@@ -75,69 +129,59 @@ def distill_phase(problem: PhaseProblem, checkpoint: Path, hooks: OuterHooks) ->
         ArtifactError: no checkpoint is whole, or it belongs to another phase.
         StorageError: a checkpoint cannot be written; the one before it is whole.
     """
-    config, steps = problem.config, problem.phase.outer_steps
-    state = _start(problem)
+    settings, steps = problem.settings, problem.settings.steps
+    variables = problem.objective.variables()
+    state = _start(problem, variables)
     found = problem.ranks.from_main(lambda: last_whole(checkpoint, hooks.on_damage))
     if found is not None:
         restore_checkpoint(state, problem.number, found)
-    choice = Choice(ExactStore())
-    if problem.objective is None:
-        choice = solver_for(state.learned, problem)
-        hooks.on_mode(choice)
-    while state.step < steps and not _exhausted(state, config):
-        hooks.on_step(_advance(state, problem, choice.solver))
-        if config.validate_every and (state.step % config.validate_every == 0 or state.step == steps):
-            _observe(state, hooks.validate(_kept(state, problem.config), state.step), config)
-        due = state.step % config.checkpoint_every == 0 or state.step == steps or _exhausted(state, config)
+    while state.step < steps and not _exhausted(state, settings):
+        hooks.on_step(_advance(state, problem, variables))
+        if settings.validate_every and (state.step % settings.validate_every == 0 or state.step == steps):
+            _observe(state, hooks.validate(_kept(state, settings), state.step), settings)
+        due = state.step % settings.checkpoint_every == 0 or state.step == steps or _exhausted(state, settings)
         if due and problem.ranks.is_main:
             save_checkpoint(state, problem.number, checkpoint)
-    if config.patience:
+    if settings.patience:
         return state.best
-    return _kept(state, config)
+    return _kept(state, settings)
 
 
-def _exhausted(state: PhaseState, config: DistillConfig) -> bool:
-    return config.patience > 0 and state.stale >= config.patience
+def _exhausted(state: PhaseState, settings: LoopSettings) -> bool:
+    return settings.patience > 0 and state.stale >= settings.patience
 
 
-def _kept(state: PhaseState, config: DistillConfig) -> Learned:
-    return state.average if config.ema else {name: value.detach() for name, value in state.learned.items()}
+def _kept(state: PhaseState, settings: LoopSettings) -> Learned:
+    return state.average if settings.ema else {name: value.detach() for name, value in state.learned.items()}
 
 
-def _observe(state: PhaseState, recall: float, config: DistillConfig) -> None:
+def _observe(state: PhaseState, recall: float, settings: LoopSettings) -> None:
     if recall > state.best_recall:
-        state.best = {name: value.detach().clone() for name, value in _kept(state, config).items()}
+        state.best = {name: value.detach().clone() for name, value in _kept(state, settings).items()}
         state.best_recall, state.stale = recall, 0
     else:
         state.stale += 1
 
 
-def _start(problem: PhaseProblem) -> PhaseState:
-    device = problem.factory.device
-    learned = {name: value.to(device).clone().requires_grad_() for name, value in problem.initial.items()}
+def _start(problem: PhaseProblem, variables: Mapping[str, Variable]) -> PhaseState:
+    learned = {n: v.to(problem.device).clone().requires_grad_() for n, v in initial_values(variables).items()}
     average = {name: value.detach().clone() for name, value in learned.items()}
     best = {name: value.clone() for name, value in average.items()}
-    optimizer = _outer_optimizer(learned, problem.config.outer, problem.config.characteristic.lr_sampler)
-    return PhaseState(0, learned, average, optimizer, best)
+    optimizer = outer_optimizer(learned, variables, problem.settings.outer)
+    return PhaseState(0, learned, average, optimizer, best, problem.objective)
 
 
-def _outer_optimizer(learned: Learned, config: OuterConfig, lr_adversary: float) -> torch.optim.Optimizer:
-    """Build the outer optimiser with a rate for each kind of variable, in the units that the settings name."""
-    relative = config.rate_unit == "relative"
-    groups = []
-    for name, value in learned.items():
-        if name in ("images", "texts"):
-            rate = config.lr_images if name == "images" else config.lr_texts
-            scale = float(value.detach().std()) if relative else 1.0
-        elif name.startswith(SIMILARITY):
-            rate, scale = config.lr_similarity, 1.0
-        elif name.startswith(ADVERSARY):
-            rate, scale = lr_adversary, 1.0
-        else:
-            rate = config.lr_inner_lr
-            scale = float(value.detach()) if relative else 1.0
-        decay = config.weight_decay if config.optimizer == "adamw" and name in ("images", "texts") else 0.0
-        groups.append({"params": [value], "lr": rate * scale, "weight_decay": decay})
+def outer_optimizer(learned: Learned, variables: Mapping[str, Variable], config: OuterConfig) -> torch.optim.Optimizer:
+    """Build the outer optimiser, with each variable's own rate."""
+    decay = config.weight_decay if config.optimizer == "adamw" else 0.0
+    groups = [
+        {
+            "params": [learned[name]],
+            "lr": variable.rate * variable.scale,
+            "weight_decay": decay if variable.decays else 0.0,
+        }
+        for name, variable in variables.items()
+    ]
     match config.optimizer:
         case "sgd":
             return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum)
@@ -149,60 +193,46 @@ def _outer_optimizer(learned: Learned, config: OuterConfig, lr_adversary: float)
             assert_never(config.optimizer)
 
 
-def _advance(state: PhaseState, problem: PhaseProblem, solver: Solver) -> StepReport:
+def _advance(state: PhaseState, problem: PhaseProblem, variables: Mapping[str, Variable]) -> StepReport:
     """Do one outer step in place."""
-    config, phase = problem.config, problem.phase
-    stretches: list[Stretch] = []
-    if problem.objective is not None:
-        losses = _take_turns(state, problem, problem.objective)
-    else:
-        stretches = draw_stretches(problem, state.step)
-        upcoming = draw_stretches(problem, state.step + 1) if state.step + 1 < phase.outer_steps else []
-        mine = problem.ranks.share(stretches)
-        problem.paths.prefetch([stretch.expert for stretch in [*problem.ranks.share(upcoming), *mine]])
-        losses = _move(state, problem, set_gradients(problem, state.learned, mine, solver))
+    settings = problem.settings
+    moves, notes = [], {}
+    for move in problem.objective.step(state.learned, state.step):
+        moves.append(_move(state, problem, variables, move))
+        notes |= move.notes
     state.step += 1
     with torch.no_grad():
         for name, value in state.learned.items():
             # Eq. 7; written so that the average is exact when value and average agree
-            state.average[name].lerp_(value, 1 - config.ema_decay)
-    rates = {side: float(state.learned[f"inner_lr_{side}"].detach()) for side in ("image", "text")}
-    if min(rates.values()) <= 0:
+            state.average[name].lerp_(value, 1 - settings.ema_decay)
+    rates = {name: float(state.learned[name].detach()) for name, variable in variables.items() if variable.positive}
+    if rates and min(rates.values()) <= 0:
         raise NumericalError(
             f"phase {problem.number}, step {state.step}: a learned inner rate fell to {min(rates.values()):.4g}; "
             "lower distill.outer.lr_inner_lr"
         )
-    return StepReport(
-        problem.number,
-        "pixels" if state.learned["images"].ndim == 4 else "features",
-        state.step,
-        phase.outer_steps,
-        {part: float(value) for part, value in losses.items()},
-        [stretch.expert for stretch in stretches],
-        [stretch.epoch for stretch in stretches],
-        rates["image"],
-        rates["text"],
-    )
+    losses = {part: float(torch.stack([losses[part] for losses in moves]).mean()) for part in moves[0]}
+    return StepReport(problem.number, problem.stage, state.step, settings.steps, losses, rates, notes)
 
 
-def _take_turns(state: PhaseState, problem: PhaseProblem, objective: DirectObjective) -> dict[str, Tensor]:
-    """Move everything learned once in every turn of an objective, and return the losses, the mean over the turns."""
-    found = [
-        _move(state, problem, set_direct_gradients(problem, objective, state.learned, state.step, turn))
-        for turn in range(objective.turns)
-    ]
-    return {part: torch.stack([losses[part] for losses in found]).mean() for part in found[0]}
+def _move(state: PhaseState, problem: PhaseProblem, variables: Mapping[str, Variable], move: Step) -> dict[str, Tensor]:
+    """Move everything learned by its gradients, averaged over the ranks, and return the losses, averaged too.
 
-
-def _move(state: PhaseState, problem: PhaseProblem, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Move everything learned by its gradients, averaged over the ranks, and return the losses, averaged too."""
+    The gradients are averaged last of all, behind the frozen tower: every rank moves by the same bits, so that they
+    cannot drift apart where the tower's own gradient is not deterministic.
+    """
     number, step = problem.number, state.step + 1
-    losses = mean_over_ranks(problem.ranks, state.learned, losses)
+    gradients = {n: -g if variables[n].ascends else g for n, g in move.gradients.items()}
+    found = problem.ranks.mean({**gradients, **{f"loss/{part}": value for part, value in move.losses.items()}})
+    losses = {part: found[f"loss/{part}"] for part in move.losses}
     _check(losses, "matching loss", number, step)
-    _check({n: v.grad for n, v in state.learned.items() if v.grad is not None}, "gradient", number, step)
+    _check({name: found[name] for name in gradients}, "gradient", number, step)
+    for name, value in state.learned.items():
+        value.grad = found[name] if name in gradients else None
     state.optimizer.step()
-    if problem.feature_range is not None:
-        problem.feature_range.clamp_(state.learned["images"])
+    for name, variable in variables.items():
+        if variable.project is not None:
+            variable.project(state.learned[name])
     _check(state.learned, "value", number, step)
     return losses
 

@@ -12,6 +12,7 @@ its temperature, which its gradient lacks. Embeddings are normalised. The width 
 closed form, which has two projectors (`Covariances.factors`); the loss takes W whole.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,9 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pairstill.config import InfoNCE, ProjectorConfig
-from pairstill.distill.direct import DirectStep
+from pairstill.distill.inner_loop import InnerData
+from pairstill.distill.learned import Learned, Parametrisation, Variable
+from pairstill.distill.objective import Stateless, Step, differentiated
 from pairstill.encoders.split import EncodedSplit
 from pairstill.model.losses import cosine_logits, info_nce
+from pairstill.rng import generator
 
 
 def projector(images: Tensor, texts: Tensor, ridge: float) -> Tensor:
@@ -135,51 +139,49 @@ def caption_subsets(owner: Tensor) -> list[Tensor]:
 
 
 @dataclass(frozen=True)
-class ProjectorObjective:
+class ProjectorObjective(Stateless):
     """The objective on fixed real features.
 
     Attributes:
+        pairs: what the pairs are made of.
         split: the real pairs behind a frozen tower.
         targets: their sub-sets, each of which is the target of a step in turn.
         ridge: of all projectors.
         config: the settings.
         info_nce: how InfoNCE puts its two directions together.
+        seed: of the distillation.
+        number: the phase's number, from 1.
     """
 
+    pairs: Parametrisation
     split: EncodedSplit
     targets: tuple[Target, ...]
     ridge: float
     config: ProjectorConfig
-    info_nce: InfoNCE = "mean"
+    info_nce: InfoNCE
+    seed: int
+    number: int = 1
 
-    @staticmethod
-    def of(
-        split: EncodedSplit, config: ProjectorConfig, ridge: float, directions: InfoNCE = "mean"
-    ) -> "ProjectorObjective":
-        """Return the objective of a split behind a frozen tower."""
-        targets = []
-        for captions in caption_subsets(split.caption_owner):
-            images, texts = split.image_inputs(split.caption_owner[captions]), split.texts(captions)
-            targets.append(Target(captions, images.mean(0), texts.mean(0), projector(images, texts, ridge)))
-        return ProjectorObjective(split, tuple(targets), ridge, config, directions)
+    def variables(self) -> dict[str, Variable]:
+        """Return what the pairs are made of."""
+        return self.pairs.variables()
 
-    @property
-    def turns(self) -> int:
-        """One."""
-        return 1
+    def step(self, values: Learned, number: int) -> Iterator[Step]:
+        """Return the one move of an outer step, with another sub-set's projector as the target in every step."""
+        data = self.pairs.render(values).data
+        draw = generator(self.seed, "phase", self.number, "step", number, "turn", 0)
+        yield differentiated(self.losses(data, self.targets[number % len(self.targets)], draw), values)
 
-    def rows(self, turn: int) -> None:
-        """Return None, for all pairs."""
+    def losses(self, pairs: InnerData, target: Target, draw: torch.Generator) -> dict[str, Tensor]:
+        """Return the loss by part.
 
-    def adversary(self) -> dict[str, Tensor]:
-        """Nothing is learned against the pairs."""
-        return {}
-
-    def losses(self, step: DirectStep) -> dict[str, Tensor]:
-        """Return the loss by part."""
-        target = self.targets[step.number % len(self.targets)]
-        found = projector(step.images, step.texts, self.ridge)
-        drawn = torch.randperm(len(target.captions), generator=step.generator)[: self.config.batch_size]
+        Args:
+            pairs: the distilled pairs.
+            target: the sub-set of the real ones whose projector is wanted.
+            draw: draws the mini-batch of real pairs.
+        """
+        found = projector(pairs.images, pairs.texts, self.ridge)
+        drawn = torch.randperm(len(target.captions), generator=draw)[: self.config.batch_size]
         captions = target.captions[drawn]
         x = self.split.image_inputs(self.split.caption_owner[captions]) - target.image_mean
         y = self.split.texts(captions) - target.text_mean
@@ -191,6 +193,15 @@ class ProjectorObjective:
             "projector": self.config.weight * distance,
             "similarity": self.config.similarity_weight * divergence,
         }
+
+
+def targets_of(split: EncodedSplit, ridge: float) -> tuple[Target, ...]:
+    """Return the sub-sets of a split behind a frozen tower, with their projectors."""
+    targets = []
+    for captions in caption_subsets(split.caption_owner):
+        images, texts = split.image_inputs(split.caption_owner[captions]), split.texts(captions)
+        targets.append(Target(captions, images.mean(0), texts.mean(0), projector(images, texts, ridge)))
+    return tuple(targets)
 
 
 def softened_divergence(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:

@@ -39,7 +39,7 @@ def closed_form_name(config: RunConfig) -> str:
 
 def rates_are_chosen(config: RunConfig) -> bool:
     """Return whether the pairs come without learned rates, so that validation chooses each student's."""
-    return find_method(config.method).rule is not None or config.distill.objective != "trajectory"
+    return find_method(config.method).student != "learned_rates"
 
 
 def measured_as(config: RunConfig, row: str, protocol: Protocol) -> str:

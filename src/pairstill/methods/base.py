@@ -2,12 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from pairstill.config import DistillConfig, PhaseConfig, RunConfig
 
-if TYPE_CHECKING:
-    from pairstill.coreset import Rule  # which imports torch, and a list of methods shall not take seconds
+if TYPE_CHECKING:  # these import torch, and a list of methods shall not take seconds
+    from pairstill.coreset import Rule
+    from pairstill.distill.recipe import Ingredients, Recipe
+
+StudentRule = Literal["learned_rates", "chosen_rates", "closed_form"]
+
+
+def match_trajectories(given: "Ingredients", experts: list[Path]) -> "Recipe":
+    """Return the recipe of pixels that match the teachers' trajectories."""
+    from pairstill.distill.recipe import trajectory_recipe
+
+    return trajectory_recipe(given, experts)
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,10 @@ class Method:
         needs: what must be there: `teacher`, `trajectories`, `features` (a frozen image tower).
         set_parts: returns a run's settings of the distillation with the parts that make it this method; applied again,
             it changes nothing.
+        recipe: returns what is distilled and for what, from the parts of a run and the files of the teachers, of which
+            there are none if it does not need them; it imports what it takes when it is called.
+        student: how students learn from the pairs: at `learned_rates`, at `chosen_rates` that validation tells, or so
+            and, where heads are linear, in `closed_form` to judge pairs while they are distilled.
         rule: for a coreset, the rule that chooses the pairs; else None.
         frozen_title: its name in tables where the image tower is frozen, if it is another thing then; else None.
     """
@@ -32,8 +47,15 @@ class Method:
     makes: str
     needs: tuple[str, ...]
     set_parts: Callable[[RunConfig], DistillConfig]
+    recipe: "Callable[[Ingredients, list[Path]], Recipe]" = match_trajectories
+    student: StudentRule = "learned_rates"
     rule: "Rule | None" = None
     frozen_title: str | None = None
+
+    @property
+    def matches_trajectories(self) -> bool:
+        """Whether its pairs are distilled by matching the trajectories of all teachers."""
+        return self.rule is None and self.recipe is match_trajectories
 
     def to_json(self) -> dict[str, Any]:
         """Return what `pairstill methods --json` prints."""

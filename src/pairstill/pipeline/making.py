@@ -2,32 +2,24 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-import torch
 from torch import Tensor
-from torch.func import functional_call
-from torch.nn.functional import normalize
 
 from pairstill.coreset import candidates, choose_rows, coreset_phase, joint_features
-from pairstill.distill.characteristic import CharacteristicObjective, cluster, draw_from_clusters
-from pairstill.distill.direct import DirectObjective
 from pairstill.distill.features_first import FeatureRange
-from pairstill.distill.initial import InitialPairs, initial_pairs, real_pairs
+from pairstill.distill.initial import real_pairs
 from pairstill.distill.phases import Distillation
-from pairstill.distill.projector import ProjectorObjective
 from pairstill.distilled import DistilledSet
 from pairstill.errors import ConfigError
 from pairstill.methods import METHODS
-from pairstill.model.dual_encoder import Parameters
 from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.phasing import settle_phases
 from pairstill.pipeline.progress import distill_progress, mode_shower, show_damage
 from pairstill.pipeline.reusing import begin, content_key, make_known, take_known
 from pairstill.pipeline.teaching import teach
-from pairstill.rng import derive_seed, generator
+from pairstill.rng import generator
 from pairstill.trajectories.teacher import epochs_to_keep
-from pairstill.trajectories.trajectory import Trajectory
+from pairstill.trajectories.trajectory import parameters_after
 
 
 def distill(context: RunContext) -> DistilledSet:
@@ -53,18 +45,12 @@ def distill(context: RunContext) -> DistilledSet:
             style="yellow",
         )
     experts = teach(context) if "trajectories" in context.method.needs else []
-    initial, objective = _problem_of(context, distill.objective, experts)
     distillation = Distillation(
         config=distill,
-        seed=derive_seed(config.distillation_seed, "distillation"),
-        factory=context.factory,
-        tower=context.tower,
-        experts=experts,
-        initial=initial,
-        initial_rates=config.initial_rates,
+        recipe=context.method.recipe(context, experts),
+        device=context.device,
         describe=context.description(),
         ranks=context.ranks,
-        objective=objective,
         feature_range=_feature_range(context),
     )
     if context.ranks.is_main:
@@ -88,43 +74,6 @@ def _feature_range(context: RunContext) -> FeatureRange | None:
     """Return the range of the training images' features, if a warm start keeps to it."""
     first = context.config.distill.features_first
     return FeatureRange.of(context.splits.train.image_batches()) if first.steps and first.in_range else None
-
-
-def _problem_of(
-    context: RunContext, objective: Literal["trajectory", "projector", "characteristic"], experts: list[Path]
-) -> tuple[list[InitialPairs], DirectObjective | None]:
-    """Return the pairs to start from, and what compares them when trajectories are not matched."""
-    config, distill, train = context.config, context.config.distill, context.splits.train
-    draw = generator(config.distillation_seed, "initial pairs")
-    if objective == "characteristic":
-        return _clustered_pairs(context, experts)
-    pairs = initial_pairs(context.manifest, train, distill.phases, distill.init, draw)
-    return pairs, _projector_objective(context) if objective == "projector" else None
-
-
-def _projector_objective(context: RunContext) -> DirectObjective:
-    config, ridge = context.config, context.closed_form.ridge
-    return ProjectorObjective.of(context.splits.train, config.distill.projector, ridge, config.info_nce)
-
-
-def _clustered_pairs(context: RunContext, experts: list[Path]) -> tuple[list[InitialPairs], DirectObjective]:
-    """Return pairs drawn from clusters of the first teacher's joint features, and the objective on them."""
-    config, train, count = context.config.distill.characteristic, context.splits.train, context.config.distill.num_pairs
-    seed = context.config.distillation_seed
-    draw = generator(seed, "initial pairs")
-    captions = candidates(train, count, draw)
-    epoch = epochs_to_keep(context.config.teacher, context.config.distill)[-1]
-    features = _joint_features(context, captions, experts, epoch)
-    labels = cluster(features, min(config.clusters, count), derive_seed(seed, "clusters") % 2**32)
-    rows = draw_from_clusters(labels, count, draw)
-    model, parameters = context.factory.build(), _teacher_parameters(context, experts, epoch)
-
-    def embed(images: Tensor, texts: Tensor) -> Tensor:
-        sides = functional_call(model, parameters, (images, texts))
-        return torch.cat([normalize(side, dim=1) for side in sides], 1)
-
-    objective = CharacteristicObjective(embed, features, labels, labels[rows], config)
-    return [real_pairs(context.manifest, train, captions[rows])], objective
 
 
 def select(context: RunContext) -> DistilledSet:
@@ -166,13 +115,8 @@ def select(context: RunContext) -> DistilledSet:
 
 def _joint_features(context: RunContext, captions: Tensor, experts: list[Path], epoch: int) -> Tensor:
     """Return the joint features of training pairs by the first teacher after an epoch."""
-    parameters = _teacher_parameters(context, experts, epoch)
+    parameters = parameters_after(experts[0], epoch, context.device)
     return joint_features(context.factory.build(), parameters, context.splits.train, captions)
-
-
-def _teacher_parameters(context: RunContext, experts: list[Path], epoch: int) -> Parameters:
-    found = Trajectory.open(experts[0]).snapshot(epoch)
-    return {name: value.to(context.device) for name, value in found.items()}
 
 
 def check_shares(context: RunContext) -> None:

@@ -20,7 +20,7 @@ from pairstill.distill.auto_phases import (
     useful_starts,
 )
 from pairstill.distill.initial import draw_pairs
-from pairstill.distill.problem import PhaseProblem
+from pairstill.distill.trajectory_objective import TrajectoryObjective
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.model.dual_encoder import Parameters
 from pairstill.pipeline.context import RunContext
@@ -112,7 +112,7 @@ def _measure(context: RunContext, auto: AutoPhasesConfig, experts: list[Path], m
     return Evidence(recalls, lengths, admissible, shortcuts, agreement)
 
 
-def _problem(context: RunContext, auto: AutoPhasesConfig, experts: list[Path], endpoint: int) -> PhaseProblem:
+def _problem(context: RunContext, auto: AutoPhasesConfig, experts: list[Path], endpoint: int) -> TrajectoryObjective:
     """Return the problem of a phase that ends at `endpoint` and begins with random real pairs."""
     seed, distill = context.config.distillation_seed, context.config.distill
     phase = PhaseConfig(min(auto.min_pairs, distill.num_pairs), 1, 0, endpoint - distill.matching_span, endpoint)

@@ -8,15 +8,18 @@ from torch import Tensor
 from pairstill.config import FeaturesFirstConfig, PhaseConfig
 from pairstill.distill.features_first import outer_on_features
 from pairstill.distill.initial import InitialPairs
-from pairstill.distill.phases import Distillation
-from pairstill.distill.problem import PhaseProblem
+from pairstill.distill.pairs import Features, Pixels, PlainPairs
+from pairstill.distill.recipe import Stage, matching_of
+from pairstill.distill.similarity import Similarity
+from pairstill.distill.trajectory_objective import TrajectoryObjective
 from pairstill.pipeline.context import RunContext
+from pairstill.rng import generator
 
 
 def matching_problem(
     context: RunContext, experts: list[Path], captions: Tensor, phase: PhaseConfig, *, shortcut: bool, seed: int
-) -> PhaseProblem:
-    """Return the problem of one phase that starts at real pairs, as a student sees them.
+) -> TrajectoryObjective:
+    """Return the objective of one phase that starts at real pairs, as a student sees them.
 
     Behind a frozen tower the pairs are features, which are what is learned then, at the rate that a run learns features
     at; a trained tower has pixels. Settings are the run's, but there is one phase whose range counts both ends from the
@@ -33,7 +36,6 @@ def matching_problem(
     train, config, distill = context.splits.train, context.config, context.config.distill
     settings = replace(
         distill,
-        objective="trajectory",
         phases=(phase,),
         auto_phases=None,
         phased=False,
@@ -47,17 +49,14 @@ def matching_problem(
         patience=0,
     )
     images, texts = train.image_inputs(train.caption_owner[captions]).cpu(), train.texts(captions).cpu().clone()
+    kind, outer = Pixels(None), distill.outer
     if not config.image.trainable:
-        settings = replace(settings, outer=outer_on_features(distill.outer, distill.features_first, images))
+        kind, outer = Features(), outer_on_features(distill.outer, distill.features_first, images)
+        settings = replace(settings, outer=outer)
+    similarity = Similarity()
+    if settings.loss == "wbce":
+        similarity = Similarity.initial(settings.similarity, len(captions), generator(seed, "similarity", 1))
     unnamed = ("",) * len(captions)
-    distillation = Distillation(
-        config=settings,
-        seed=seed,
-        factory=context.factory,
-        tower=None,
-        experts=experts,
-        initial=[InitialPairs(images, texts, unnamed, unnamed)],
-        initial_rates=config.initial_rates,
-        describe={},
-    )
-    return distillation.problem(1)
+    begin = InitialPairs(images, texts, unnamed, unnamed)
+    pairs = PlainPairs.of(begin, kind, similarity, config.initial_rates, outer, context.device)
+    return matching_of(experts, seed, context.factory)(Stage(1, phase, settings, pairs))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
 
@@ -82,19 +82,19 @@ def distill_progress(context: RunContext) -> Iterator[Watch]:
     # the student that watches decides which pairs are kept, so that it belongs to the distillation
     bench = replace(context.bench, seed=context.config.distillation_seed)
     validate = bench.validate
-    if context.config.distill.objective == "projector" and has_closed_form(context.factory):
+    if context.method.student == "closed_form" and has_closed_form(context.factory):
         validate = partial(bench.validate_closed_form, form=context.closed_form)  # the student that it is made for
     with context.progress() as progress:
         tasks: dict[tuple[int, str], TaskID] = {}
 
         def on_step(report: StepReport) -> None:
-            context.folder.metrics.write("distill_step", **asdict(report))
+            context.folder.metrics.write("distill_step", **report.to_json())
             task = (report.phase, report.stage)
             if task not in tasks:
                 tasks[task] = _begin(context, progress, report)
-            rates = f"rates {report.inner_lr_image:.3f} {report.inner_lr_text:.3f}"
+            rates = " ".join(f"{rate:.3f}" for rate in report.rates.values())
             shown = "" if recall.value is None else f"recall {recall.value:.1f}, "
-            status = f"{shown}loss {sum(report.losses.values()):.3f}, {rates}"
+            status = f"{shown}loss {sum(report.losses.values()):.3f}{rates and f', rates {rates}'}"
             progress.update(tasks[task], completed=report.step, status=status)
 
         def on_checkpoint(distilled: DistilledSet, step: int) -> float:

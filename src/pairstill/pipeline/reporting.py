@@ -102,7 +102,7 @@ def _phases(context: RunContext, distilled: DistilledSet | None) -> tuple[list[P
 def _rates_note(context: RunContext, distilled: DistilledSet | None) -> str:
     """Return how the rates of the pairs are to be read, if they are averages."""
     distill = {} if distilled is None else distilled.provenance.get("distill", {})
-    learned = context.method.rule is None and distill.get("objective") == "trajectory"
+    learned = context.method.student == "learned_rates"
     averaged = learned and distill.get("ema")
     return " (moving averages; the curves and the log show the rates of each step)" if averaged else ""
 

@@ -11,6 +11,7 @@ from pairstill.config import FeaturesFirstConfig, HypergradientConfig, Mode
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.outer_loop import StepReport
 from pairstill.distill.phases import Distillation
+from pairstill.distill.recipe import Recipe, matching_of, pixels_of
 from pairstill.distill.solvers import Choice
 from pairstill.distilled import DistilledSet
 from pairstill.pipeline.context import RunContext
@@ -81,6 +82,12 @@ def _distillation(probe: RunContext, expert: Path) -> Distillation:
     config, distill = probe.config, probe.config.distill
     warm = distill.features_first
     phases = tuple(replace(phase, outer_steps=PROBE_STEPS) for phase in distill.phases)
+    pairs = [_pairs(probe, phase.num_pairs) for phase in phases]
+    seed = derive_seed("plan")
+    recipe = Recipe(
+        pixels_of(pairs, probe.tower, config.initial_rates, seed, probe.device),
+        matching_of([expert], seed, probe.factory),
+    )
     return Distillation(
         config=replace(
             distill,
@@ -90,12 +97,8 @@ def _distillation(probe: RunContext, expert: Path) -> Distillation:
             checkpoint_every=PROBE_STEPS,
             features_first=replace(warm, steps=PROBE_STEPS * (warm.steps > 0), inversion_steps=PROBE_STEPS),
         ),
-        seed=derive_seed("plan"),
-        factory=probe.factory,
-        tower=probe.tower,
-        experts=[expert],
-        initial=[_pairs(probe, phase.num_pairs) for phase in phases],
-        initial_rates=config.initial_rates,
+        recipe=recipe,
+        device=probe.device,
         describe=probe.description(),
     )
 

@@ -13,7 +13,6 @@ from pairstill.distill.memory import device_bytes
 from pairstill.errors import ConfigError
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.methods import METHODS, find_method, with_method
-from pairstill.methods.base import Method
 from pairstill.pipeline.context import RunContext
 from pairstill.pipeline.teaching import teachers_there
 from pairstill.plan.counts import count
@@ -37,10 +36,10 @@ def make_plan(config: RunConfig, tell: Callable[[str], None] = lambda stage: Non
         PairstillError: what the run itself would raise for these settings and pairs.
     """
     config = with_method(config)
-    if find_method(config.method).rule is not None or config.distill.objective != "trajectory":
+    if not find_method(config.method).matches_trajectories:
         raise ConfigError(
             f"method {config.method} matches no trajectories; plan knows the methods that do: "
-            + ", ".join(method.name for method in METHODS if _matches_trajectories(method))
+            + ", ".join(method.name for method in METHODS if method.matches_trajectories)
         )
     config = replace(config, distill=_stand_in(config))
     with TemporaryDirectory(prefix="pairstill-plan-") as folder:
@@ -62,10 +61,6 @@ def _stand_in(config: RunConfig) -> DistillConfig:
     last = Segment(0, config.teacher.epochs - distill.matching_span, config.teacher.epochs, 1.0)
     equal = sized_phases([last] * most, torch.ones(config.teacher.epochs), distill.num_pairs, steps, auto.min_pairs)
     return replace(distill, phases=equal)
-
-
-def _matches_trajectories(method: Method) -> bool:
-    return method.rule is None and method.set_parts(RunConfig()).objective == "trajectory"
 
 
 def _plan(config: RunConfig, probe: RunContext, folder: Path, tell: Callable[[str], None]) -> Plan:

@@ -43,8 +43,10 @@ def curve_points(events: Iterable[Event]) -> list[CurvePoint]:
         begin = begins.setdefault((step["phase"], step["stage"]), before)
         place = (step["phase"], step["stage"], step["step"], begin + step["step"])
         points.append(CurvePoint("loss", *place, sum(step["losses"].values())))
-        points.append(CurvePoint("rate_image", *place, step["inner_lr_image"]))
-        points.append(CurvePoint("rate_text", *place, step["inner_lr_text"]))
+        rates: dict[Quantity, str] = {"rate_image": "inner_lr_image", "rate_text": "inner_lr_text"}
+        for quantity, name in rates.items():
+            if isinstance(rate := step.get(name), (int, float)):  # not every method learns rates
+                points.append(CurvePoint(quantity, *place, rate))
     for event in events:
         if event["event"] == "validation" and (event["phase"], "pixels") in begins:
             place = (event["phase"], "pixels", event["step"], begins[event["phase"], "pixels"] + event["step"])

@@ -131,6 +131,11 @@ def _shared(initial: Parameters) -> Parameters:
     return {name: value for name, value in initial.items() if name.startswith(SHARED_PREFIX)}
 
 
+def parameters_after(expert: Path, epoch: int, device: torch.device) -> Parameters:
+    """Return theta_epoch of the expert in a file, on a device."""
+    return {name: value.to(device) for name, value in Trajectory.open(expert).snapshot(epoch).items()}
+
+
 class TrajectoryRecorder:
     """Collects the snapshots of one expert while it trains."""
 

@@ -9,20 +9,25 @@ import torch.nn.functional as F
 
 from pairstill.config import CharacteristicConfig, DistillConfig, OuterConfig, ProjectorConfig, RunConfig
 from pairstill.distill.characteristic import (
+    SCALES,
     CharacteristicObjective,
     characteristic_distance,
     cluster,
     draw_from_clusters,
 )
-from pairstill.distill.direct import DirectStep
+from pairstill.distill.inner_loop import InnerData
+from pairstill.distill.learned import Variable, initial_values
+from pairstill.distill.objective import Stateless, differentiated
 from pairstill.distill.projector import (
     Covariances,
     ProjectorObjective,
     caption_subsets,
     projector,
     softened_divergence,
+    targets_of,
 )
 from pairstill.methods import with_method
+from pairstill.rng import generator
 
 
 def _random(*shape, seed=0):
@@ -96,30 +101,56 @@ def test_the_gradient_of_the_divergence_does_not_fade_with_its_temperature():
     assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
 
 
+def projector_objective(split, ridge, info_nce="mean"):
+    config = ProjectorConfig(batch_size=16)
+    return ProjectorObjective(None, split, targets_of(split, ridge), ridge, config, info_nce, seed=0)
+
+
+def draw(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def pairs_of(images, texts):
+    return InnerData(images, texts, torch.eye(len(images)))
+
+
 def test_all_real_pairs_lose_only_their_own_infonce(make_split):
     split = make_split(images=40, captions=2, pixels=False)
-    objective = ProjectorObjective.of(split, ProjectorConfig(batch_size=16), 0.5)
-    assert len(objective.targets) == 2 and objective.turns == 1 and objective.rows(0) is None
+    objective = projector_objective(split, 0.5)
+    first, second = objective.targets
     captions = torch.arange(0, 80, 2) + 1
-    images, texts = split.image_inputs(split.caption_owner[captions]), split.texts(captions)
-    step = DirectStep(images, texts, {}, torch.Generator().manual_seed(0), number=1)
-    losses = objective.losses(step)
+    pairs = pairs_of(split.image_inputs(split.caption_owner[captions]), split.texts(captions))
+    losses = objective.losses(pairs, second, draw())
     assert float(losses["projector"]) == pytest.approx(0, abs=1e-6)
     assert float(losses["similarity"]) == pytest.approx(0, abs=1e-3) and float(losses["infonce"]) > 0
-    assert objective.adversary() == {}
-    added = ProjectorObjective.of(split, ProjectorConfig(batch_size=16), 0.5, "sum")
-    others = added.losses(replace(step, generator=torch.Generator().manual_seed(0)))
+    others = projector_objective(split, 0.5, "sum").losses(pairs, second, draw())
     assert float(others["infonce"]) == pytest.approx(2 * float(losses["infonce"]), rel=1e-6)
-    # the next step has the other captions' projector for its target
-    assert float(objective.losses(replace(step, number=2))["projector"]) > 0.01
+    # the other captions' projector is another target
+    assert float(objective.losses(pairs, first, draw())["projector"]) > 0.01
+
+
+def test_targets_take_turns(make_split, make_problem):
+    split = make_split(images=40, captions=2, pixels=False)
+    pairs = make_problem(trainable=False, loss="infonce").pairs
+    objective = replace(projector_objective(split, 0.5), pairs=pairs)
+    assert objective.variables().keys() == pairs.variables().keys()
+    values = {name: value.clone().requires_grad_() for name, value in initial_values(pairs.variables()).items()}
+    for number in range(3):
+        (step,) = objective.step(values, number)
+        assert step.gradients.keys() == {"images", "texts"}
+        drawn = generator(0, "phase", 1, "step", number, "turn", 0)
+        expected = objective.losses(pairs.render(values).data, objective.targets[number % 2], drawn)
+        assert {part: float(value) for part, value in step.losses.items()} == pytest.approx(
+            {part: float(value.detach()) for part, value in expected.items()}
+        )
 
 
 def test_the_distance_of_projectors_counts_beside_the_other_parts(make_split):
     """Of pairs that know nothing: with its old weight of 0.01 it was two hundred times smaller than InfoNCE."""
     split = make_split(images=40, captions=1, pixels=False)
-    objective = ProjectorObjective.of(split, ProjectorConfig(batch_size=16), 1.0)
-    images, texts = split.image_inputs(torch.arange(6)), split.texts(torch.arange(6, 12))
-    losses = objective.losses(DirectStep(images, texts, {}, torch.Generator().manual_seed(0)))
+    objective = projector_objective(split, 1.0)
+    pairs = pairs_of(split.image_inputs(torch.arange(6)), split.texts(torch.arange(6, 12)))
+    losses = objective.losses(pairs, objective.targets[0], draw())
     assert float(losses["projector"]) > float(losses["infonce"])
 
 
@@ -158,54 +189,43 @@ def on_points():
     real = torch.cat([_random(50, 4) + 2, _random(50, 4, seed=1) - 2]).float()
     labels = torch.arange(2).repeat_interleave(50)
     config = CharacteristicConfig(frequencies=64)
-    return CharacteristicObjective(lambda x, y: torch.cat([x, y], 1), real, labels, torch.tensor([0, 0, 1, 1]), config)
+    of = torch.tensor([0, 0, 1, 1])
+    return CharacteristicObjective(None, lambda x, y: torch.cat([x, y], 1), real, labels, of, config, seed=0)
+
+
+def plain_scales(objective):
+    return torch.zeros(objective.real.shape[1])
 
 
 def test_the_same_sample_has_no_distance(on_points):
-    objective = replace(on_points, labels=on_points.real_labels)
-    x, y = objective.real[objective.rows(1)].chunk(2, 1)
-    losses = objective.losses(DirectStep(x, y, objective.adversary(), torch.Generator().manual_seed(0), turn=1))
-    assert float(losses["characteristic"]) < 300 * 1e-4
+    x, y = on_points.real[50:].chunk(2, 1)
+    assert float(on_points.distance(pairs_of(x, y), 1, plain_scales(on_points), draw())) < 1e-4
 
 
-def test_every_cluster_has_a_turn_with_its_own_pairs(on_points):
-    objective = replace(on_points, labels=torch.tensor([1, 0, 1, 0]))
-    assert objective.turns == 2
-    assert [objective.rows(turn).tolist() for turn in range(2)] == [[1, 3], [0, 2]]
+def test_every_cluster_is_compared_with_its_own_real_pairs(on_points):
     # the first cluster's real pairs are around 2: pairs there are nearer to them than to the second's
     x = torch.full((2, 2), 2.0)
-    near, far = (
-        float(
-            objective.losses(DirectStep(x, x, objective.adversary(), torch.Generator().manual_seed(0), turn=turn))[
-                "characteristic"
-            ]
-        )
-        for turn in range(2)
-    )
+    near, far = (float(on_points.distance(pairs_of(x, x), label, plain_scales(on_points), draw())) for label in (0, 1))
     assert near < far
 
 
-def test_the_loss_of_a_cluster_is_300_times_its_distance(on_points):
+def test_the_distance_of_a_cluster_by_hand(on_points):
     x, y = torch.ones(2, 2), torch.zeros(2, 2)
-    draw = torch.Generator().manual_seed(0)
-    loss = on_points.losses(DirectStep(x, y, on_points.adversary(), draw))["characteristic"]
-    draw = torch.Generator().manual_seed(0)
-    frequencies = torch.randn(64, 4, generator=draw)
+    found = on_points.distance(pairs_of(x, y), 0, plain_scales(on_points), draw())
+    frequencies = torch.randn(64, 4, generator=draw())
     distance = characteristic_distance(on_points.real[:50], torch.cat([x, y], 1), frequencies, 0.5)
-    assert float(loss) == pytest.approx(300 * float(distance), rel=1e-4)
+    assert float(found) == pytest.approx(float(distance), rel=1e-4)
 
 
-def test_distances_go_down_and_the_adversary_goes_up(on_points):
+def test_distances_go_down_and_the_scales_take_them_up(on_points):
     x, y = (torch.zeros(4, 2).requires_grad_() for _ in range(2))
-    scales = on_points.adversary()["log_scales"].requires_grad_()
+    scales = plain_scales(on_points).requires_grad_()
 
     def value():
-        step = DirectStep(x, y, {"log_scales": scales}, torch.Generator().manual_seed(0))
-        of_turns = []
-        for turn in range(2):
-            rows = on_points.rows(turn)
-            of_turns.append(on_points.losses(replace(step, images=x[rows], texts=y[rows], turn=turn))["characteristic"])
-        return sum(of_turns)
+        return sum(
+            on_points.distance(pairs_of(x[rows], y[rows]), label, scales, draw())
+            for label, rows in ((0, slice(0, 2)), (1, slice(2, 4)))
+        )
 
     first = value().item()
     optimizer = torch.optim.Adam([x, y], 0.1)
@@ -221,31 +241,57 @@ def test_distances_go_down_and_the_adversary_goes_up(on_points):
     assert value().item() > lower
 
 
-class Means:
-    """The square distance to a fixed mean, in turns of one pair each, and an adversary that gains by growing."""
-
-    turns = 2
-
-    def rows(self, turn):
-        return torch.tensor([turn])
-
-    def adversary(self):
-        return {"weight": torch.ones(2)}
-
-    def losses(self, step):
-        return {"mean": (step.images.mean() - 3).square() + step.texts.square().mean() + step.adversary["weight"].sum()}
+def characteristic_of(problem, labels):
+    return CharacteristicObjective(
+        problem.pairs,
+        lambda x, y: F.normalize(torch.cat([x, y], 1), dim=1),
+        F.normalize(_random(30, 5 + 7, seed=3).float(), dim=1),
+        torch.arange(30) % 2,
+        labels,
+        CharacteristicConfig(),
+        seed=0,
+    )
 
 
-def test_a_phase_minimises_its_objective_and_the_adversary_goes_against_it(make_problem, distil):
+def test_every_cluster_has_a_move_with_its_own_pairs(make_problem):
+    objective = characteristic_of(make_problem(trainable=False, loss="infonce"), torch.tensor([1, 0, 1, 0, 1]))
+    values = {name: value.clone().requires_grad_() for name, value in initial_values(objective.variables()).items()}
+    moved = [step.gradients["texts"].abs().sum(1).nonzero().flatten().tolist() for step in objective.step(values, 0)]
+    assert moved == [[1, 3], [0, 2, 4]]
+    first = next(iter(objective.step(values, 0)))
+    assert first.gradients.keys() == {"images", "texts", SCALES}
+    data = objective.pairs.render(values, torch.tensor([1, 3])).data
+    drawn = generator(0, "phase", 1, "step", 0, "turn", 0)
+    distance = objective.distance(data, 0, torch.zeros(12), drawn)
+    assert float(first.losses["characteristic"]) == pytest.approx(300 * float(distance.detach()), rel=1e-4)
+
+
+class Means(Stateless):
+    """The square distance to a fixed mean, in moves for one pair each, and a weight that gains by growing."""
+
+    def __init__(self, pairs, moves=2):
+        self.pairs, self.moves = pairs, moves
+
+    def variables(self):
+        return {**self.pairs.variables(), "weight": Variable(torch.ones(2), 0.01, ascends=True)}
+
+    def step(self, values, number):
+        for move in range(self.moves):
+            data = self.pairs.render(values, torch.tensor([move])).data
+            loss = (data.images.mean() - 3).square() + data.texts.square().mean() + values["weight"].sum()
+            yield differentiated({"mean": loss}, values)
+
+
+def test_a_phase_minimises_its_objective_and_what_ascends_goes_against_it(make_problem, distil):
     problem = make_problem(trainable=True, loss="infonce", phase={"outer_steps": 20})
-    initial = {**problem.initial, "adversary/weight": torch.ones(2)}
-    reports = []
-    learned = distil(replace(problem, objective=Means(), initial=initial), on_step=reports.append)
+    initial, reports = initial_values(problem.variables()), []
+    learned = distil(problem, on_step=reports.append, moved_by=Means(problem.pairs))
     assert reports[-1].losses["mean"] < reports[0].losses["mean"]
-    assert (learned["adversary/weight"] > 1).all()
-    assert reports[0].experts == [] and torch.equal(learned["inner_lr_image"], initial["inner_lr_image"])
+    assert (learned["weight"] > 1).all()
+    assert reports[0].notes == {} and reports[0].to_json()["inner_lr_text"] == pytest.approx(0.2)
+    assert torch.equal(learned["inner_lr_image"], initial["inner_lr_image"])
     moved = (learned["texts"] - initial["texts"]).abs().amax(1)
-    assert (moved[:2] > 0).all() and not moved[2:].any(), "the pairs that have a turn move, the others stay"
+    assert (moved[:2] > 0).all() and not moved[2:].any(), "the pairs that have a move go, the others stay"
 
 
 def test_ncfm_moves_its_pairs_at_the_papers_rates(make_problem, distil):
@@ -253,32 +299,20 @@ def test_ncfm_moves_its_pairs_at_the_papers_rates(make_problem, distil):
     paper = OuterConfig(optimizer="sgd", rate_unit="absolute", lr_images=0.1, lr_texts=0.1)
     outer = with_method(RunConfig(method="ncfm", distill=DistillConfig(outer=paper))).distill.outer
     problem = make_problem(trainable=False, loss="infonce", phase={"outer_steps": 20}, outer=asdict(outer))
-    objective = CharacteristicObjective(
-        lambda x, y: F.normalize(torch.cat([x, y], 1), dim=1),
-        F.normalize(_random(30, 5 + 7, seed=3).float(), dim=1),
-        torch.arange(30) % 2,
-        torch.arange(len(problem.initial["images"])) % 2,
-        CharacteristicConfig(),
-    )
-    initial = problem.initial
-    adversary = {f"adversary/{name}": value for name, value in objective.adversary().items()}
-    learned = distil(replace(problem, objective=objective, initial={**initial, **adversary}))
+    initial = initial_values(problem.variables())
+    learned = distil(problem, moved_by=characteristic_of(problem, torch.arange(5) % 2))
     for name in ("images", "texts"):
         moved = (learned[name] - initial[name]).square().mean().sqrt() / initial[name].std()
         assert moved > 0.1, f"{name} moved by {moved:.4f} of a deviation"
 
 
-def test_pairs_of_other_turns_go_on_by_their_moments(make_problem, distil):
+def test_pairs_of_other_moves_go_on_by_their_moments(make_problem, distil):
     """With AdamW a pair that has had its turn moves on in the turns of others, as in the authors' code."""
 
-    def moved(turns):
-        problem = make_problem(trainable=True, loss="infonce", phase={"outer_steps": 1}, outer={"optimizer": "adamw"})
-        problem = replace(problem, config=replace(problem.config, ema=False))
-        objective = Means()
-        objective.turns = turns
-        learned = distil(
-            replace(problem, objective=objective, initial={**problem.initial, "adversary/weight": torch.ones(2)})
-        )
-        return (learned["texts"] - problem.initial["texts"])[0].abs().mean()
+    def moved(moves):
+        outer = {"optimizer": "adamw"}
+        problem = make_problem(trainable=True, loss="infonce", phase={"outer_steps": 1}, outer=outer, ema=False)
+        learned = distil(problem, moved_by=Means(problem.pairs, moves))
+        return (learned["texts"] - initial_values(problem.variables())["texts"])[0].abs().mean()
 
     assert moved(2) > 1.1 * moved(1)
