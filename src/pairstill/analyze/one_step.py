@@ -15,8 +15,8 @@ from torch.nn.functional import normalize
 
 from pairstill.analyze.curvature import PointDerivatives, flat, spectral_norm
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, PairLoss
-from pairstill.distill.matching import matching_losses
 from pairstill.distill.learned import initial_values
+from pairstill.distill.matching import matching_losses
 from pairstill.distill.pairs import IMAGES
 from pairstill.distill.solvers import ExactStore
 from pairstill.distill.trajectory_objective import TrajectoryObjective

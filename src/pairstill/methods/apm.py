@@ -49,4 +49,5 @@ APM = Method(
     set_parts,
     recipe,
     student="closed_form",
+    all_teachers=False,
 )

@@ -37,6 +37,7 @@ class Method:
             there are none if it does not need them; it imports what it takes when it is called.
         student: how students learn from the pairs: at `learned_rates`, at `chosen_rates` that validation tells, or so
             and, where heads are linear, in `closed_form` to judge pairs while they are distilled.
+        all_teachers: whether it reads all teachers, if any; or else the first alone.
         rule: for a coreset, the rule that chooses the pairs; else None.
         frozen_title: its name in tables where the image tower is frozen, if it is another thing then; else None.
     """
@@ -49,6 +50,7 @@ class Method:
     set_parts: Callable[[RunConfig], DistillConfig]
     recipe: "Callable[[Ingredients, list[Path]], Recipe]" = match_trajectories
     student: StudentRule = "learned_rates"
+    all_teachers: bool = True
     rule: "Rule | None" = None
     frozen_title: str | None = None
 

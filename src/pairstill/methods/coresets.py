@@ -12,7 +12,17 @@ def _chosen_pairs(config: RunConfig) -> DistillConfig:
 def _coreset(name: str, title: str, source: str, *needs: str) -> Method:
     rule = name
     assert rule in ("random", "herding", "k_center", "forgetting")
-    return Method(name, title, source, "chooses real pairs", needs, _chosen_pairs, student="chosen_rates", rule=rule)
+    return Method(
+        name,
+        title,
+        source,
+        "chooses real pairs",
+        needs,
+        _chosen_pairs,
+        student="chosen_rates",
+        all_teachers=False,
+        rule=rule,
+    )
 
 
 RANDOM = _coreset("random", "Random", "-")

@@ -62,4 +62,5 @@ NCFM = Method(
     set_parts,
     recipe,
     student="chosen_rates",
+    all_teachers=False,
 )

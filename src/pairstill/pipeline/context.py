@@ -364,7 +364,7 @@ class RunContext:
     @property
     def num_teachers(self) -> int:
         """How many teachers the method reads: all, to match their trajectories, or else the first alone."""
-        return self.config.teacher.num_experts if self.method.matches_trajectories else 1
+        return self.config.teacher.num_experts if self.method.all_teachers else 1
 
     def image_facts(self) -> dict[str, Any]:
         """Return the image tower's specification, and which file its features come from, if from one."""
