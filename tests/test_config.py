@@ -369,3 +369,9 @@ def test_phases_that_set_themselves_do_not_read_the_ranges_of_their_total():
     teacher = TeacherConfig(epochs=4, keep="all")
     config = RunConfig(teacher=teacher, distill=DistillConfig(phases=total, auto_phases=AutoPhasesConfig()))
     assert config.distill.num_pairs == 499
+
+
+@pytest.mark.parametrize("name", ["run_dir", "cache_dir", "trajectories_dir"])
+def test_folders_without_a_name(name):
+    with pytest.raises(ConfigError, match=f"{name} is empty; name a folder"):
+        RunConfig(**{name: ""})

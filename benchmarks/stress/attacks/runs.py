@@ -116,15 +116,7 @@ def _foreign(base: Base) -> list[Attack]:
     )
     for option in ("run_dir", "cache_dir", "trajectories_dir"):
         for path in paths:
-            if path == "" and option == "trajectories_dir":
-                continue
             make = partial(place, path, option)
-            found.append(
-                Attack(
-                    KIND,
-                    f"{option} is {path[:20]!r}",
-                    make,
-                    ends=None if option == "trajectories_dir" or path == "" else (1, 2),
-                )
-            )
+            unsure = option == "trajectories_dir" and path != ""  # checking pairs needs none
+            found.append(Attack(KIND, f"{option} is {path[:20]!r}", make, ends=None if unsure else (1, 2)))
     return found

@@ -93,6 +93,8 @@ class RunConfig:
             0 < self.ranks_timeout_minutes < float("inf"),
             f"ranks_timeout_minutes is {self.ranks_timeout_minutes}; it must be above 0, and finite",
         )
+        for name in ("run_dir", "cache_dir", "trajectories_dir"):
+            require(getattr(self, name) != "", f"{name} is empty; name a folder, or `.` for the one that you are in")
         check_bounds(self)
         require(
             self.image.trainable or self.heads.image,
