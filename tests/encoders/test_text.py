@@ -202,6 +202,7 @@ LAYER = "encoder.layer.0.output.dense.weight"
         (None, {"num_hidden_layers": 3}, "encoder.layer.2.attention.output.LayerNorm.bias is missing"),
         (None, {"hidden_size": 16}, r"embeddings.LayerNorm.bias is \(8,\), not \(16,\)"),
         (None, {"vocab_size": 3}, r"word_embeddings.weight is \([0-9]+, 8\), not \(3, 8\)"),
+        (None, {"num_hidden_layers": 10**12}, "asks for 1000000000000 layers, more than 1000"),
         (None, {"hidden_size": 0}, "transformers cannot load it .ZeroDivisionError"),
         (None, {"hidden_act": "magic"}, "transformers cannot load it .KeyError: 'magic'"),
         (None, {"dtype": "float99"}, "transformers cannot load it .AttributeError"),

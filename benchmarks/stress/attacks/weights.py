@@ -125,9 +125,9 @@ def _text_files() -> list[Attack]:
     found = []
     for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
         for how in [*BYTES, *PLACES]:
-            unsure = how.startswith("flipped") or (
-                how in ("removed", "{}", "a link to itself") and name == "tokenizer_config.json"
-            )
+            # without a file of its own the tokenizer has its defaults
+            absent = how in ("removed", "{}", *PLACES) and name == "tokenizer_config.json"
+            unsure = how.startswith("flipped") or (absent and how != "a link to a secret")
             unsure |= how == "cut by one" and name.endswith("json")  # which is a line's end
 
             def change(user: Path, name: str = name, how: str = how) -> None:

@@ -20,6 +20,7 @@ _ENCODER_FILES = (".json", ".txt", ".model", ".safetensors")
 
 KNOWN = ("hashed_ngrams", "minilm", "bert-base-uncased", "distilbert-base-uncased", "BAAI/bge-base-en-v1.5")
 """Text towers that settings and pages of this project name; the hub has others, which nobody can list offline."""
+MAX_LAYERS = 1000
 
 
 def load_encoder(name: str, source: str) -> tuple[Any, Any]:
@@ -32,14 +33,18 @@ def load_encoder(name: str, source: str) -> tuple[Any, Any]:
     Raises:
         ConfigError: transformers cannot load it, weights are missing or left over, or hold values that are not finite.
     """
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     try:
         # what it fills in at random, such as a pooler that nothing uses, shall at least be the same every time
         with _quiet_loading(), seeded_globally("text tower"), without_waiting(asks=not Path(source).is_dir()):
             tokenizer: Any = AutoTokenizer.from_pretrained(source)
+            settings: Any = AutoConfig.from_pretrained(source)
+            layers = getattr(settings, "num_hidden_layers", None)
+            if isinstance(layers, int) and layers > MAX_LAYERS:  # which would all be made first
+                raise ValueError(f"its config.json asks for {layers} layers, more than {MAX_LAYERS}")
             model, found = AutoModel.from_pretrained(
-                source, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
+                source, config=settings, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
             )
     except Exception as error:  # it raises whatever a damaged file leads to, KeyError and ZeroDivisionError included
         raise ConfigError(
@@ -78,7 +83,8 @@ def _reason(error: Exception) -> str:
 def _check_keys(name: str, model: Any, found: Mapping[str, Any]) -> None:
     """Refuse weights that are not the model's, but for poolers, and heads beside the encoder, which are not used."""
     below = f"{model.base_model_prefix}."
-    has_head = type(model).__name__ not in (model.config.architectures or [type(model).__name__])
+    saved_as = model.config.architectures
+    has_head = isinstance(saved_as, list) and type(model).__name__ not in saved_as
     check_keys(
         f"text.name is {name!r}, whose weights are not those of the {type(model).__name__} in its config.json",
         missing=(key for key in found["missing_keys"] if not _is_pooler(key)),
