@@ -79,6 +79,11 @@ def test_what_a_run_stored_keeps_its_meaning_and_what_is_written_has_todays_defa
     assert read_layers(tmp_path / "config.yaml") == {"seed": 3}
     (tmp_path / "environment.json").write_text("{}")
     assert read_layers(tmp_path / "config.yaml")["info_nce"] == "sum"
+    # exports, which are not sealed there, likewise
+    (tmp_path / "settings.yaml").write_text("seed: 3\n")
+    assert read_layers(tmp_path / "settings.yaml") == {"seed": 3}
+    (tmp_path / "pairstill.json").write_text("{}")
+    assert read_layers(tmp_path / "settings.yaml")["info_nce"] == "sum"
 
 
 @pytest.mark.parametrize(

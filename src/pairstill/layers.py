@@ -14,6 +14,8 @@ from pairstill.errors import ConfigError
 BASE = "base"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The same loader in C where it is there: a row may have six files."""
+_BESIDE = {"config.yaml": "environment.json", "settings.yaml": "pairstill.json"}
+"""What lies beside the settings of a run, and of an export."""
 MOST_CHARACTERS, MOST_VALUES, MOST_LEVELS = 4_000_000, 100_000, 50
 
 
@@ -133,9 +135,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _is_stored(path: Path, text: str) -> bool:
-    """Return whether a run wrote these settings: they are sealed, or of a run from before there were seals."""
+    """Return whether a run wrote these settings: they are sealed, exported, or from before there were seals."""
     sealed = text.rstrip().rpartition("\n")[2].startswith(SETTINGS_SEAL)
-    return sealed or (path.name == "config.yaml" and path.with_name("environment.json").is_file())
+    beside = _BESIDE.get(path.name)
+    return sealed or (beside is not None and path.with_name(beside).is_file())
 
 
 def in_todays_words(settings: Mapping[str, Any]) -> dict[str, Any]:

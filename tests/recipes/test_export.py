@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,6 +115,14 @@ def test_pairs_that_do_not_fit_are_refused(run, undisturbed, tiny, tmp_path, cap
     changed.save(tmp_path / "c" / "distilled")
     assert evaluate(tiny, out, tmp_path / "c") == 2
     assert "holds another distilled set already" in capsys.readouterr().err
+
+
+def test_learned_rates_go_with_the_infonce_that_they_were_learned_with(run, tmp_path, capsys):
+    old = replace(DistilledSet.load(run / "distilled"), loss="infonce", info_nce="sum")
+    old.save(tmp_path / "old")
+    asked = ["evaluate", "--config", str(run / "config.yaml"), "--distilled", str(tmp_path / "old")]
+    assert main([*asked, "--run_dir", str(tmp_path / "a")]) == 2
+    assert "info_nce: 'sum' of the pairs, 'mean' in the settings" in capsys.readouterr().err
 
 
 def test_runs_without_pairs_and_folders_without_runs_are_refused(tmp_path, capsys):

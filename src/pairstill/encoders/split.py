@@ -207,7 +207,7 @@ class Encoding:
         spec, content = self.image.spec, digest(*digests)
         return tuple(
             cached_rows(
-                self.cache_dir / "features" / digest(repr(spec), content, VIEWS, str(view)),
+                cache_folder(self.cache_dir, "features") / digest(repr(spec), content, VIEWS, str(view)),
                 len(paths),
                 partial(self._view_features, paths, view),
                 about={"kind": "features", "augmented view": view, "images": len(paths), "encoder": spec.to_json()},

@@ -12,6 +12,7 @@ from pairstill.config.roles import with_role
 from pairstill.defaults import decisive
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.errors import ConfigError, PairstillError
+from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.results import made_title, summarise
 from pairstill.exchange.card import CardFacts, card
 from pairstill.exchange.folder import open_set, write_export
@@ -188,6 +189,9 @@ def _differences(context: RunContext, given: DistilledSet) -> list[str]:
             for key in now[part]
             if key in theirs and theirs[key] != now[part][key]
         ]
+    if given.loss == "infonce" and not rates_are_chosen(context.config) and given.info_nce != context.config.info_nce:
+        # the learned rates belong to it
+        found.append(f"info_nce: {given.info_nce!r} of the pairs, {context.config.info_nce!r} in the settings")
     method = given.provenance.get("method")
     if method not in (None, context.method.name):
         found.append(f"method: {method!r} of the pairs, {context.method.name!r} in the settings")
