@@ -55,5 +55,7 @@ def test_a_pair_that_is_left_alone_costs_no_step():
     assert [len(index) for index in draw_batches(8, 3, 3, draw(), least=2)] == [3, 3, 2]
     for one, other in zip(draw_batches(8, 3, 6, draw(), least=2), draw_batches(8, 3, 6, draw()), strict=True):
         assert torch.equal(one, other)
-    with pytest.raises(ValueError, match="1 pairs make no mini-batch of 2"):
+    with pytest.raises(ValueError, match="1 pairs, 3 at a time, make no mini-batch of 2"):
         draw_batches(1, 3, 1, draw(), least=2)
+    with pytest.raises(ValueError, match="3 pairs, 1 at a time, make no mini-batch of 2"):
+        draw_batches(3, 1, 1, draw(), least=2)

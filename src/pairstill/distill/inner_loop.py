@@ -125,10 +125,10 @@ def draw_batches(
     lost. (The authors' code leaves out every one that is not whole.)
 
     Raises:
-        ValueError: there are fewer pairs than `least`.
+        ValueError: there are fewer pairs than `least`, or mini-batches are to be smaller.
     """
-    if pairs < least:
-        raise ValueError(f"{pairs} pairs make no mini-batch of {least}")
+    if min(pairs, batch_size) < least:
+        raise ValueError(f"{pairs} pairs, {batch_size} at a time, make no mini-batch of {least}")
     batches: list[Tensor] = []
     while len(batches) < steps:
         order = torch.randperm(pairs, generator=generator)
