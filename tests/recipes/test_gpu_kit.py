@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,8 @@ def photos(tmp_path):
 def test_a_pack_holds_what_the_product_reads(photos, tmp_path, monkeypatch):
     pack, wheels = tmp_path / "pack", tmp_path / "wheels"
     wheels.mkdir()
-    (wheels / "some-1.0-py3-none-any.whl").write_bytes(b"")
+    with zipfile.ZipFile(wheels / "some-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("some.py", "")
     done = script("pack.py", *photos, "--out", pack, "--size", "16", "--wheels", wheels)
     assert done.returncode == 0, done.stderr
     assert (pack / "wheels" / "some-1.0-py3-none-any.whl").is_file()
@@ -83,7 +85,8 @@ def test_a_pack_holds_what_the_product_reads(photos, tmp_path, monkeypatch):
         assert image.size == (16, 16)
     whole = (tmp_path / "texts.safetensors").read_bytes()
     assert (root / module.TEXTS).read_bytes() == whole and not list(pack.glob("*.whole"))
-    assert script("kit.py", "--dry-run", "--pack", pack).stdout.splitlines()[-1] == "missing: nothing"
+    listed = script("kit.py", "--dry-run", "--pack", pack)
+    assert listed.returncode == 0 and listed.stdout.splitlines()[-1] == "missing: nothing", listed.stderr
 
 
 def test_a_pack_that_is_too_large_is_refused(photos, tmp_path):

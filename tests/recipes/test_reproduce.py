@@ -112,7 +112,7 @@ def test_the_list_shows_every_row(capsys):
     assert row["needs"][0] == "data/coco/dataset_coco.json" and "hub: nfnet_l0" in row["needs"]
     assert by_name["table4", "flickr30k_4_st"]["scales"] == ["paper", "flickr8k", "scenes"]
     assert by_name["table1", "500_edge"]["without"] and not by_name["table1", "500_edge"]["scales"]
-    assert by_name["table17", "lors_regnet_bert"]["command"].startswith("pairstill evaluate")
+    assert by_name["table17", "lors_regnet_bert"]["command"].startswith("`pairstill evaluate")
     assert main(["reproduce", "--list"]) == 0
     shown = capsys.readouterr().out
     assert "pairstill reproduce table4 --scale scenes" in shown and "No small version" in shown
