@@ -21,6 +21,7 @@ from pairstill.config import (
     StudentConfig,
 )
 from pairstill.errors import ArtifactError, ConfigError, DataError
+from pairstill.evaluate.ledger import Key, Record
 from pairstill.provenance import commit, environment
 from pairstill.runfolder import FREE_SETTINGS, RunFolder, is_run, other_settings, plain, read_settings, to_yaml
 from pairstill.storage import digest
@@ -37,6 +38,10 @@ def result(mean_recall, student=0, **values):
     return {**about, "mean_recall": mean_recall, **values}
 
 
+def add_result(folder, line):
+    folder.ledger("retrieval").add(Record(Key.of("retrieval", line), line))
+
+
 def test_a_new_folder_records_settings_and_environment(config):
     folder = RunFolder(config)
     assert yaml.safe_load((folder.path / "config.yaml").read_text()) == plain(config)
@@ -47,7 +52,7 @@ def test_a_new_folder_records_settings_and_environment(config):
 
 
 def test_opening_again_with_the_same_settings_goes_on(config):
-    RunFolder(config).add_result(result(1.0))
+    add_result(RunFolder(config), result(1.0))
     assert RunFolder(config).results() == [result(1.0)]
 
 
@@ -132,7 +137,7 @@ def test_other_settings_are_refused_and_named(config):
 def test_a_run_from_when_captions_were_normalised_or_not_goes_on(config, old, captions):
     now = replace(config, data=DataConfig(captions=captions))
     folder = RunFolder(now)
-    folder.add_result(result(1.0))
+    add_result(folder, result(1.0))
     path = folder.path / "config.yaml"
     before = to_yaml(now).replace(f"captions: {captions}", f"normalise_captions: {old}")
     path.write_text(f"{before}# sha256 of the lines above: {digest(before)}\n")
@@ -150,7 +155,7 @@ def test_settings_of_an_objective_that_is_not_the_runs_may_change(config):
         return replace(config, distill=replace(distill, projector=replace(distill.projector, weight=0.01)))
 
     folder = RunFolder(config)
-    folder.add_result(result(1.0))
+    add_result(folder, result(1.0))
     assert other_settings(folder.path / "config.yaml", other(config)) == []
     distill = replace(config.distill, objective="projector", loss="infonce")
     of_it = replace(config, distill=distill, image=ImageConfig(trainable=False), heads=HeadsConfig(image=True, width=8))
@@ -303,18 +308,18 @@ def test_results_keep_their_order_and_their_numbers(config):
     folder = RunFolder(config)
     assert folder.results() == []
     for student, number in enumerate((0.1, 2.0, 3.25)):
-        folder.add_result(result(number, student))
+        add_result(folder, result(number, student))
     assert [result["mean_recall"] for result in folder.results()] == [0.1, 2.0, 3.25]
     with pytest.raises(ValueError, match="not JSON compliant"):
-        folder.add_result(result(float("nan"), 3))
+        add_result(folder, result(float("nan"), 3))
     assert len(folder.results()) == 3
 
 
 def test_a_result_takes_the_place_of_the_same_measurement(config):
     folder = RunFolder(config)
     for number, values in enumerate(({}, {"protocol": "paper"}, {"measured_as": "b"}, {"method": "lors"})):
-        folder.add_result(result(float(number), **values))
-    folder.add_result(result(9.0))
+        add_result(folder, result(float(number), **values))
+    add_result(folder, result(9.0))
     assert [result["mean_recall"] for result in folder.results()] == [9.0, 1.0, 2.0, 3.0]
 
 

@@ -15,6 +15,7 @@ from pairstill.config.roles import with_role
 from pairstill.defaults import filled, in_use
 from pairstill.distilled.pairs import FORMAT
 from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, list_problems
+from pairstill.evaluate.ledger import Kind, Ledger
 from pairstill.layers import in_todays_words, parse_yaml
 from pairstill.locks import LOCK, Lock, hold
 from pairstill.provenance import environment
@@ -22,11 +23,9 @@ from pairstill.runlog import MetricsLog, read_events
 from pairstill.storage import (
     digest,
     read_json,
-    read_json_lines,
     read_sealed,
     read_text,
     write_json,
-    write_json_lines,
     write_sealed,
     write_text_atomic,
 )
@@ -38,9 +37,6 @@ FREE_SETTINGS = with_role(RunConfig, "place", "student", "measure")
 POINTER = "teachers.json"
 BEGINNING = (LOCK, "config.yaml", "environment.json", "data.json", "metrics.jsonl", "seconds.json")
 """What a run writes before it makes anything."""
-RESULTS = "results.jsonl"
-RESULT_KEYS = ("method", "protocol", "seeds")
-"""What every result has."""
 _LAST = ("protocol", "num_students", "methods", "references")
 _ALWAYS = ("run_dir", "data", "image", "text", "teacher", "distill", "student", "evaluate")
 """Settings that every version wrote, and the last of them."""
@@ -118,7 +114,7 @@ class RunFolder:
 
     def _holds_work(self) -> bool:
         """Return whether anything is there that depends on the settings."""
-        made = (self.own_trajectories, self.phases, self.distillation, self.distilled, self.path / RESULTS)
+        made = (self.own_trajectories, self.phases, self.distillation, self.distilled, self.ledger("retrieval").path)
         return any(path.exists() for path in made)
 
     @property
@@ -174,15 +170,13 @@ class RunFolder:
         """Folder of the students' ranks of test queries."""
         return self.path / "ranks"
 
+    def ledger(self, kind: Kind) -> Ledger:
+        """Return the records of what is measured of a kind."""
+        return Ledger(kind, self.path)
+
     def results(self) -> list[dict[str, Any]]:
         """Return the results so far, one mapping per student and protocol."""
-        return read_json_lines(self.path / RESULTS, *RESULT_KEYS)
-
-    def add_result(self, result: Mapping[str, Any]) -> None:
-        """Add one student's result, or put it in the place of the same student's result of the same measurement."""
-        results = {_measurement(known): known for known in self.results()}
-        results[_measurement(result)] = dict(result)
-        write_json_lines(self.path / RESULTS, results.values())
+        return [record.facts for record in self.ledger("retrieval").records()]
 
     def record_data(self, data: Mapping[str, Any]) -> None:
         """Write down which pairs the run has, or, where nothing is written, check that they are those.
@@ -222,11 +216,6 @@ class RunFolder:
     def all_seconds(self, *stages: str) -> dict[str, float]:
         """Return the seconds of those stages that have taken any."""
         return {stage: seconds for stage in stages if (seconds := self.seconds(stage)) > 0}
-
-
-def _measurement(result: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what tells a result from others of a run."""
-    return (*(result[key] for key in ("method", "protocol")), result.get("measured_as"), result["seeds"]["student"])
 
 
 def other_settings(path: Path, config: RunConfig) -> list[str]:

@@ -12,7 +12,7 @@ from pairstill.evaluate.downstream import Answering
 from pairstill.pipeline import downstream as module
 from pairstill.pipeline import students as students_module
 
-VARYING = ("commit",)
+VARYING = ("commit", "config", "sha256")
 
 
 @pytest.fixture

@@ -397,5 +397,6 @@ def test_results_of_other_pairs_do_not_count(do, undisturbed, results, tmp_path)
     other.save(folder / "distilled")
     do("evaluate", folder)
     after, now = results(folder), stored_pairs(folder / "distilled")
-    assert [r["pairs"] for r in after if r["method"] == "ptm_st"] == [now, now]
+    assert [r["pairs"] for r in after if r["method"] == "ptm_st"] == [before[2]["pairs"]] * 2 + [now, now]
+    assert len({r["ranks"] for r in after}) == len(after)
     assert [r for r in after if not r["pairs"]] == [r for r in before if not r["pairs"]], "references stay"

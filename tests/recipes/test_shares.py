@@ -32,6 +32,10 @@ def test_students_without_each_part_are_measured_once(
     gain = found["variants"]["distilled"]["mean"] - found["variants"]["random"]["mean"]
     assert found["shares"]["gain"]["recall"]["value"] == pytest.approx(gain)
     assert results(folder) == before, "the run's own results stay as they are"
+    first, own = read_json_lines(folder / "shares.jsonl")[0], next(r for r in before if r["method"] == "ptm_st")
+    assert own.keys() <= first.keys()
+    for name in ("mean_recall", "image_to_text_r5", "seeds", "pairs", "test_data", "encoders", "num_pairs", "epoch"):
+        assert first[name] == own[name], "as a result says it"
 
     monkeypatch.setattr("pairstill.evaluate.protocol.train_student", refuse)
     assert main(["shares", str(folder)]) == 0
@@ -47,6 +51,6 @@ def test_students_without_each_part_are_measured_once(
         other.save(folder / "distilled")
         assert main(["shares", str(folder), "--json"]) == 0
         lines = read_json_lines(folder / "shares.jsonl")
-        again = [line["variant"] for line in lines[2 * len(variants) :]]
+        again = [line["method"] for line in lines[2 * len(variants) :]]
         assert set(again) == set(variants) - {"random"}, "what other pairs gave does not count"
         assert len({line["ranks"] for line in lines}) == len(lines)

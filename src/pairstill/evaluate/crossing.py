@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pairstill.config import CrossConfig
 from pairstill.distilled import DistilledSet
 from pairstill.evaluate.protocol import Bench, Candidate, best_epochs
 from pairstill.evaluate.student import StudentPhase, student_phases, train_student
@@ -57,6 +58,16 @@ def best_crossed(
                 best, chosen = candidate, scale
         scales = {**scales, side: chosen}
     return replace(best, seconds=seconds)
+
+
+def rates_tried(cross: CrossConfig, foreign: Sequence[Side]) -> int:
+    """Return how many rates `best_crossed` chooses between.
+
+    Example:
+        >>> rates_tried(CrossConfig(rate_scales=(0.1, 1.0, 3.0)), ["image", "text"])
+        5
+    """
+    return 1 + len(foreign) * sum(scale != 1.0 for scale in cross.rate_scales)
 
 
 def _scaled(phase: StudentPhase, scales: Scales) -> StudentPhase:

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from pairstill.config import Protocol, ReferencesConfig, RunConfig, StudentConfig
 from pairstill.config.roles import always_counted
 from pairstill.defaults import decisive
+from pairstill.evaluate.ledger import Key
 from pairstill.methods import find_method
 from pairstill.storage import digest
 
@@ -64,7 +66,7 @@ def measured_as(config: RunConfig, row: str, protocol: Protocol) -> str:
 def current(config: RunConfig, results: Iterable[dict[str, Any]], pairs: str | None) -> list[dict[str, Any]]:
     """Return those results of a run that were measured as its settings say now, on the pairs that it has now.
 
-    Those of its own pairs have a `title` where that is not the method's.
+    Those of its own pairs have a `title` where that is not the method's. Of several of one student the last counts.
 
     Args:
         config: the run's settings, with the parts that its method sets.
@@ -73,10 +75,10 @@ def current(config: RunConfig, results: Iterable[dict[str, Any]], pairs: str | N
         pairs: which pairs the run's folder holds, as `stored_pairs` gives it; None where it holds none, which then
             contradict no result.
     """
-    return [
-        titled(config, result)
-        for result in results
-        if result["protocol"] in config.evaluate.protocols
-        and result.get("measured_as") == measured_as(config, result["method"], result["protocol"])
-        and (pairs is None or result.get("pairs") in (None, pairs))
-    ]
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for result in results:
+        key = Key.of("retrieval", result)
+        now = replace(key, measured_as=measured_as(config, key.row, key.protocol), pairs=pairs)
+        if key.protocol in config.evaluate.protocols and key.agrees(now):
+            found[key.row, key.protocol, key.student] = titled(config, result)
+    return list(found.values())

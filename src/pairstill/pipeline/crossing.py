@@ -12,22 +12,19 @@ from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.encoders.named import image_label, named_image, named_text, text_label
 from pairstill.encoders.split import EncodedSplit
 from pairstill.evaluate.adapt import adapted_set, check_width, has_own_images, has_own_texts
-from pairstill.evaluate.crossing import best_crossed
+from pairstill.evaluate.crossing import best_crossed, rates_tried
+from pairstill.evaluate.ledger import Key, Record
 from pairstill.evaluate.measurement import rates_are_chosen
-from pairstill.evaluate.protocol import recalls_on
+from pairstill.evaluate.protocol import Outcome, ranks_on
 from pairstill.evaluate.results import Cell, cells_of
 from pairstill.evaluate.text_map import Batches, TextMap, explained_variance, fit_text_map
 from pairstill.model.dual_encoder import Side
 from pairstill.pipeline.context import RunContext
-from pairstill.pipeline.measuring import distilled_set
-from pairstill.provenance import commit
+from pairstill.pipeline.measuring import about_pairs, distilled_set, key_of, record_of, students_of
 from pairstill.report.matrix import crossing_page
 from pairstill.runlog import progress_bar
-from pairstill.storage import append_json_line, digest, file_digest, read_json_lines, write_text_atomic
+from pairstill.storage import digest, file_digest, write_text_atomic
 
-RESULTS = "cross.jsonl"
-KEYS = ("seeds", "measured_as", "mean_recall")
-"""What every line has."""
 PAGE = "cross.md"
 MAP_BATCH = 4096
 
@@ -81,22 +78,22 @@ def cross(context: RunContext, asked: Crossing) -> list[Cell]:
         for text in texts:
             check_width(distilled, context.with_encoders(config.image, text).text.spec)  # before anything is computed
     _ = context.manifest  # the cells share it
-    keys: list[str] = []
+    keys: list[Key] = []
     with context.timed("cross"):
         for image in images:
             for text in texts:
                 keys.append(_measure_cell(context, distilled, image, text, map_text=asked.map_text))
-    results = read_json_lines(context.folder.path / RESULTS, *KEYS)
-    cells = cells_of(result for key in dict.fromkeys(keys) for result in results if result["measured_as"] == key)
+    ledger, asked_for = context.folder.ledger("cross"), {key.measured_as: key for key in keys}.values()
+    cells = cells_of(record.facts for key in asked_for for record in ledger.students(key))
     write_text_atomic(context.folder.path / PAGE, crossing_page(cells))
     return cells
 
 
 def _measure_cell(
     context: RunContext, distilled: DistilledSet, image: ImageConfig, text: TextConfig, *, map_text: bool
-) -> str:
-    """Measure the students of a cell that are not measured yet, and return the digest under which they are kept."""
-    path = context.folder.path / RESULTS
+) -> Key:
+    """Measure the students of a cell that are not measured yet, and return the key under which the first is kept."""
+    ledger = context.folder.ledger("cross")
     cell = context.with_encoders(image, text)
     foreign_text = not has_own_texts(distilled, cell.text.spec)
     mapped = foreign_text and map_text
@@ -107,11 +104,14 @@ def _measure_cell(
         "own_texts": not foreign_text,
         "text_map": "ridge" if mapped else "none",
     }
-    key = _measured_as(cell, facts)
-    known = {result["seeds"]["student"] for result in read_json_lines(path, *KEYS) if result["measured_as"] == key}
-    missing = [student for student in range(context.config.evaluate.num_students) if student not in known]
+    row, measured_as = context.method.name, _measured_as(cell, facts)
+    keys = [
+        key_of(cell, "cross", "distilled", student, row=row, measured_as=measured_as)
+        for student in students_of(context, "distilled")
+    ]
+    missing = [key for key in keys if ledger.find(key) is None]
     if not missing:
-        return key
+        return keys[0]
     if foreign_text and not mapped:
         context.console.print(
             f"{facts['text']} is not the text encoder of the pairs, but as wide: its students take the embeddings as "
@@ -121,10 +121,10 @@ def _measure_cell(
     measured = _prepared(context, cell, distilled, facts)
     with progress_bar(context.console) as progress:
         task = progress.add_task(f"{facts['image']} + {facts['text']}", total=len(missing), status="")
-        for student in missing:
-            append_json_line(path, {**_result(measured, student), "measured_as": key})
+        for key in missing:
+            ledger.add(_record(measured, key))
             progress.advance(task)
-    return key
+    return keys[0]
 
 
 def _prepared(context: RunContext, cell: RunContext, distilled: DistilledSet, facts: dict[str, Any]) -> _Measured:
@@ -137,6 +137,7 @@ def _prepared(context: RunContext, cell: RunContext, distilled: DistilledSet, fa
         foreign.append("image")
     if rates_are_chosen(context.config) or not facts["own_texts"]:
         foreign.append("text")
+    facts = {**facts, **about_pairs(context, "distilled", distilled)}
     adapted = adapted_set(distilled, cell.image.spec, cell.text.spec, text_map)
     return _Measured(cell, adapted, tuple(foreign), facts)
 
@@ -168,22 +169,22 @@ def _measured_as(cell: RunContext, facts: dict[str, Any]) -> str:
     return digest(json.dumps(decisive, sort_keys=True))[:16]
 
 
-def _result(measured: _Measured, student: int) -> dict[str, Any]:
+def _record(measured: _Measured, key: Key) -> Record:
     context, config = measured.context, measured.context.config
+    assert key.student is not None
     batch_size = config.teacher.batch_size if rates_are_chosen(context.config) else context.bench.batch_size
-    best = best_crossed(context.bench, measured.distilled, student, measured.foreign, batch_size)
-    recalls = recalls_on(context.factory.build(), best.parameters, context.splits.test)
-    return {
-        **measured.facts,
-        "method": context.method.name,
-        "num_pairs": measured.distilled.num_pairs,
-        "protocol": "strict",
-        "seeds": {"run": config.seed, "student": student},
-        **{key: round(value, 4) for key, value in asdict(recalls).items()},
-        "mean_recall": round(recalls.mean, 4),
-        "validation_mean_recall": round(best.recall, 4),
-        "epoch": best.epoch,
-        "settings": best.settings,
-        "seconds": round(best.seconds, 2),
-        "commit": commit(),
-    }
+    best = best_crossed(context.bench, measured.distilled, key.student, measured.foreign, batch_size)
+    ranks = ranks_on(context.factory.build(), best.parameters, context.splits.test)
+    outcome = Outcome(
+        protocol="strict",
+        recalls=ranks.recalls,
+        validation=best.recall,
+        epoch=best.epoch,
+        settings=best.settings,
+        seconds=best.seconds,
+        test_reads=1,
+        rates_tried=rates_tried(config.evaluate.cross, measured.foreign),
+        ranks=ranks,
+        parameters=best.parameters,
+    )
+    return record_of(context, key, measured.facts, outcome)

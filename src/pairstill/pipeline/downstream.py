@@ -18,19 +18,17 @@ from pairstill.encoders.cache import CachedRows, cached_rows
 from pairstill.encoders.split import EncodedSplit
 from pairstill.evaluate.accuracy import accuracies
 from pairstill.evaluate.downstream import Answering, zero_shot_ranks
+from pairstill.evaluate.ledger import Key, Record
 from pairstill.evaluate.measurement import titled
 from pairstill.evaluate.results import DownstreamRow, downstream_rows
 from pairstill.pipeline.context import RunContext
-from pairstill.pipeline.measuring import MADE, distilled_set, row_name, students_of
+from pairstill.pipeline.measuring import MADE, about_pairs, distilled_set, key_of, row_name, students_of
 from pairstill.pipeline.students import ChosenStudent, chosen_student, student_key
 from pairstill.provenance import commit
 from pairstill.report.downstream import downstream_page
 from pairstill.runlog import progress_bar
-from pairstill.storage import append_json_line, digest, read_json_lines, write_text_atomic
+from pairstill.storage import digest, write_text_atomic
 
-RESULTS = "downstream.jsonl"
-KEYS = ("seeds", "measured_as", "method")
-"""What every line has."""
 SHARD_QUESTIONS = 64
 
 
@@ -40,13 +38,27 @@ class _Job:
 
     Attributes:
         method: its row.
-        student: its number.
-        key: digest of all that decides the row's numbers on the task.
+        key: what tells its record from others.
     """
 
     method: str
-    student: int
-    key: str
+    key: Key
+
+    @property
+    def student(self) -> int:
+        """Its number."""
+        assert self.key.student is not None
+        return self.key.student
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What files say whose numbers are of it and others."""
+        return {"method": self.method, "student": self.student, "key": self.key.measured_as}
+
+    @property
+    def name(self) -> str:
+        """What stands for it where files are named."""
+        return f"{self.key.measured_as} {self.student}"
 
 
 class _Desk:
@@ -57,18 +69,18 @@ class _Desk:
         self.context, self.facts = context, facts
         evaluate = context.config.evaluate
         self.distilled: DistilledSet | None = distilled_set(context) if MADE & set(evaluate.methods) else None
-        self.path = context.folder.path / RESULTS
-        self.keys = {method: self._key(method) for method in evaluate.methods}
-        known = {(line["measured_as"], line["seeds"]["student"]) for line in read_json_lines(self.path, *KEYS)}
-        self.jobs = [
-            _Job(method, student, key)
-            for method, key in self.keys.items()
-            for student in students_of(context, method)
-            if (key, student) not in known
-        ]
+        self.ledger = context.folder.ledger("downstream")
+        self.first = {method: self._key(method) for method in evaluate.methods}
+        jobs = [(method, student) for method in evaluate.methods for student in students_of(context, method)]
+        keys = [(method, replace(self.first[method], student=student)) for method, student in jobs]
+        self.jobs = [_Job(method, key) for method, key in keys if self.ledger.find(key) is None]
 
-    def _key(self, method: str) -> str:
-        return digest(student_key(self.context, method), json.dumps(self.facts, sort_keys=True))[:16]
+    def _key(self, method: str) -> Key:
+        """Return the key of a row's first student."""
+        measured = digest(student_key(self.context, method), json.dumps(self.facts, sort_keys=True))[:16]
+        row = row_name(self.context, method)
+        key = key_of(self.context, "downstream", method, 0, row=row, measured_as=measured)
+        return replace(key, test_data=self.facts["fingerprint"])
 
     def student(self, job: _Job) -> ChosenStudent:
         """Return the student of a job, trained if need be."""
@@ -76,24 +88,22 @@ class _Desk:
 
     def keep(self, job: _Job, chosen: ChosenStudent, measured: dict[str, Any]) -> None:
         """Keep what was measured of a student."""
-        row = row_name(self.context, job.method)
-        line = {
-            "method": row,
-            "seeds": {"run": self.context.config.seed, "student": job.student},
+        facts = {
+            **about_pairs(self.context, job.method, self.distilled),
             **measured,
             **chosen.facts,
-            **self.facts,
-            "measured_as": job.key,
+            **{name: fact for name, fact in self.facts.items() if name != "fingerprint"},  # the key has it
+            "config": str(self.context.folder.path / "config.yaml"),
             "commit": commit(),
         }
-        append_json_line(self.path, line)
+        self.ledger.add(Record.new(job.key, facts))
 
     def rows(self) -> list[DownstreamRow]:
         """Return the task's rows, and write the page of the task."""
-        lines = read_json_lines(self.path, *KEYS)
-        found = (line for key in self.keys.values() for line in lines if line["measured_as"] == key)
-        rows = downstream_rows(titled(self.context.config, line) for line in found)
-        write_text_atomic(self.path.with_name(f"downstream_{self.facts['task']}.md"), downstream_page(rows, self.facts))
+        found = (record for key in self.first.values() for record in self.ledger.students(key))
+        rows = downstream_rows(titled(self.context.config, record.facts) for record in found)
+        page = self.context.folder.path / f"downstream_{self.facts['task']}.md"
+        write_text_atomic(page, downstream_page(rows, self.facts))
         return rows
 
 
@@ -215,14 +225,17 @@ def _answer_ranks(desk: _Desk, questions: Questions, students: list[ChosenStuden
     nothing = CachedRows([torch.empty(0, context.text.spec.width)])
     split = EncodedSplit(rows, nothing, torch.empty(0, dtype=torch.int64), context.image.spec, context.device)
     images = answering.image_embeddings(split)
-    name = digest(*(f"{job.key} {job.student}" for job in desk.jobs))[:16]
+    name = digest(*(job.name for job in desk.jobs))[:16]
     with progress_bar(context.console) as progress:
         shown = progress.add_task("COCO-QA: questions", total=len(questions.questions), status="")
         return cached_rows(
             context.folder.path / "downstream" / name,
             len(questions.questions),
             lambda start, stop: answering.ranks(questions, images, start, stop),
-            about={"kind": "ranks by question and student", "jobs": [asdict(job) for job in desk.jobs]},
+            about={
+                "kind": "ranks by question and student",
+                "jobs": [job.about for job in desk.jobs],
+            },
             shard_rows=SHARD_QUESTIONS,
             on_rows=lambda done, total: progress.update(shown, completed=done),
         ).all()

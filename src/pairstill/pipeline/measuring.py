@@ -1,12 +1,14 @@
 """The evaluation of a run: students on its pairs and on the references, each measured once."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from pairstill.config import RunConfig
 from pairstill.distilled import DistilledSet, stored_pairs
 from pairstill.errors import ArtifactError
+from pairstill.evaluate.ledger import Key, Kind, Record
 from pairstill.evaluate.measurement import (
     CLOSED_FORM,
     closed_form_name,
@@ -22,7 +24,7 @@ from pairstill.pipeline.context import RunContext
 from pairstill.provenance import commit
 from pairstill.report.tables import markdown
 from pairstill.runlog import peak_memory_bytes
-from pairstill.storage import write_text_atomic
+from pairstill.storage import digest, write_text_atomic
 
 MADE = frozenset({"distilled", CLOSED_FORM})
 """The entries of evaluate.methods whose students see the run's own pairs."""
@@ -47,10 +49,10 @@ def measure_missing(context: RunContext, methods: Sequence[str]) -> None:
         task = progress.add_task("Students", total=len(jobs), status="")
         for method, student in jobs:
             progress.update(task, status=f"{method}, student {student + 1}")
-            about = _about(context, method, student, distilled)
+            about = about_pairs(context, method, distilled)
             for outcome in measure_student(context, method, student, distilled):
-                if (about["method"], outcome.protocol, student) not in known:
-                    _keep(context, about, outcome)
+                if (row_name(context, method), outcome.protocol, student) not in known:
+                    _keep(context, method, student, about, outcome)
             progress.advance(task)
 
 
@@ -141,15 +143,24 @@ def measure_pairs(config: RunConfig, bench: Bench, distilled: DistilledSet, stud
     return measure(distilled, student)
 
 
-def _keep(context: RunContext, about: dict[str, Any], outcome: Outcome) -> None:
-    """Store the ranks of a student, then its result, which names their file."""
-    measured = measured_as(context.config, about["method"], outcome.protocol)
-    ranks = f"{about['method']}-{outcome.protocol}-{about['seeds']['student']}-{measured}.safetensors"
+def encoders_digest(context: RunContext) -> str:
+    """Return the digest of the encoders and heads that students have."""
+    return digest(json.dumps(context.encoders(), sort_keys=True))[:16]
+
+
+def record_of(context: RunContext, key: Key, about: Mapping[str, Any], outcome: Outcome) -> Record:
+    """Store the ranks of a student, and return its record, which names their file.
+
+    Args:
+        context: the run, with the student's encoders.
+        key: what tells the measurement from others.
+        about: what else is said of the student.
+        outcome: of the student.
+    """
+    ranks = f"{key.file_name}.safetensors"
     StoredRanks(outcome.ranks, context.splits.test.caption_owner).save(context.folder.ranks / ranks)
-    result = {
+    facts = {
         **about,
-        "protocol": outcome.protocol,
-        "measured_as": measured,
         **{key: round(value, 4) for key, value in asdict(outcome.recalls).items()},
         "mean_recall": round(outcome.recalls.mean, 4),
         "validation_mean_recall": None if outcome.validation is None else round(outcome.validation, 4),
@@ -160,18 +171,55 @@ def _keep(context: RunContext, about: dict[str, Any], outcome: Outcome) -> None:
         "seconds": round(outcome.seconds, 2),
         "peak_memory_bytes": peak_memory_bytes(context.device),
         "ranks": f"{context.folder.ranks.name}/{ranks}",
-        "test_data": context.manifest.split_fingerprint("test"),
         "config": str(context.folder.path / "config.yaml"),
         "commit": commit(),
     }
+    return Record.new(key, facts)
+
+
+def _keep(context: RunContext, method: str, student: int, about: Mapping[str, Any], outcome: Outcome) -> None:
+    """Add a student's result to the run's."""
+    row = row_name(context, method)
+    measured = measured_as(context.config, row, outcome.protocol)
+    key = key_of(context, "retrieval", method, student, row=row, measured_as=measured)
+    record = record_of(context, replace(key, protocol=outcome.protocol), about, outcome)
     # first the event: one whose result a kill prevents comes again, but no result lacks its event
-    told = {key: result[key] for key in ("method", "protocol", "measured_as", "mean_recall")}
-    context.folder.metrics.write("student", student=about["seeds"]["student"], **told)
-    context.folder.add_result(result)
+    told = {name: record.facts[name] for name in ("method", "protocol", "measured_as", "mean_recall")}
+    context.folder.metrics.write("student", student=student, **told)
+    context.folder.ledger("retrieval").add(record)
 
 
-def _about(context: RunContext, method: str, student: int, distilled: DistilledSet | None) -> dict[str, Any]:
-    """Return what a result says of the pairs that a student was trained on: how many, how large, from what seeds."""
+def key_of(context: RunContext, kind: Kind, method: str, student: int, *, row: str, measured_as: str) -> Key:
+    """Return the key of a measurement under `strict`, with all its parts.
+
+    Args:
+        context: the run, with the student's encoders.
+        kind: what is measured.
+        method: the entry of `evaluate.methods` that has the pairs which the student sees.
+        student: its number.
+        row: the name of the row.
+        measured_as: digest of what decides the numbers.
+    """
+    made = method in MADE
+    return Key(
+        kind=kind,
+        row=row,
+        protocol="strict",
+        student=student,
+        measured_as=measured_as,
+        seeds={
+            "run": context.config.seed,
+            "teachers": context.teachers_seed if made else None,
+            "distillation": context.config.distillation_seed if made else None,
+        },
+        pairs=stored_pairs(context.folder.distilled) if made else None,
+        test_data=context.manifest.split_fingerprint("test"),
+        encoders=encoders_digest(context),
+    )
+
+
+def about_pairs(context: RunContext, method: str, distilled: DistilledSet | None) -> dict[str, Any]:
+    """Return what a record says of the pairs that a student was trained on: how many, how large, how long to make."""
     train, pixels = context.splits.train, 3 * context.image.spec.size**2
     made = method in MADE
     match method:
@@ -185,16 +233,8 @@ def _about(context: RunContext, method: str, student: int, distilled: DistilledS
             pairs = train.num_captions
             size = 4 * (pixels * train.num_images + context.text.spec.width * train.num_captions)
     return {
-        "method": row_name(context, method),
         "num_pairs": pairs,
         "bytes": size,
-        "pairs": stored_pairs(context.folder.distilled) if made else None,
-        "seeds": {
-            "run": context.config.seed,
-            "teachers": context.teachers_seed if made else None,
-            "distillation": context.config.distillation_seed if made else None,
-            "student": student,
-        },
         "stage_seconds": context.folder.all_seconds("teach", "phases", "distill", "select") if made else {},
     }
 

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pairstill.data.augment import CropAndFlip
-from pairstill.distilled import DistilledSet, stored_pairs
+from pairstill.distilled import DistilledSet
 from pairstill.evaluate.bootstrap import image_hits
+from pairstill.evaluate.ledger import Record
 from pairstill.evaluate.measurement import made_name, measured_as
 from pairstill.evaluate.protocol import Outcome
 from pairstill.evaluate.shares import (
@@ -24,14 +24,11 @@ from pairstill.evaluate.shares import (
 )
 from pairstill.evaluate.stored import StoredRanks
 from pairstill.pipeline.context import RunContext
-from pairstill.pipeline.measuring import distilled_set, measure_pairs, random_pairs
+from pairstill.pipeline.measuring import about_pairs, distilled_set, key_of, measure_pairs, random_pairs, record_of
 from pairstill.rng import generator
 from pairstill.runlog import progress_bar
-from pairstill.storage import append_json_line, digest, read_json_lines
+from pairstill.storage import digest
 
-RESULTS = "shares.jsonl"
-KEYS = ("measured_as", "student", "ranks", "mean_recall")
-"""What every line has."""
 RESAMPLES = 10_000
 REFERENCES = (RANDOM, RANDOM_AUGMENTED)
 """The variants that do not see the run's own pairs."""
@@ -55,28 +52,25 @@ def shares(context: RunContext) -> ShareReport:
     """Measure what the gain is made of, under `strict` and with Random at equal bytes, whatever the settings say."""
     context = _strict(context)
     distilled = distilled_set(context)
-    path, students = context.folder.path / RESULTS, range(context.config.evaluate.num_students)
-    pairs = stored_pairs(context.folder.distilled)
-    known = {
-        (line["measured_as"], line["student"]): line
-        for line in read_json_lines(path, *KEYS)
-        if line.get("pairs") in (None, pairs)
-    }
+    ledger, students = context.folder.ledger("shares"), range(context.config.evaluate.num_students)
     variants: dict[str, Variant] = {}
     measures = _measures(context, distilled)
     with context.timed("shares"), progress_bar(context.console) as progress:
         task = progress.add_task("Students", total=len(measures) * len(students), status="")
         for name, measure in measures.items():
-            key, lines = _key(context, name), []
+            seen, records = RANDOM if name in REFERENCES else DISTILLED, []
+            about, measured = about_pairs(context, seen, distilled), _measured_as(context, name)
             for student in students:
                 progress.update(task, status=f"{name}, student {student + 1}")
-                line = known.get((key, student))
-                if line is None or not (context.folder.path / line["ranks"]).is_file():
-                    line = _keep(context, name, student, measure)
-                    append_json_line(path, line)
-                lines.append(line)
+                key = key_of(context, "shares", seen, student, row=name, measured_as=measured)
+                record = ledger.find(key)
+                if record is None or not (context.folder.path / record.facts["ranks"]).is_file():
+                    (outcome,) = measure(student)
+                    record = record_of(context, key, about, outcome)
+                    ledger.add(record)
+                records.append(record)
                 progress.advance(task)
-            variants[name] = _variant(context, lines)
+            variants[name] = _variant(context, records)
     return ShareReport(variants, shares_of(variants, RESAMPLES, generator("shares")))
 
 
@@ -107,33 +101,13 @@ def _measures(context: RunContext, distilled: DistilledSet) -> dict[str, Measure
     return measures
 
 
-def _key(context: RunContext, name: str) -> str:
+def _measured_as(context: RunContext, name: str) -> str:
+    """Return a digest of the settings that decide a variant's numbers."""
     rows = [measured_as(context.config, row, "strict") for row in (made_name(context.config), "random")]
     return digest(json.dumps([name, *rows, context.config.seed]))[:16]
 
 
-def _keep(context: RunContext, name: str, student: int, measure: Measure) -> dict[str, Any]:
-    """Measure a student, store its ranks, and return the line that names their file."""
-    (outcome,) = measure(student)
-    pairs = None if name in REFERENCES else stored_pairs(context.folder.distilled)
-    key = digest(_key(context, name), *([pairs] if pairs else []))[:16]
-    ranks = f"{context.folder.ranks.name}/shares-{name}-{student}-{key}.safetensors"
-    StoredRanks(outcome.ranks, context.splits.test.caption_owner).save(context.folder.path / ranks)
-    return {
-        "variant": name,
-        "student": student,
-        "measured_as": _key(context, name),
-        "pairs": pairs,
-        "mean_recall": round(outcome.recalls.mean, 4),
-        "validation_mean_recall": outcome.validation,
-        "epoch": outcome.epoch,
-        "settings": outcome.settings,
-        "seconds": round(outcome.seconds, 2),
-        "ranks": ranks,
-    }
-
-
-def _variant(context: RunContext, lines: list[dict[str, Any]]) -> Variant:
-    stored = [StoredRanks.load(context.folder.path / line["ranks"]) for line in lines]
+def _variant(context: RunContext, records: list[Record]) -> Variant:
+    stored = [StoredRanks.load(context.folder.path / record.facts["ranks"]) for record in records]
     hits = image_hits([one.ranks for one in stored], stored[0].caption_owner)
-    return Variant(tuple(line["mean_recall"] for line in lines), hits)
+    return Variant(tuple(record.facts["mean_recall"] for record in records), hits)

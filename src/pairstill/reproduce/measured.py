@@ -8,12 +8,12 @@ from typing import Any
 from pairstill.config import DataConfig
 from pairstill.distilled import stored_pairs
 from pairstill.errors import ConfigError
+from pairstill.evaluate.ledger import FILES, Ledger
 from pairstill.evaluate.measurement import current
 from pairstill.methods import with_method
 from pairstill.reproduce.rows import Load, Row, placed
 from pairstill.reproduce.settings import Reproduction
-from pairstill.runfolder import RESULT_KEYS, other_settings
-from pairstill.storage import read_json_lines
+from pairstill.runfolder import other_settings
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def results_of(rows: Sequence[Row], settings: Reproduction, out: Path, load: Loa
     left_out: list[str] = []
     tested: dict[DataConfig, tuple[str, Path]] = {}
     for row in rows:
-        paths = sorted((out / row.folder).glob("seed*/results.jsonl"))
+        paths = sorted((out / row.folder).glob(f"seed*/{FILES['retrieval']}"))
         if not paths:
             continue  # nor need its settings be there
         loaded = row.load(load)
@@ -63,7 +63,11 @@ def results_of(rows: Sequence[Row], settings: Reproduction, out: Path, load: Loa
             if differing:
                 left_out.append(f"{row.name}, seed {seed}: {path.parent} has other settings, {'; '.join(differing)}")
                 continue
-            results = current(config, read_json_lines(path, *RESULT_KEYS), stored_pairs(path.with_name("distilled")))
+            results = current(
+                config,
+                [record.facts for record in Ledger("retrieval", path.parent).records()],
+                stored_pairs(path.with_name("distilled")),
+            )
             _check_test_data(results, tested, config.data, path.parent)
             found.setdefault(row.name, []).extend(results)
     return Measured(found, tuple(left_out))

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pairstill.evaluate.ledger import FILES
 from pairstill.evaluate.results import summarise
 from pairstill.pipeline import Run
 from pairstill.report.tables import markdown
@@ -16,11 +17,11 @@ from pairstill.reproduce.pages import left_out_lines, write_table
 from pairstill.reproduce.paper import find_table, read_tables
 from pairstill.reproduce.rows import TEACHERS, Load, Row, base_of, chosen, methods_rows, placed, table_rows
 from pairstill.reproduce.settings import METHODS_BENCHMARK, Reproduction
-from pairstill.runfolder import RESULTS, is_run
+from pairstill.runfolder import is_run
 from pairstill.storage import write_text_atomic
 from pairstill.storage.owned import content_of, refuse_others
 
-PAGE = "results.md"
+PAGE, RESULTS = "results.md", FILES["retrieval"]
 
 
 @dataclass(frozen=True)
