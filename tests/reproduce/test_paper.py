@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pairstill.config import TeacherConfig
 from pairstill.errors import ConfigError
 from pairstill.layers import read_layers
 from pairstill.reproduce.paper import RECALLS, find_table, read_tables
@@ -98,6 +99,11 @@ def test_every_rows_teachers_see_augmented_images():
             settings = read_layers(PAPER / row.settings)
             assert settings["teacher"]["augment"] == "paper", row
             assert ("views" in settings["teacher"]) == (not settings["image"]["trainable"]), row
+
+
+@pytest.mark.parametrize("towers", ["dinov2_bge", "llava_cc3m"])
+def test_frozen_towers_settings_hold_by_themselves(towers):
+    TeacherConfig(**read_layers(PAPER / f"{towers}.yaml")["teacher"])
 
 
 @pytest.mark.parametrize(("row", "rate"), [("table2/500_ptm_st", 5000.0), ("table3/500_ptm_st", 1000.0)])
