@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from pairstill import __version__
-from pairstill.cli import COMMANDS, build_parser, main
-from pairstill.cli.command import run_config, settings_parser
+from pairstill.cli import COMMANDS, build_parser, command, main
 from pairstill.cli.stages import STAGES
 from pairstill.config import RunConfig
 from pairstill.errors import ArtifactError, ConfigError
@@ -204,8 +203,7 @@ def test_sigterm_ends_a_command_as_an_interrupt_does(capsys, monkeypatch):
 @pytest.fixture(scope="module")
 def settings_from():
     """Builds the settings that a file amounts to, once."""
-    parser = settings_parser("run", "one run")
-    return cache(lambda path: run_config(parser, parser.parse_args(["--config", str(path)])))
+    return cache(lambda path: command.settings_from(["--config", str(path)]))
 
 
 def test_there_are_shipped_settings():

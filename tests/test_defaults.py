@@ -1,10 +1,9 @@
 import json
 from dataclasses import asdict, dataclass, field
-from typing import get_args, get_type_hints
 
 from pairstill.config import DistillConfig, PhaseConfig, RunConfig, StudentConfig
 from pairstill.config.changed import changed, meant
-from pairstill.defaults import OBJECTIVES, decisive, filled, in_use
+from pairstill.defaults import decisive, filled, in_use
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,3 @@ def test_groups_that_are_switched_off_mean_nothing():
         "distill": {"features_first": {"steps": 0}, "ema": True}
     }
     assert in_use({"distill": {"features_first": on}}) == {"distill": {"features_first": on}}
-
-
-def test_settings_of_another_objective_mean_nothing():
-    groups = {"projector": {"ridge": 1.0}, "characteristic": {"alpha": 0.5}}
-    assert in_use({"distill": {"objective": "trajectory", **groups}}) == {"distill": {"objective": "trajectory"}}
-    chosen = {"objective": "projector", "projector": groups["projector"]}
-    assert in_use({"objective": "projector", **groups}) == chosen
-
-
-def test_objectives_with_settings_are_those_of_the_distillation():
-    assert set(OBJECTIVES) == {*get_args(get_type_hints(DistillConfig)["objective"])} - {"trajectory"}

@@ -9,6 +9,7 @@ from pairstill.config import RunConfig
 from pairstill.defaults import filled
 from pairstill.errors import ConfigError
 from pairstill.layers import in_todays_words, overlay, parse_yaml, read_layers
+from pairstill.methods.stored import todays
 
 
 def test_settings_above_win_and_lists_are_exchanged():
@@ -24,9 +25,9 @@ def test_bases_are_read_in_order_from_where_the_file_is(tmp_path):
     (tmp_path / "one.yaml").write_text("base: all.yaml\nb: 2\nc: 2\n")
     (tmp_path / "two.yaml").write_text("c: 3\n")
     (tmp_path / "rows" / "row.yaml").write_text("base: [../one.yaml, ../two.yaml]\nd: 4\n")
-    assert read_layers(tmp_path / "rows" / "row.yaml") == {"a": 1, "b": 2, "c": 3, "d": 4}
+    assert read_layers(tmp_path / "rows" / "row.yaml", todays) == {"a": 1, "b": 2, "c": 3, "d": 4}
     (tmp_path / "empty.yaml").write_text("# nothing yet\n")
-    assert read_layers(tmp_path / "empty.yaml") == {}
+    assert read_layers(tmp_path / "empty.yaml", todays) == {}
 
 
 @pytest.mark.parametrize(
@@ -43,14 +44,14 @@ def test_bases_are_read_in_order_from_where_the_file_is(tmp_path):
 def test_what_is_no_settings_file_is_named(tmp_path, text, message):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message) as caught:
-        read_layers(tmp_path / "a.yaml")
+        read_layers(tmp_path / "a.yaml", todays)
     assert "a.yaml" in str(caught.value) or "nowhere" in str(caught.value)
 
 
 @pytest.mark.parametrize(("old", "new"), [("true", "plain"), ("false", "as_they_are")])
 def test_settings_from_when_captions_were_normalised_or_not_mean_what_they_meant(tmp_path, old, new):
     (tmp_path / "old.yaml").write_text(f"data:\n  root: here\n  normalise_captions: {old}\nseed: 3\n")
-    assert read_layers(tmp_path / "old.yaml") == {"data": {"root": "here", "captions": new}, "seed": 3}
+    assert read_layers(tmp_path / "old.yaml", todays) == {"data": {"root": "here", "captions": new}, "seed": 3}
 
 
 def test_the_one_ridge_of_older_settings_is_taken_as_it_is():
@@ -60,7 +61,7 @@ def test_the_one_ridge_of_older_settings_is_taken_as_it_is():
 
 
 def test_settings_of_today_stay():
-    for settings in ({}, {"data": None}, {"data": {"captions": "paper"}, "seed": 1}):
+    for settings in ({}, {"data": None}, {"data": {"captions": "paper"}, "seed": 1}, {"distill": {"ema": False}}):
         assert in_todays_words(settings) == settings
 
 
@@ -68,22 +69,23 @@ def test_what_a_run_stored_keeps_its_meaning_and_what_is_written_has_todays_defa
     (tmp_path / "stored.yaml").write_text(f"seed: 3\n{SETTINGS_SEAL}0123\n")
     (tmp_path / "written.yaml").write_text("seed: 3\n")
     (tmp_path / "both.yaml").write_text("base: stored.yaml\nseed: 4\n")
-    assert read_layers(tmp_path / "stored.yaml") == filled({"seed": 3}, RunConfig())
-    assert read_layers(tmp_path / "stored.yaml")["info_nce"] == "sum"
-    assert read_layers(tmp_path / "written.yaml") == {"seed": 3}
-    assert (read_layers(tmp_path / "both.yaml")["info_nce"], read_layers(tmp_path / "both.yaml")["seed"]) == ("sum", 4)
+    assert read_layers(tmp_path / "stored.yaml", todays) == filled({"seed": 3}, RunConfig())
+    assert read_layers(tmp_path / "stored.yaml", todays)["info_nce"] == "sum"
+    assert read_layers(tmp_path / "written.yaml", todays) == {"seed": 3}
+    both = read_layers(tmp_path / "both.yaml", todays)
+    assert (both["info_nce"], both["seed"]) == ("sum", 4)
     (tmp_path / "stored.yaml").write_text(f"info_nce: mean\n{SETTINGS_SEAL}0123\n")
-    assert read_layers(tmp_path / "stored.yaml")["info_nce"] == "mean"
+    assert read_layers(tmp_path / "stored.yaml", todays)["info_nce"] == "mean"
     # runs from before there were seals are known by what lies beside their settings
     (tmp_path / "config.yaml").write_text("seed: 3\n")
-    assert read_layers(tmp_path / "config.yaml") == {"seed": 3}
+    assert read_layers(tmp_path / "config.yaml", todays) == {"seed": 3}
     (tmp_path / "environment.json").write_text("{}")
-    assert read_layers(tmp_path / "config.yaml")["info_nce"] == "sum"
+    assert read_layers(tmp_path / "config.yaml", todays)["info_nce"] == "sum"
     # exports, which are not sealed there, likewise
     (tmp_path / "settings.yaml").write_text("seed: 3\n")
-    assert read_layers(tmp_path / "settings.yaml") == {"seed": 3}
+    assert read_layers(tmp_path / "settings.yaml", todays) == {"seed": 3}
     (tmp_path / "pairstill.json").write_text("{}")
-    assert read_layers(tmp_path / "settings.yaml")["info_nce"] == "sum"
+    assert read_layers(tmp_path / "settings.yaml", todays)["info_nce"] == "sum"
 
 
 @pytest.mark.parametrize(
@@ -117,4 +119,4 @@ def test_aliases_that_settings_need_are_read():
 def test_what_is_no_file_is_not_read(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="cannot be read as YAML settings: it is no file"):
-        read_layers(Path(path))
+        read_layers(Path(path), todays)

@@ -22,8 +22,9 @@ from pairstill.config import (
 )
 from pairstill.errors import ArtifactError, ConfigError, DataError
 from pairstill.evaluate.ledger import Key, Record
+from pairstill.methods import with_method
 from pairstill.provenance import commit, environment
-from pairstill.runfolder import FREE_SETTINGS, RunFolder, is_run, other_settings, plain, read_settings, to_yaml
+from pairstill.runfolder import FREE_SETTINGS, GIVEN, RunFolder, is_run, other_settings, plain, read_settings, to_yaml
 from pairstill.storage import digest
 
 
@@ -49,6 +50,46 @@ def test_a_new_folder_records_settings_and_environment(config):
     assert stored["seed"] == 0
     assert stored["packages"]["torch"] is not None
     assert stored.keys() == environment(config).keys()
+
+
+def test_settings_are_kept_as_given_and_as_resolved(config):
+    given = replace(config, method="lors")
+    folder = RunFolder(with_method(given), given=given)
+    as_given, resolved = (yaml.safe_load((folder.path / name).read_text()) for name in (GIVEN, "config.yaml"))
+    assert (as_given, resolved) == (plain(given), plain(with_method(given)))
+    assert as_given["distill"]["ema"] and not resolved["distill"]["ema"]
+    assert with_method(settings_of_run(folder.path)) == with_method(given)
+
+
+@pytest.mark.parametrize("method", ["apm", "ncfm", "herding", "lors"])
+def test_a_run_from_before_methods_had_settings_of_their_own_goes_on(config, method):
+    """Its settings had those of all methods, as the method had set them then."""
+    shared = replace(config.distill, phases=(PhaseConfig(num_pairs=7, outer_steps=4),), phased=False, ema=False)
+    shared = replace(shared, outer=replace(shared.outer, lr_images=0.3), shortcut=method != "lors")
+    frozen = replace(config, image=ImageConfig(trainable=False), heads=HeadsConfig(image=True, width=4))
+    before = replace(frozen, method=method, distill=shared)
+    now = with_method(before)
+    stored = plain(before)
+    others = {"projector": {"ridges": [0.3]}, "characteristic": {"clusters": 4}}
+    stored["distill"] |= {"objective": "whatever it was", **others}
+    del stored["evaluate"]["closed_form"]
+    if method == "apm":
+        now = replace(now, distill=replace(now.distill, projector=replace(now.distill.projector, ridges=(0.3,))))
+    if method == "ncfm":
+        clusters = replace(now.distill.characteristic, clusters=4)
+        now = replace(now, distill=replace(now.distill, characteristic=clusters))
+    folder = RunFolder(now)
+    add_result(folder, result(1.0))
+    (folder.path / "config.yaml").write_text(yaml.safe_dump(stored))
+    assert other_settings(folder.path / "config.yaml", now) == []
+    found = settings_of_run(folder.path)
+    assert found.distill == now.distill
+    assert found.closed_form.ridges == (0.3,), "of every method's pairs, as then"
+    path = folder.path
+    del folder
+    assert RunFolder(now).path == path
+    with pytest.raises(ConfigError, match="num_pairs"):
+        RunFolder(with_method(replace(before, distill=replace(shared, phases=(PhaseConfig(num_pairs=8),)))))
 
 
 def test_opening_again_with_the_same_settings_goes_on(config):
@@ -147,25 +188,6 @@ def test_a_run_from_when_captions_were_normalised_or_not_goes_on(config, old, ca
     path.write_text(f"{before}# sha256 of the lines above: {digest(before)}\n")
     with pytest.raises(ConfigError, match=f"data.captions: '{captions}' before, 'paper' now"):
         RunFolder(replace(config, data=DataConfig(captions="paper")))
-
-
-def test_settings_of_an_objective_that_is_not_the_runs_may_change(config):
-    def other(config):
-        distill = config.distill
-        return replace(config, distill=replace(distill, projector=replace(distill.projector, weight=0.01)))
-
-    folder = RunFolder(config)
-    add_result(folder, result(1.0))
-    assert other_settings(folder.path / "config.yaml", other(config)) == []
-    distill = replace(config.distill, objective="projector", loss="infonce")
-    of_it = replace(config, distill=distill, image=ImageConfig(trainable=False), heads=HeadsConfig(image=True, width=8))
-    (differing,) = other_settings(_stored(of_it, folder.path / "projector.yaml"), other(of_it))
-    assert "distill.projector.weight" in differing
-
-
-def _stored(config, path):
-    path.write_text(to_yaml(config))
-    return path
 
 
 def test_free_settings_may_change(config):

@@ -216,10 +216,9 @@ def _machine(asked: Any, device: Any) -> dict[str, Any]:
 
 
 def _settings(*options: str) -> Any:
-    from pairstill.cli.command import run_config, settings_parser
+    from pairstill.cli.command import settings_from
 
-    parser = settings_parser("run", "a run of the kit")
-    return run_config(parser, parser.parse_args(list(options)))
+    return settings_from(options)
 
 
 def _short_settings(asked: Any) -> Any:

@@ -38,8 +38,6 @@ def filled(values: Mapping[str, Any], default: Any) -> dict[str, Any]:
 
 SWITCHES = {"features_first": "steps"}
 """Groups of settings that mean nothing while one of them, named here, is 0."""
-OBJECTIVES = ("projector", "characteristic")
-"""Objectives with settings of their own, in groups of their names, which mean nothing beside another `objective`."""
 
 
 def in_use(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +54,7 @@ def in_use(values: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = inner
         elif switch is not None and not inner.get(switch):
             found[name] = {switch: inner.get(switch)}
-        elif name not in OBJECTIVES or values.get("objective", name) == name:
+        else:
             found[name] = in_use(inner)
     return found
 

@@ -1,6 +1,8 @@
 """YAML of settings, read within bounds, and files that build on others, so that what they share stands once."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,11 @@ import yaml
 
 from pairstill.checksums import SETTINGS_SEAL
 from pairstill.config import RunConfig
-from pairstill.defaults import filled
 from pairstill.errors import ConfigError
 
 BASE = "base"
+Reader = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Makes of settings that a run stored, in whatever version, all of today's."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The same loader in C where it is there: a row may have six files."""
 _BESIDE = {"config.yaml": "environment.json", "settings.yaml": "pairstill.json"}
@@ -19,14 +22,15 @@ _BESIDE = {"config.yaml": "environment.json", "settings.yaml": "pairstill.json"}
 MOST_CHARACTERS, MOST_VALUES, MOST_LEVELS = 4_000_000, 100_000, 50
 
 
-def read_layers(path: Path, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_layers(path: Path, stored: Reader, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Return the settings of a YAML file, put on those of the files that its key `base` names.
 
     `base` is a path relative to the file, or a list of them, of which later ones win. A file that a run stored keeps
-    its meaning: what it lacks has the default of then (`defaults.filled`).
+    its meaning: what it lacks has the default of then.
 
     Args:
         path: the file.
+        stored: reads settings that a run stored.
         above: the files that build on this one.
 
     Raises:
@@ -38,14 +42,14 @@ def read_layers(path: Path, *, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     path = path.resolve()
     if path in above:
         raise ConfigError(f"{path} builds on itself, through {' and '.join(f'{file.name}' for file in above)}")
-    own = _read(path)
+    own = _read(path, stored)
     bases = own.pop(BASE, [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(name, str) for name in bases):
         raise ConfigError(f"{path} has the {BASE} {bases!r}; give the path of a file, or a list of them")
     settings: dict[str, Any] = {}
     for name in bases:
-        settings = overlay(settings, read_layers(path.parent / name, above=(*above, path)))
+        settings = overlay(settings, read_layers(path.parent / name, stored, above=(*above, path)))
     return overlay(settings, own)
 
 
@@ -61,6 +65,16 @@ def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
         known = found.get(name)
         found[name] = overlay(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
     return found
+
+
+def plain(config: RunConfig) -> dict[str, Any]:
+    """Return the settings as JSON values."""
+    return json.loads(json.dumps(asdict(config)))
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Return the settings as YAML that `pairstill run --config` reads back."""
+    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
 
 
 def parse_yaml(text: str) -> Any:
@@ -118,7 +132,7 @@ def _refuse_large(values: int, levels: int) -> None:
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, stored: Reader) -> dict[str, Any]:
     try:
         if not path.is_file():
             raise ValueError("it is no file")
@@ -131,7 +145,7 @@ def _read(path: Path) -> dict[str, Any]:
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path} holds {type(content).__name__} at its top; settings are keys with values")
     settings = in_todays_words(content or {})
-    return filled(settings, RunConfig()) if _is_stored(path, text) else settings
+    return stored(settings) if _is_stored(path, text) else settings
 
 
 def _is_stored(path: Path, text: str) -> bool:
@@ -149,12 +163,16 @@ def in_todays_words(settings: Mapping[str, Any]) -> dict[str, Any]:
         {'data': {'captions': 'as_they_are'}}
     """
     found = dict(settings)
-    data, distill = settings.get("data"), settings.get("distill")
+    data = settings.get("data")
     if isinstance(data, Mapping) and "normalise_captions" in data:
         rest = {name: value for name, value in data.items() if name != "normalise_captions"}
         found["data"] = {"captions": "plain" if data["normalise_captions"] else "as_they_are", **rest}
-    projector = distill.get("projector") if isinstance(distill, Mapping) else None
-    if isinstance(distill, Mapping) and isinstance(projector, Mapping) and "ridge" in projector:
-        rest = {name: value for name, value in projector.items() if name != "ridge"}
-        found["distill"] = {**distill, "projector": {"ridges": [projector["ridge"]], **rest}}
+    if isinstance(settings.get("distill"), Mapping):
+        # the method says what its objective is
+        distill = {name: value for name, value in settings["distill"].items() if name != "objective"}
+        projector = distill.get("projector")
+        if isinstance(projector, Mapping) and "ridge" in projector:
+            rest = {name: value for name, value in projector.items() if name != "ridge"}
+            distill["projector"] = {"ridges": [projector["ridge"]], **rest}
+        found["distill"] = distill
     return found

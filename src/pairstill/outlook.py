@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from pairstill.config import DistillConfig, RunConfig
+from pairstill.config import LearnedConfig, RunConfig
 
 
 class Outlook:
@@ -42,9 +42,11 @@ class Outlook:
             },
         }
         """Units that are left, by stage and unit."""
-        self.count_steps(config.distill)
+        self._steps: list[tuple[int, str, int]] = []
+        if isinstance(config.distill, LearnedConfig):
+            self.count_steps(config.distill)
 
-    def count_steps(self, distill: DistillConfig) -> None:
+    def count_steps(self, distill: LearnedConfig) -> None:
         """Count the outer steps of the phases; again, once phases have set themselves."""
         first = distill.features_first
         self._steps = [

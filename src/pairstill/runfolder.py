@@ -1,23 +1,20 @@
 """The folder of a run: resolved settings, versions, data fingerprint, metrics, results and artifacts."""
 
-import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from pairstill.checksums import SETTINGS_SEAL
 from pairstill.config import PhaseConfig, RunConfig
 from pairstill.config.roles import with_role
-from pairstill.defaults import filled, in_use
+from pairstill.defaults import in_use
 from pairstill.distilled.pairs import FORMAT
 from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError, list_problems
 from pairstill.evaluate.ledger import Kind, Ledger
-from pairstill.layers import in_todays_words, parse_yaml
+from pairstill.layers import in_todays_words, parse_yaml, plain, to_yaml
 from pairstill.locks import LOCK, Lock, hold
+from pairstill.methods.stored import todays
 from pairstill.provenance import environment
 from pairstill.runlog import MetricsLog, read_events
 from pairstill.storage import (
@@ -35,7 +32,9 @@ from pairstill.trackers import Tracker
 # what may differ between a run and its continuation: where and how it computes, and what is measured at the end
 FREE_SETTINGS = with_role(RunConfig, "place", "student", "measure")
 POINTER = "teachers.json"
-BEGINNING = (LOCK, "config.yaml", "environment.json", "data.json", "metrics.jsonl", "seconds.json")
+GIVEN = "given.yaml"
+"""The settings as they were given; `config.yaml` has them as their method resolved them."""
+BEGINNING = (LOCK, "config.yaml", GIVEN, "environment.json", "data.json", "metrics.jsonl", "seconds.json")
 """What a run writes before it makes anything."""
 _LAST = ("protocol", "num_students", "methods", "references")
 _ALWAYS = ("run_dir", "data", "image", "text", "teacher", "distill", "student", "evaluate")
@@ -47,12 +46,18 @@ class RunFolder:
     """One run's folder; opening it again goes on with the same run. While it is open no other process writes to it."""
 
     def __init__(
-        self, config: RunConfig, *, writes: bool = True, warn: Callable[[str], None] = lambda message: None
+        self,
+        config: RunConfig,
+        *,
+        given: RunConfig | None = None,
+        writes: bool = True,
+        warn: Callable[[str], None] = lambda message: None,
     ) -> None:
         """Create the folder, or open it if it holds a run with the same settings.
 
         Args:
-            config: the run's settings.
+            config: the run's settings, as their method resolved them.
+            given: the settings before that, if they are known.
             writes: whether this process writes; if not, the folder is only read, metrics and seconds are dropped.
             warn: told when the tracker fails.
 
@@ -74,8 +79,9 @@ class RunFolder:
         self._new = tuple(folder for folder in (self.path, *self.path.parents) if not folder.exists())
         self._lock: Lock | None = hold(self.path)
         self._check_same_run(config)
-        settings = to_yaml(config)
-        write_text_atomic(self.path / "config.yaml", f"{settings}{SETTINGS_SEAL}{digest(settings)}\n")
+        _write_settings(self.path / "config.yaml", config)
+        if given is not None:
+            _write_settings(self.path / GIVEN, given)
         write_json(self.path / "environment.json", environment(config))
         try:
             tracker = config.tracker and Tracker(config.tracker, self.path, plain(config), warn)
@@ -218,6 +224,11 @@ class RunFolder:
         return {stage: seconds for stage in stages if (seconds := self.seconds(stage)) > 0}
 
 
+def _write_settings(path: Path, config: RunConfig) -> None:
+    settings = to_yaml(config)
+    write_text_atomic(path, f"{settings}{SETTINGS_SEAL}{digest(settings)}\n")
+
+
 def other_settings(path: Path, config: RunConfig) -> list[str]:
     """Return how the settings of the run whose `config.yaml` is at `path` differ from these, a setting each.
 
@@ -234,7 +245,7 @@ def other_settings(path: Path, config: RunConfig) -> list[str]:
     if not path.is_file():
         raise ArtifactError(f"{path} is missing: nobody knows the settings of that run; delete its folder")
     before = read_settings(path)
-    old, new = (flat(in_use(settings)) for settings in (filled(before, RunConfig()), plain(config)))
+    old, new = (flat(in_use(settings)) for settings in (todays(before), plain(config)))
     return [
         f"{key}: {old.get(key)!r} before, {new.get(key)!r} now"
         for key in sorted({*old, *new})
@@ -290,16 +301,6 @@ def is_run(folder: Path) -> bool:
     if _content(folder / "distilled" / "distilled.json").get("format") == FORMAT:
         return True  # the pairs alone were copied, to be measured
     return any("event" in event and "time" in event for event in read_events(folder / "metrics.jsonl"))
-
-
-def plain(config: RunConfig) -> dict[str, Any]:
-    """Return the settings as JSON values."""
-    return json.loads(json.dumps(asdict(config)))
-
-
-def to_yaml(config: RunConfig) -> str:
-    """Return the settings as YAML that `pairstill run --config` reads back."""
-    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:

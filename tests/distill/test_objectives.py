@@ -297,7 +297,7 @@ def test_a_phase_minimises_its_objective_and_what_ascends_goes_against_it(make_p
 def test_ncfm_moves_its_pairs_at_the_papers_rates(make_problem, distil):
     """By the paper's SGD at 0.1, on the distance itself, pairs moved by less than a thousandth of a deviation."""
     paper = OuterConfig(optimizer="sgd", rate_unit="absolute", lr_images=0.1, lr_texts=0.1)
-    outer = with_method(RunConfig(method="ncfm", distill=DistillConfig(outer=paper))).distill.outer
+    outer = with_method(RunConfig(method="ncfm", distill=DistillConfig(outer=paper))).distill.loop.outer
     problem = make_problem(trainable=False, loss="infonce", phase={"outer_steps": 20}, outer=asdict(outer))
     initial = initial_values(problem.variables())
     learned = distil(problem, moved_by=characteristic_of(problem, torch.arange(5) % 2))

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from pairstill.cli import build_parser, main
-from pairstill.cli.command import run_config, settings_parser
+from pairstill.cli.command import settings_from
 from pairstill.config import RunConfig
 from pairstill.evaluate.measurement import closed_form_name, made_name, measured_as
 from pairstill.methods import METHODS, with_method
@@ -42,20 +42,15 @@ def rows() -> dict[str, RunConfig]:
 
 
 def _rows() -> Iterator[tuple[str, RunConfig]]:
-    parser = settings_parser("run", "one row")
-
-    def load(arguments: list[str]) -> RunConfig:
-        return run_config(parser, parser.parse_args(arguments))
-
     for row in methods_rows(CONFIGS):
-        yield f"flickr8k/{row.name}", with_method(row.load(load))
+        yield f"flickr8k/{row.name}", with_method(row.load(settings_from))
     tables = read_tables(CONFIGS / "paper")
     for scale in ("paper", "scenes", "flickr8k"):
-        base = base_of(scale, CONFIGS, load)
+        base = base_of(scale, CONFIGS, settings_from)
         for table in tables:
             if table.command is None and (base is None or table.scaled):
-                for row in table_rows(tables, table, base, CONFIGS, load):
-                    yield f"{scale}/{table.name}/{row.name}", with_method(row.load(load))
+                for row in table_rows(tables, table, base, CONFIGS, settings_from):
+                    yield f"{scale}/{table.name}/{row.name}", with_method(row.load(settings_from))
 
 
 def settings() -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""What each method sets, and the limiting cases in which methods are the same."""
+"""What each method fixes, and the limiting cases in which methods are the same."""
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
@@ -9,15 +9,22 @@ import pytest
 from pairstill import methods
 from pairstill.config import (
     AutoPhasesConfig,
+    CharacteristicConfig,
     DistillConfig,
     HeadsConfig,
     ImageConfig,
+    OuterConfig,
     PhaseConfig,
     RunConfig,
     TeacherConfig,
 )
 from pairstill.errors import ConfigError
+from pairstill.layers import plain
 from pairstill.methods import METHODS, find_method, with_method
+from pairstill.methods.apm import ApmConfig
+from pairstill.methods.coresets import CoresetConfig
+from pairstill.methods.ncfm import NcfmConfig
+from pairstill.methods.stored import todays
 
 TWO = DistillConfig(
     phases=(
@@ -25,11 +32,14 @@ TWO = DistillConfig(
         PhaseConfig(num_pairs=100, outer_steps=30, range_start=2, range_end=4, endpoint=8),
     )
 )
+TRAJECTORY = [method for method in METHODS if method.settings is DistillConfig]
+OTHERS = [method for method in METHODS if method.settings is not DistillConfig]
 
 
-def run(distill=TWO):
+def run(distill=TWO, method="ptm_st"):
     """Settings with which every method goes: ten epochs of teachers behind a frozen tower."""
     return RunConfig(
+        method=method,
         distill=distill,
         teacher=TeacherConfig(epochs=10, keep="all"),
         image=ImageConfig(trainable=False),
@@ -38,31 +48,37 @@ def run(distill=TWO):
 
 
 def parts(name, distill=TWO):
-    return find_method(name).set_parts(run(distill))
+    return with_method(run(distill, name)).distill
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_parts_that_are_set_again_stay(method):
-    once = method.set_parts(run())
-    assert method.set_parts(run(once)) == once
+def test_settings_that_are_resolved_stay(method):
+    once = with_method(run(method=method.name))
+    assert isinstance(once.distill, method.settings) and with_method(once) == once
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_what_a_method_fixes_is_a_setting_of_its_own_and_has_a_reason(method):
+    names = {field.name for field in fields(method.settings)}
+    assert all(fixed.name in names and fixed.why for fixed in method.fixed)
+    distill = parts(method.name)
+    assert all(getattr(distill, fixed.name) == fixed.value for fixed in method.fixed)
 
 
 @pytest.mark.parametrize(
     ("name", "own"),
     [
         ("mtt_vl", {"loss": "infonce"}),
-        ("ncfm", {"objective": "characteristic", "loss": "infonce"}),
         ("ncfm", {"ema": False}),
-        ("apm", {"objective": "projector", "loss": "infonce"}),
-        ("apm", {"ema": False}),
+        ("apm", {"ema": False, "outer": OuterConfig(lr_images=3.0)}),
         ("random", {"loss": "infonce"}),
         ("lors", {"shortcut": False}),
         ("lors", {"blend": True}),
         ("lors", {"range_growth": 0.5}),
         ("mtt_vl", {"start_sampling": "continuous"}),
         ("mct", {"range_growth": 0.5}),
+        ("mct", {"shortcut": False}),
         ("mct", {"auto_phases": AutoPhasesConfig()}),
-        ("lors", {"objective": "characteristic", "loss": "infonce"}),
     ],
 )
 def test_what_the_settings_have_of_this_or_another_method_makes_no_difference(name, own):
@@ -102,28 +118,42 @@ def test_limiting_cases():
     assert replace(parts("mct"), start_sampling="epochs") == one
 
 
-def test_trajectories_are_matched_whatever_objective_the_settings_have():
-    other = replace(TWO, objective="characteristic", loss="infonce")
-    for method in METHODS:
-        if "trajectories" in method.needs and method.name != "ncfm" and method.rule is None:
-            assert parts(method.name, other).objective == "trajectory"
-
-
 def test_the_whole_path_reaches_the_last_target_in_either_reading():
     assert parts("mct", replace(TWO, range_reading="exclusive")).phases[0].range_end == 10
 
 
-@pytest.mark.parametrize("name", ["random", "herding", "k_center", "forgetting"])
-def test_coresets_store_no_similarities(name):
-    assert parts(name).loss == "infonce"
+def test_methods_with_settings_of_their_own_take_the_benchmarks():
+    assert parts("apm") == ApmConfig(num_pairs=199, outer_steps=80)
+    assert parts("ncfm") == NcfmConfig(num_pairs=199, outer_steps=80, endpoint=6)
+    assert parts("herding") == CoresetConfig(num_pairs=199, endpoint=6)
+    recorded = replace(TWO, shortcut=False, batch_size=8, range_reading="exclusive", matching_span=2)
+    assert parts("herding", recorded) == CoresetConfig(num_pairs=199, endpoint=3, batch_size=8)
+    outer = OuterConfig("sgd", "absolute", lr_images=0.3, lr_texts=0.4, weight_decay=0.0)
+    ncfm = parts("ncfm", replace(TWO, outer=outer, lr_image=0.7)).loop
+    assert (ncfm.outer, ncfm.lr_image) == (replace(outer, optimizer="adamw", betas=(0.9, 0.999)), 0.7)
+    assert parts("apm", replace(TWO, outer=outer)).outer == OuterConfig(
+        rate_unit="absolute", lr_images=0.1, lr_texts=0.1, betas=(0.6, 0.9)
+    )
+
+
+def test_the_outer_loop_of_one_phase_keeps_its_last_pairs_and_learns_no_similarities():
+    loop = parts("apm").loop
+    assert (loop.num_pairs, loop.phased, loop.ema, loop.loss) == (199, False, False, "infonce")
+    assert parts("lors").loop == parts("lors")
+
+
+@pytest.mark.parametrize("method", OTHERS, ids=lambda method: method.name)
+def test_methods_that_match_no_trajectories_store_no_similarities_and_let_validation_choose_rates(method):
+    assert parts(method.name).loss == "infonce" and method.student != "learned_rates"
+    with pytest.raises(ConfigError, match=f"method {method.name} matches no trajectories"):
+        _ = with_method(run(method=method.name)).matching
 
 
 @pytest.mark.parametrize("spelled", [{}, {"loss": "infonce"}, {"phased": False}, {"loss": "infonce", "phased": False}])
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_a_method_makes_as_many_pairs_as_the_settings_say_however_they_are_spelled(method, spelled):
     one = replace(TWO, phases=(replace(TWO.phases[0], num_pairs=199),), **spelled)
-    assert method.set_parts(run(one)).num_pairs == 199
-    assert method.set_parts(run(TWO)).num_pairs == 199
+    assert parts(method.name, one).num_pairs == parts(method.name).num_pairs == 199
 
 
 def test_settings_take_the_parts_of_their_method():
@@ -133,6 +163,49 @@ def test_settings_take_the_parts_of_their_method():
         with_method(RunConfig(method="loors"))
     with pytest.raises(ConfigError, match="method repblend needs a frozen image tower.*--heads.kind residual"):
         with_method(RunConfig(method="repblend"))
+    with pytest.raises(ConfigError, match="distill holds ApmConfig, but method lors takes DistillConfig"):
+        with_method(run(ApmConfig(), "lors"))
+
+
+def test_an_endpoint_beyond_the_teachers_is_refused_where_it_is_read():
+    late, teacher = CoresetConfig(endpoint=7), TeacherConfig(epochs=6)
+    assert RunConfig(distill=late, teacher=replace(teacher, keep="all")).distill == late
+    with pytest.raises(ConfigError, match="distill.endpoint is 7, but teachers train 6 epochs"):
+        RunConfig(distill=late, teacher=teacher)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_stored_settings_of_today_are_read_as_they_are(method):
+    now = plain(with_method(run(method=method.name)))
+    assert todays(now) == now
+
+
+def stored_before(method):
+    """Settings as they were stored when every method had those of all: the trajectory family's, and two objectives'."""
+    before = plain(run(method=method.name))
+    clusters = asdict(CharacteristicConfig(clusters=3))
+    objectives = {"projector": {"ridges": [0.3], "width": 64}, "characteristic": clusters}
+    objective = {"apm": "projector", "ncfm": "characteristic"}.get(method.name, "trajectory")
+    before["distill"] |= {"objective": objective, **objectives}
+    del before["evaluate"]["closed_form"]
+    return before
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_settings_from_before_methods_had_their_own_mean_what_they_meant(method):
+    found = todays(stored_before(method))
+    if method in TRAJECTORY:
+        assert found["distill"] == plain(run())["distill"]
+    else:
+        own = {**plain(with_method(run(method=method.name)))["distill"]}
+        if method.name == "apm":
+            own["projector"] |= {"ridges": [0.3], "width": 64}
+        if method.name == "ncfm":
+            own["characteristic"]["clusters"] = 3
+        assert found["distill"] == own
+    # how students are solved in closed form is decided by APM's settings, or else by those of the evaluation
+    form = {"ridges": [0.3], "width": 64} if method.name != "apm" else plain(run())["evaluate"]["closed_form"]
+    assert found["evaluate"]["closed_form"] == form
 
 
 def test_the_example_in_the_guide_is_a_method(monkeypatch):
@@ -144,3 +217,4 @@ def test_the_example_in_the_guide_is_a_method(monkeypatch):
     monkeypatch.setattr(methods, "METHODS", (*METHODS, method))
     config = with_method(RunConfig(method=method.name))
     assert config.distill == replace(config.distill, inner_steps=4) != RunConfig().distill
+    assert find_method(method.name) is method

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pairstill.cli.command import run_config, settings_parser
+from pairstill.cli.command import settings_from
 from pairstill.distill import phases
 from pairstill.pipeline import Run
 from pairstill.storage import load_tensors
@@ -44,9 +44,8 @@ class AtOnce:
 
 
 def settings(tmp_path, name, *options):
-    parser = settings_parser("run", "one run")
     asked = ["--config", TINY, "--evaluate.num_students", "1", "--teacher.epochs", "3", *options]
-    config = run_config(parser, parser.parse_args(asked))
+    config = settings_from(asked)
     return replace(config, run_dir=str(tmp_path / name), cache_dir=str(tmp_path / "cache"), device="cpu")
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from pairstill.checksums import SEAL
 from pairstill.cli import main, quickstart
-from pairstill.cli.command import run_config, settings_parser
+from pairstill.cli.command import settings_from
 from pairstill.config import DistillConfig, ImageConfig, PhaseConfig, RunConfig
 from pairstill.distilled import DistilledSet, stored_pairs
 from pairstill.encoders.image import build_image_encoder
@@ -352,8 +352,7 @@ def test_a_diverging_teacher_stops_the_run_and_leaves_no_expert(tiny, capsys, tm
 
 def test_the_last_line_of_quickstart_is_one_json_object(capsys, monkeypatch, undisturbed, results, tiny, tmp_path):
     seen, original = [], quickstart.open_run
-    parser = settings_parser("run", "one run")
-    settings = run_config(parser, parser.parse_args(tiny("run", tmp_path / "run")[1:]))
+    settings = settings_from(tiny("run", tmp_path / "run")[1:])
 
     def small(config):
         seen.append(config)

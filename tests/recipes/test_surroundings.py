@@ -56,10 +56,9 @@ def hostile():
 
 def configuration(command):
     """The settings of a command line of a tiny run."""
-    from pairstill.cli.command import run_config, settings_parser
+    from pairstill.cli.command import settings_from
 
-    parser = settings_parser("run", "a run")
-    return run_config(parser, parser.parse_args(command[1:]))
+    return settings_from(command[1:])
 
 
 @pytest.mark.parametrize("mode", ["trainable", "frozen"])

@@ -8,6 +8,7 @@ import pytest
 from pairstill.config import TeacherConfig
 from pairstill.errors import ConfigError
 from pairstill.layers import read_layers
+from pairstill.methods.stored import todays
 from pairstill.reproduce.paper import RECALLS, find_table, read_tables
 
 PAPER = Path(__file__).parents[2] / "configs" / "paper"
@@ -74,7 +75,7 @@ def test_rows_of_one_run_have_the_same_numbers():
     for row in ROWS:
         table = TABLES[row.table]
         if row.settings and row.table not in ("table5", "table17", "table18"):  # these measure a run in other ways
-            runs.setdefault(read_layers(PAPER / row.settings)["run_dir"], []).append(row)
+            runs.setdefault(read_layers(PAPER / row.settings, todays)["run_dir"], []).append(row)
             assert table.has_recalls or row.table == "table7"
     shared = [rows for rows in runs.values() if len(rows) > 1]
     # twice in Table 4, nine times in 8, three in 13, four in 14, three in 15
@@ -87,7 +88,7 @@ def test_rows_of_one_run_have_the_same_numbers():
 def test_every_row_has_captions_and_pixels_as_the_authors_code():
     for row in ROWS:
         if row.settings:
-            settings = read_layers(PAPER / row.settings)
+            settings = read_layers(PAPER / row.settings, todays)
             assert settings["data"]["captions"] == "paper", row
             assert settings["image"]["mean"] == [0.48145466, 0.4578275, 0.40821073], row  # CLIP's, for every tower
             assert settings["image"]["std"] == [0.26862954, 0.26130258, 0.27577711], row
@@ -96,7 +97,7 @@ def test_every_row_has_captions_and_pixels_as_the_authors_code():
 def test_every_rows_teachers_see_augmented_images():
     for row in ROWS:
         if row.settings:
-            settings = read_layers(PAPER / row.settings)
+            settings = read_layers(PAPER / row.settings, todays)
             assert settings["teacher"]["augment"] == "paper", row
             assert ("views" in settings["teacher"]) == (not settings["image"]["trainable"]), row
 
@@ -108,8 +109,8 @@ def test_frozen_towers_settings_hold_by_themselves(towers):
 
 @pytest.mark.parametrize(("row", "rate"), [("table2/500_ptm_st", 5000.0), ("table3/500_ptm_st", 1000.0)])
 def test_only_coco_at_500_pairs_has_the_large_rate_of_texts(row, rate):
-    assert read_layers(PAPER / f"{row}.yaml")["distill"]["outer"]["lr_texts"] == rate
-    assert read_layers(PAPER / "table3" / "500_lors.yaml")["distill"]["outer"]["lr_texts"] == 1000.0
+    assert read_layers(PAPER / f"{row}.yaml", todays)["distill"]["outer"]["lr_texts"] == rate
+    assert read_layers(PAPER / "table3" / "500_lors.yaml", todays)["distill"]["outer"]["lr_texts"] == 1000.0
 
 
 def test_recalls_grow_with_their_depth():

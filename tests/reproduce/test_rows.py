@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pairstill.cli.command import run_config, settings_parser
+from pairstill.cli.command import settings_from
 from pairstill.config import RunConfig
 from pairstill.errors import ConfigError
 from pairstill.methods import with_method
@@ -21,8 +21,7 @@ TABLES = read_tables(CONFIGS / "paper")
 
 @pytest.fixture(scope="module")
 def load():
-    parser = settings_parser("run", "one run")
-    known = cache(lambda *arguments: run_config(parser, parser.parse_args(arguments)))
+    known = cache(lambda *arguments: settings_from(arguments))
     return lambda arguments: known(*arguments)
 
 

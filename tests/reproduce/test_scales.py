@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pairstill.cli.command import run_config, settings_parser
+from pairstill.cli.command import settings_from
 from pairstill.methods import with_method
 from pairstill.reproduce.paper import read_tables
 from pairstill.reproduce.scales import scaled
@@ -17,8 +17,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 @pytest.fixture(scope="module")
 def settings():
     """Builds the settings of a shipped file."""
-    parser = settings_parser("run", "one run")
-    return cache(lambda name: run_config(parser, parser.parse_args([f"--config={CONFIGS / name}.yaml"])))
+    return cache(lambda name: settings_from([f"--config={CONFIGS / name}.yaml"]))
 
 
 @pytest.fixture(scope="module", params=["flickr8k", "scenes"])

@@ -18,7 +18,7 @@ import torch
 from attacks.attack import Attack, Base, Step
 from attacks.processes import FROZEN, settings_of
 from pairstill.cli import main
-from pairstill.cli.command import run_config, settings_parser
+from pairstill.cli.command import settings_from
 from pairstill.distilled import DistilledSet
 from pairstill.errors import PairstillError
 from pairstill.pipeline import Pipeline
@@ -76,8 +76,7 @@ def _surroundings(base: Base) -> list[Attack]:
         line = [*settings_of(folder / "work"), *(FROZEN if frozen else ())]
 
         def program(_: Path) -> None:
-            parser = settings_parser("run", "a run")
-            config = run_config(parser, parser.parse_args(line))
+            config = settings_from(line)
             prepare()
             before = seen()
             if how == "pipeline":

@@ -67,7 +67,7 @@ def whole_range(context: RunContext, pairs: int, outer_steps: int = 1) -> PhaseC
     Raises:
         ConfigError: the matching span is longer than the teachers' training.
     """
-    epochs, span = context.config.teacher.epochs, context.config.distill.matching_span
+    epochs, span = context.config.teacher.epochs, context.config.matching.matching_span
     if span > epochs:
         raise ConfigError(f"distill.matching_span is {span} but teachers train {epochs} epochs; lower it")
     return PhaseConfig(pairs, outer_steps, range_start=0, range_end=epochs - span, endpoint=epochs)

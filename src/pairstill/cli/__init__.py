@@ -55,11 +55,12 @@ NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "ove
 """What errors of the tensor library say where something does not fit into the memory."""
 
 
-def build_parser(parsers: dict[str, ArgumentParser] | None = None) -> ArgumentParser:
+def build_parser(parsers: dict[str, ArgumentParser] | None = None, arguments: Sequence[str] = ()) -> ArgumentParser:
     """Return the parser of the command line.
 
     Args:
         parsers: the commands' own parsers by name; None builds those of all commands.
+        arguments: what follows the command's name, with what it implies: it may name the method.
     """
     parser = Parser(
         prog="pairstill",
@@ -67,16 +68,16 @@ def build_parser(parsers: dict[str, ArgumentParser] | None = None) -> ArgumentPa
         version=__version__,
     )
     commands = parser.add_subcommands(required=False, dest="command", metavar="COMMAND", help="what to do:")
-    parsers = parsers or _parsers(COMMANDS)
+    parsers = parsers or _parsers(COMMANDS, arguments)
     for command in (each for each in COMMANDS if each.name in parsers):
         commands.add_subcommand(command.name, parsers[command.name], help=command.text)
         if command.nest is not None:
-            command.nest(parsers[command.name])  # after it is added: the library wants levels in order
+            command.nest(parsers[command.name], arguments)  # after it is added: the library wants levels in order
     return parser
 
 
-def _parsers(commands: Sequence[Command]) -> dict[str, ArgumentParser]:
-    return {command.name: command.parser() for command in commands}
+def _parsers(commands: Sequence[Command], arguments: Sequence[str]) -> dict[str, ArgumentParser]:
+    return {command.name: command.parser(arguments) for command in commands}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,8 +112,10 @@ def _answered(arguments: Sequence[str] | None) -> int:
 
 def _main(arguments: list[str]) -> int:
     named = [command for command in COMMANDS if arguments[:1] == [command.name]]
-    parsers = _parsers(named or COMMANDS)  # the others' hundreds of options would take most of the time of --help
-    parser = build_parser(parsers)
+    rest = _implied(named[0], _underscored(arguments[1:])) if named else []
+    # the others' hundreds of options would take most of the time of --help
+    parsers = _parsers(named or COMMANDS, rest)
+    parser = build_parser(parsers, rest)
     parsed = parsed_by(parser, parsers, arguments)
     for command in COMMANDS:
         if command.name == parsed.command:
@@ -206,10 +209,15 @@ def _underscored(arguments: Sequence[str]) -> list[str]:
     return found
 
 
+def _implied(command: Command, arguments: list[str]) -> list[str]:
+    """Return a command's arguments with what they imply."""
+    return arguments if command.expand is None else command.expand(arguments)
+
+
 def _expanded(parsers: Mapping[str, ArgumentParser], arguments: list[str]) -> list[str]:
     """Return the arguments with what they imply, in the order that the parser needs."""
     for command in COMMANDS:
         if arguments[:1] == [command.name]:
-            rest = arguments[1:] if command.expand is None else command.expand(arguments[1:])
+            rest = _implied(command, arguments[1:])
             return [command.name, *(rest if command.nest else positionals_first(parsers[command.name], rest))]
     return arguments

@@ -1,41 +1,39 @@
 """`pairstill analyze`: the paper's figures, on the pairs and the teachers of a run."""
 
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.analyze.settings import ANALYSES
-from pairstill.cli.command import Command, plain_parser, settings_parser
+from pairstill.cli.command import Command, config_of, plain_parser, settings_parser
 from pairstill.cli.running import open_run
-from pairstill.config import RunConfig
 
 NAME = "analyze"
 TEXT = "draw what the teachers of a run are like, as PNG and SVG with the data as CSV"
 
 
-def _parser() -> ArgumentParser:
+def _parser(_: Sequence[str]) -> ArgumentParser:
     return plain_parser(NAME, TEXT)
 
 
-def _nest(parser: ArgumentParser) -> None:
+def _nest(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     analyses = parser.add_subcommands(dest="analysis", metavar="ANALYSIS", help="what to draw:")
     for name, settings in ANALYSES.items():
         text = (settings.__doc__ or "").splitlines()[0]
-        one = settings_parser(f"{NAME} {name}", text.removesuffix("."))
+        one = settings_parser(f"{NAME} {name}", text.removesuffix("."), arguments)
         one.add_class_arguments(settings)
         analyses.add_subcommand(name, one, help=text)
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
-    values: dict[str, Any] = dict(vars(parser.instantiate(options)[options.analysis]))
+    values = parser.instantiate(options)[options.analysis]
     kind = ANALYSES[options.analysis]
-    settings = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
-    values.pop("config")
+    settings = kind(**{field.name: values[field.name] for field in fields(kind)})
     # the heavy imports
     from pairstill.analyze.run import analyse
 
-    with open_run(RunConfig(**values)) as (pipeline, progress):
+    with open_run(config_of(values)) as (pipeline, progress):
         folder = analyse(pipeline.context, settings)
         if folder is not None:
             progress.print(f"The figures are in {folder}")

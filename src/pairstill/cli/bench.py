@@ -1,7 +1,7 @@
 """`pairstill bench`: the engine's parts, measured on this machine."""
 
 import json
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -15,7 +15,7 @@ NAME = "bench"
 TEXT = "measure the engine's parts on this machine: time in turn, memory in fresh processes, agreement"
 
 
-def _nest(parser: ArgumentParser) -> None:
+def _nest(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     benchmarks = parser.add_subcommands(dest="benchmark", metavar="BENCHMARK", help="what to measure:")
     for name, settings in BENCHMARKS.items():
         text = (settings.__doc__ or "").splitlines()[0]
@@ -45,4 +45,4 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     return 0
 
 
-COMMAND = Command(NAME, TEXT, partial(plain_parser, NAME, TEXT), _run, _nest)
+COMMAND = Command(NAME, TEXT, lambda _: plain_parser(NAME, TEXT), _run, _nest)

@@ -1,5 +1,6 @@
 """`pairstill cache`: what runs share below `cache_dir`, and how to free it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -15,7 +16,7 @@ NAME = "cache"
 TEXT = "list what runs share below cache_dir with its size, or remove it"
 
 
-def _parser() -> ArgumentParser:
+def _parser(_: Sequence[str]) -> ArgumentParser:
     parser = plain_parser(NAME, TEXT)
     parser.add_argument("--cache_dir", type=str, default=RunConfig().cache_dir, help="the folder that runs share")
     parser.add_argument(

@@ -1,6 +1,7 @@
 """`pairstill compare`: several runs side by side."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ TEXT = "put measured runs side by side: one table, which methods differ (paired 
 RESAMPLES = 10_000
 
 
-def _parser() -> ArgumentParser:
+def _parser(_: Sequence[str]) -> ArgumentParser:
     parser = plain_parser(NAME, TEXT)
     parser.add_argument("runs", nargs="+", type=str, help="folders of measured runs; those alike but for seeds are one")
     parser.add_argument("--out", type=str, default=None, help="folder for the tables and the curves (PNG, SVG, CSV)")

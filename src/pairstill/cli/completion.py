@@ -1,5 +1,7 @@
 """`pairstill completion`: a script that completes commands, options and choices in a shell."""
 
+from collections.abc import Sequence
+
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser
@@ -10,7 +12,7 @@ TEXT = "print a script for the completion of this command line in bash or zsh"
 SHELLS = ("bash", "zsh")
 
 
-def _parser() -> ArgumentParser:
+def _parser(_: Sequence[str]) -> ArgumentParser:
     parser = plain_parser(NAME, TEXT)
     parser.add_argument("shell", choices=SHELLS, help="the shell")
     return parser

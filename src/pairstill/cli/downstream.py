@@ -1,6 +1,7 @@
 """`pairstill downstream`: a run's students on tasks beside retrieval."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from jsonargparse import ArgumentParser, Namespace
@@ -17,10 +18,10 @@ TASKS = {
 }
 
 
-def _nest(parser: ArgumentParser) -> None:
+def _nest(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     tasks = parser.add_subcommands(dest="task", metavar="TASK", help="on what:")
     for name, (settings, text) in TASKS.items():
-        one = settings_parser(f"{NAME} {name}", text)
+        one = settings_parser(f"{NAME} {name}", text, arguments)
         one.add_class_arguments(settings, name)
         one.add_argument("--json", action="store_true", help="print the rows as one JSON array")
         tasks.add_subcommand(name, one, help=text)
@@ -33,7 +34,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     # the heavy imports
     from pairstill.report.downstream import HEADER, downstream_cells
 
-    with open_run(config_of(values, name, "json")) as (pipeline, _):
+    with open_run(config_of(values)) as (pipeline, _):
         rows = pipeline.downstream(task)
     if as_json:
         print(json.dumps([asdict(row) for row in rows]))
@@ -42,4 +43,4 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     return 0
 
 
-COMMAND = Command(NAME, TEXT, lambda: plain_parser(NAME, TEXT), _run, _nest)
+COMMAND = Command(NAME, TEXT, lambda _: plain_parser(NAME, TEXT), _run, _nest)

@@ -1,6 +1,7 @@
 """`pairstill export`: a run's pairs for other tools."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -13,7 +14,7 @@ NAME = "export"
 TEXT = "write a run's pairs as Parquet, webdataset, image folder or for the hub, with a dataset card"
 
 
-def _parser() -> ArgumentParser:
+def _parser(_: Sequence[str]) -> ArgumentParser:
     parser = plain_parser(NAME, TEXT)
     parser.add_argument("run", type=str, help="folder of the run")
     parser.add_argument("--format", choices=LAYOUTS, required=True, help="the format")

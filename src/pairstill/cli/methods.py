@@ -1,6 +1,7 @@
 """`pairstill methods`: the methods and what they need."""
 
 import json
+from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -11,7 +12,7 @@ NAME = "methods"
 TEXT = "list the methods: what they make, where they come from, what they need"
 
 
-def _parser() -> ArgumentParser:
+def _parser(_: Sequence[str]) -> ArgumentParser:
     parser = plain_parser(NAME, TEXT)
     parser.add_argument("--json", action="store_true", help="print the methods as one JSON array")
     return parser

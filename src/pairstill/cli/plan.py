@@ -1,6 +1,7 @@
 """`pairstill plan`: what a run will take."""
 
 import json
+from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -11,8 +12,8 @@ NAME = "plan"
 TEXT = "probe a run for a moment and tell what it will take: disk, memory by mode, time by stage, what will not fit"
 
 
-def _parser() -> ArgumentParser:
-    parser = settings_parser(NAME, TEXT)
+def _parser(arguments: Sequence[str]) -> ArgumentParser:
+    parser = settings_parser(NAME, TEXT, arguments)
     parser.add_argument("--json", action="store_true", help="print the plan as one JSON object")
     return parser
 
@@ -24,7 +25,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     from pairstill.report.plans import disk_line, memory_cells, stage_cells
 
     progress = shown_on(stderr=True)
-    config = run_config(parser, options, "json")
+    config = run_config(parser, options)
     plan = make_plan(config, lambda stage: progress.print(f"Probing: {stage}", style="dim"))
     if options.json:
         print(json.dumps(plan.to_json()))

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -14,7 +15,7 @@ TEXT = "the whole pipeline on embedded pairs: Random, PTM-ST and full data in a 
 RUN_DIR = "runs/quickstart"
 
 
-def _parser() -> ArgumentParser:
+def _parser(_: Sequence[str]) -> ArgumentParser:
     parser = plain_parser(NAME, TEXT)
     parser.add_argument("--run_dir", default=RUN_DIR, help="folder of the run", type=str)
     parser.add_argument("--json", action="store_true", help="print the recalls as one JSON object in the last line")

@@ -1,5 +1,6 @@
 """`pairstill report`: a run as a page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -12,7 +13,7 @@ NAME = "report"
 TEXT = "show a run as one HTML page: recalls, curves, pairs before and after, similarities, retrieval examples"
 
 
-def _parser() -> ArgumentParser:
+def _parser(_: Sequence[str]) -> ArgumentParser:
     parser = plain_parser(NAME, TEXT)
     parser.add_argument("run", type=str, help="folder of the run, finished or not; it is only read")
     parser.add_argument("--out", type=str, default=None, help="the file; null takes report.html in the run's folder")

@@ -1,14 +1,14 @@
 """`pairstill reproduce`: the rows of a table or benchmark."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from pairstill.cli.command import Command, plain_parser, run_config, settings_parser
+from pairstill.cli.command import Command, plain_parser, settings_from
 from pairstill.cli.running import shown_on
-from pairstill.config import RunConfig
 from pairstill.errors import ConfigError
 from pairstill.reproduce.settings import Reproduction, shipped_settings
 
@@ -24,7 +24,7 @@ POSITIONAL = {
 }
 
 
-def _parser() -> ArgumentParser:
+def _parser(_: Sequence[str]) -> ArgumentParser:
     parser = plain_parser(NAME, TEXT)
     for name, text in POSITIONAL.items():
         parser.add_argument(name, nargs="?", help=text)
@@ -46,12 +46,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     # the heavy imports
     from pairstill.reproduce.run import reproduce
 
-    rows = settings_parser("run", "one row")
-
-    def load(arguments: list[str]) -> RunConfig:
-        return run_config(rows, rows.parse_args(arguments))
-
-    print(reproduce(Reproduction(**values), load, shown_on(stderr=True)))
+    print(reproduce(Reproduction(**values), settings_from, shown_on(stderr=True)))
     return 0
 
 

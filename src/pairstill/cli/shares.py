@@ -1,6 +1,7 @@
 """`pairstill shares`: what a run's gain over Random is made of."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -12,7 +13,7 @@ NAME = "shares"
 TEXT = "measure what a run's gain over Random at equal bytes owes to the soft similarities and to augmentation"
 
 
-def _parser() -> ArgumentParser:
+def _parser(_: Sequence[str]) -> ArgumentParser:
     parser = plain_parser(NAME, TEXT)
     parser.add_argument("run", type=str, help="folder of the run")
     parser.add_argument("--json", action="store_true", help="print recalls and shares as one JSON object")

@@ -1,5 +1,6 @@
 """The stages of a run, together and alone."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +27,9 @@ STAGES = {
     "evaluate": "train students on the distilled set and the references, and measure recall",
 }
 
-EVALUATE_OPTIONS = ("distilled", "image_encoder", "text_encoder", "map_text")
-PREPARE_OPTIONS = ("texts_out", "features_out", "dtype")
-
 
 def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
-    config = run_config(parser, options, *EVALUATE_OPTIONS, *PREPARE_OPTIONS)
+    config = run_config(parser, options)
     with open_run(config) as (pipeline, progress):
         match name:
             case "prepare":
@@ -79,8 +77,8 @@ def _evaluate(pipeline: "Run", options: Namespace) -> None:
     print_cells(pipeline.cross(asked))
 
 
-def _prepare_parser(text: str) -> ArgumentParser:
-    parser = settings_parser("prepare", text)
+def _prepare_parser(text: str, arguments: Sequence[str]) -> ArgumentParser:
+    parser = settings_parser("prepare", text, arguments)
     parser.add_argument(
         "--texts_out",
         type=str,
@@ -99,8 +97,8 @@ def _prepare_parser(text: str) -> ArgumentParser:
     return parser
 
 
-def _evaluate_parser(text: str) -> ArgumentParser:
-    parser = settings_parser("evaluate", text)
+def _evaluate_parser(text: str, arguments: Sequence[str]) -> ArgumentParser:
+    parser = settings_parser("evaluate", text, arguments)
     parser.add_argument(
         "--distilled",
         type=str,

@@ -7,8 +7,18 @@ Rates and sizes default to the embedded benchmark (`scenes`); `configs/` holds t
 from pairstill.config.data import MAX_CAPTION_WORDS, CaptionForm, ColumnsConfig, DataConfig, ScenesConfig, SplitsConfig
 from pairstill.config.distill import DistillConfig
 from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig
-from pairstill.config.evaluate import CrossConfig, EvaluateConfig, Protocol, ReferencesConfig, StudentConfig
+from pairstill.config.evaluate import (
+    ClosedFormConfig,
+    CrossConfig,
+    EvaluateConfig,
+    Protocol,
+    ReferencesConfig,
+    StudentConfig,
+)
+from pairstill.config.learned import LearnedConfig
+from pairstill.config.method import MethodConfig
 from pairstill.config.objectives import CharacteristicConfig, ProjectorConfig
+from pairstill.config.one_phase import OnePhaseConfig
 from pairstill.config.outer import (
     Derivative,
     FeaturesFirstConfig,
@@ -40,12 +50,16 @@ __all__ = [  # in the order in which the documentation shows them
     "Derivative",
     "HypergradientConfig",
     "FeaturesFirstConfig",
+    "MethodConfig",
+    "LearnedConfig",
+    "DistillConfig",
+    "OnePhaseConfig",
     "ProjectorConfig",
     "CharacteristicConfig",
-    "DistillConfig",
     "StudentConfig",
     "ReferencesConfig",
     "CrossConfig",
+    "ClosedFormConfig",
     "Protocol",
     "EvaluateConfig",
     "SeedsConfig",

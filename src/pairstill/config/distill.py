@@ -1,22 +1,22 @@
-"""Settings of the distillation."""
+"""Settings of the methods that match trajectories, and of an outer loop."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pairstill.config.checks import require, require_positive
-from pairstill.config.objectives import CharacteristicConfig, ProjectorConfig
-from pairstill.config.outer import FeaturesFirstConfig, HypergradientConfig, OuterConfig, SimilarityConfig
+from pairstill.config.learned import LearnedConfig
+from pairstill.config.outer import HypergradientConfig, OuterConfig, SimilarityConfig
 from pairstill.config.phases import AutoPhasesConfig, PhaseConfig
+
+if TYPE_CHECKING:
+    from pairstill.config.run import RunConfig
 
 
 @dataclass(frozen=True)
-class DistillConfig:
-    """The distillation; switching `phased`, `shortcut` and `ema` off gives the rows of the paper's Table 4.
+class DistillConfig(LearnedConfig):
+    """Matching of trajectories; switching `phased`, `shortcut` and `ema` off gives the rows of the paper's Table 4.
 
     Attributes:
-        objective: what the pairs are distilled for: `trajectory` matches teachers' trajectories; `projector` and
-            `characteristic` compare statistics of the pairs with those of the real ones, and learn neither similarities
-            nor inner rates.
         phases: the phases in order; with `phased` off there must be exactly one.
         auto_phases: phases that set themselves: all pairs and outer steps of `phases` are shared out anew, and ranges
             and endpoints chosen, once the teachers are there; null takes `phases` as they are.
@@ -35,27 +35,18 @@ class DistillConfig:
             paper); with a frozen tower more of them cost little, since the tower still runs once. Under torchrun, this
             many over all processes, each of which takes as many as the others.
         batch_size: distilled pairs in a mini-batch of the inner loop.
-        lr_image: initial inner rate of the image side; null takes the teachers'.
-        lr_text: initial inner rate of the text side; null takes the teachers'.
         loss: loss of the inner loop and of the students, `wbce` (with learned similarities) or `infonce` (none).
         blend: every inner step trains on pairs that are mixed with others of the mini-batch, features and text
             embeddings alike, by a share drawn anew (RepBlend); needs a frozen image tower. Students are not blended.
         matching: `per_tower` adds one ratio per tower, `joint` is one ratio over all parameters.
         init: `real` starts from real pairs drawn at random, `noise` from Gaussian noise of the same moments.
-        features_first: a warm start for frozen towers.
-        projector: settings of the objective `projector`.
-        characteristic: settings of the objective `characteristic`.
         similarity: the learned similarity matrix.
         outer: the outer optimiser.
         hypergradient: how its gradient is computed.
-        checkpoint_every: outer steps between checkpoints.
-        validate_every: outer steps between validations of a student on the pairs so far; 0 never validates.
-        patience: stop a phase after this many validations without a better recall, and keep the best;
-            0 always goes to the end and keeps the last.
     """
 
-    objective: Literal["trajectory", "projector", "characteristic"] = "trajectory"
-    phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)
+    # a setting in place of what other classes compute; nobody sets either after the settings are built
+    phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     auto_phases: AutoPhasesConfig | None = None
     phased: bool = True
     shortcut: bool = True
@@ -67,24 +58,16 @@ class DistillConfig:
     matching_span: int = 1
     inner_steps: int = 8
     trajectories_per_step: int = 1
-    batch_size: int = 20
-    lr_image: float | None = None
-    lr_text: float | None = None
-    loss: Literal["wbce", "infonce"] = "wbce"
+    loss: Literal["wbce", "infonce"] = "wbce"  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     blend: bool = False
     matching: Literal["per_tower", "joint"] = "per_tower"
     init: Literal["real", "noise"] = "real"
-    features_first: FeaturesFirstConfig = field(default_factory=FeaturesFirstConfig)
-    projector: ProjectorConfig = field(default_factory=ProjectorConfig)
-    characteristic: CharacteristicConfig = field(default_factory=CharacteristicConfig)
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
     hypergradient: HypergradientConfig = field(default_factory=HypergradientConfig)
-    checkpoint_every: int = 25
-    validate_every: int = 0
-    patience: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(len(self.phases) > 0, "distill.phases is empty; give at least one phase")
         require(
             self.phased or len(self.phases) == 1,
@@ -96,35 +79,26 @@ class DistillConfig:
             "between epochs",
         )
         require(
-            self.auto_phases is None or (self.shortcut and self.objective == "trajectory"),
-            "distill.auto_phases chooses start epochs and endpoints of shortcuts, but "
-            + ("distill.shortcut is off" if not self.shortcut else f"distill.objective is {self.objective}")
-            + "; leave auto_phases out",
+            self.auto_phases is None or self.shortcut,
+            "distill.auto_phases chooses start epochs and endpoints of shortcuts, but distill.shortcut is off; leave "
+            "auto_phases out",
         )
         require(0 <= self.range_growth <= 1, f"distill.range_growth is {self.range_growth}; it is a share, from 0 to 1")
-        require(
-            self.objective == "trajectory" or self.loss == "infonce",
-            f"distill.objective is {self.objective}, which learns no similarities: set distill.loss to infonce",
-        )
         require(0 <= self.ema_decay < 1, f"distill.ema_decay is {self.ema_decay}; it must be in [0, 1)")
         require_positive(
             "distill",
             matching_span=self.matching_span,
             inner_steps=self.inner_steps,
             trajectories_per_step=self.trajectories_per_step,
-            checkpoint_every=self.checkpoint_every,
-        )
-        rates = {"lr_image": self.lr_image, "lr_text": self.lr_text}
-        require_positive("distill", **{name: rate for name, rate in rates.items() if rate is not None})
-        require(self.batch_size >= 2, f"distill.batch_size is {self.batch_size}; it must be at least 2")
-        require(self.validate_every >= 0 and self.patience >= 0, "distill.validate_every and patience start at 0")
-        require(
-            self.patience == 0 or self.validate_every > 0,
-            "distill.patience is set but distill.validate_every is 0; set how often to validate",
         )
         if self.auto_phases is None:
             for number, phase in enumerate(self.phases, start=1):
                 self._check_phase(number, phase)
+
+    @property
+    def loop(self) -> "DistillConfig":
+        """These settings as an outer loop takes them: as they are."""
+        return self
 
     def _check_phase(self, number: int, phase: PhaseConfig) -> None:
         require(
@@ -151,3 +125,55 @@ class DistillConfig:
     def num_pairs(self) -> int:
         """Distilled pairs over all phases."""
         return sum(phase.num_pairs for phase in self.phases)
+
+    @property
+    def epochs_read(self) -> frozenset[int]:
+        """Epochs of the teachers that the phases read."""
+        needed: set[int] = set()
+        for phase in self.phases:
+            if self.shortcut:
+                needed.add(phase.endpoint)
+            else:
+                needed |= set(range(phase.range_start, self.last_epoch_needed(phase) + 1))
+        return frozenset(needed - {0})
+
+    def last_epoch_needed(self, phase: PhaseConfig) -> int:
+        """Return the last snapshot that `phase` reads."""
+        return phase.endpoint if self.shortcut else self.last_start(phase) + self.matching_span
+
+    def check_in(self, run: "RunConfig") -> None:
+        """Refuse what the image tower, the heads or the teachers of the run do not allow.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        image, heads = run.image, run.heads
+        linear = not image.trainable and heads.kind == "linear"
+        self.hypergradient.modes(trained=image.trainable, linear=linear)
+        require(
+            not (image.trainable and self.blend),
+            "distill.blend is on but the image tower is trained: representations are blended behind a frozen tower; "
+            "set image.trainable to false, or leave blend off",
+        )
+        self.features_first.check_in(image)
+        self._check_epochs(run)
+
+    def _check_epochs(self, run: "RunConfig") -> None:
+        """Refuse phases that need epochs which the teachers do not have, or do not keep."""
+        automatic, teacher = self.auto_phases is not None, run.teacher
+        require(
+            not automatic or teacher.keep == "all",
+            "distill.auto_phases chooses among all epochs of the teachers, but teacher.keep is endpoints: set "
+            "teacher.keep to all",
+        )
+        require(
+            not automatic or self.matching_span <= teacher.epochs,
+            f"distill.matching_span is {self.matching_span} but teachers train {teacher.epochs} epochs; "
+            "raise teacher.epochs",
+        )
+        needed = max(self.last_epoch_needed(phase) for phase in self.phases)
+        require(
+            automatic or needed <= teacher.epochs,
+            f"the phases need snapshot {needed} but teachers train {teacher.epochs} epochs; "
+            "raise teacher.epochs or lower the endpoints and ranges",
+        )

@@ -80,6 +80,28 @@ class CrossConfig:
 
 
 @dataclass(frozen=True)
+class ClosedFormConfig:
+    """Students whose linear heads are solved from the pairs; those of APM's pairs are as `distill.projector` says.
+
+    Attributes:
+        ridges: candidates for the ridge of the covariances, in units of the mean of their diagonals; validation
+            chooses, by the projectors of all real pairs.
+        width: rank of the student's two projectors, whose product is the solved one.
+    """
+
+    ridges: tuple[float, ...] = (0.05, 0.2, 0.5, 1.0, 2.0)
+    width: int = 256
+
+    def __post_init__(self) -> None:
+        require(len(self.ridges) > 0, "evaluate.closed_form.ridges is empty; give at least one")
+        require(
+            all(r > 0 for r in self.ridges),
+            f"evaluate.closed_form.ridges are {list(self.ridges)}; each must be above 0",
+        )
+        require_positive("evaluate.closed_form", width=self.width)
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """What is measured, and how.
 
@@ -92,6 +114,7 @@ class EvaluateConfig:
             the pairs in place of being trained on them.
         references: settings of the rows `random` and `full`.
         cross: settings of students with other encoders.
+        closed_form: settings of the students in closed form.
     """
 
     protocol: Literal["strict", "paper", "both"] = "strict"
@@ -99,6 +122,7 @@ class EvaluateConfig:
     methods: tuple[Literal["random", "distilled", "closed_form", "full"], ...] = ("random", "distilled", "full")
     references: ReferencesConfig = field(default_factory=ReferencesConfig)
     cross: CrossConfig = field(default_factory=CrossConfig)
+    closed_form: ClosedFormConfig = field(default_factory=ClosedFormConfig)
 
     def __post_init__(self) -> None:
         require_positive("evaluate", num_students=self.num_students)

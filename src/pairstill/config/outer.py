@@ -5,6 +5,7 @@ from typing import Literal
 
 from pairstill.config.changed import changed
 from pairstill.config.checks import require, require_positive
+from pairstill.config.encoders import ImageConfig
 
 Mode = Literal["exact_span", "exact_store", "exact_recompute", "truncated", "unrolled"]
 Derivative = Literal["double_backward", "forward_over_reverse"]
@@ -169,4 +170,16 @@ class FeaturesFirstConfig:
             inversion_steps=self.inversion_steps,
             rate_after=self.rate_after,
             lr_pixels=self.lr_pixels,
+        )
+
+    def check_in(self, image: ImageConfig) -> None:
+        """Refuse a warm start where the image tower is trained.
+
+        Raises:
+            ConfigError: it is.
+        """
+        require(
+            not (image.trainable and self.steps),
+            "distill.features_first.steps is set but the image tower is trained: its features change while it learns; "
+            "set image.trainable to false, or leave features_first out",
         )

@@ -9,10 +9,13 @@ from pairstill.config.checks import require
 from pairstill.config.data import DataConfig
 from pairstill.config.distill import DistillConfig
 from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig
-from pairstill.config.evaluate import EvaluateConfig, StudentConfig
-from pairstill.config.phases import PhaseConfig
+from pairstill.config.evaluate import ClosedFormConfig, EvaluateConfig, StudentConfig
+from pairstill.config.learned import LearnedConfig
+from pairstill.config.method import MethodConfig
+from pairstill.config.phases import AutoPhasesConfig
 from pairstill.config.roles import setting
 from pairstill.config.teacher import TeacherConfig
+from pairstill.errors import ConfigError
 
 InfoNCE = Literal["mean", "sum"]
 
@@ -36,8 +39,8 @@ class RunConfig:
 
     Attributes:
         run_dir: folder that receives everything the run makes; an interrupted run goes on from it.
-        method: what makes the pairs; `pairstill methods` lists them. A method sets those parts of `distill` that
-            make it what it is, and leaves the others.
+        method: what makes the pairs; `pairstill methods` lists them. It decides which settings `distill` has, and fixes
+            those that make it what it is.
         trajectories_dir: folder of the teachers' trajectories, for runs that share teachers; null finds
             them again by their content below `cache_dir` (see `reuse`).
         seed: seed of the run; teachers, distillation and students derive theirs from it.
@@ -60,7 +63,7 @@ class RunConfig:
         text: the text tower.
         heads: the projection heads.
         teacher: the teachers.
-        distill: the distillation.
+        distill: the settings of the method.
         student: the students.
         evaluate: what is measured.
     """
@@ -83,7 +86,7 @@ class RunConfig:
     text: TextConfig = setting(factory=TextConfig, role="content")
     heads: HeadsConfig = setting(factory=HeadsConfig, role="model")
     teacher: TeacherConfig = setting(factory=TeacherConfig, role="model")
-    distill: DistillConfig = setting(factory=DistillConfig, role="made")
+    distill: MethodConfig = setting(factory=DistillConfig, role="made")
     student: StudentConfig = setting(factory=StudentConfig, role="student")
     evaluate: EvaluateConfig = setting(factory=EvaluateConfig, role="measure")
 
@@ -101,7 +104,7 @@ class RunConfig:
             "image.trainable is off and heads.image is off: nothing on the image side can learn; turn one on",
         )
         self._check_tower()
-        self._check_epochs()
+        self.distill.check_in(self)
 
     def _check_tower(self) -> None:
         """Refuse what needs a trained image tower where it is frozen, and the other way round."""
@@ -115,52 +118,45 @@ class RunConfig:
             f"teacher.views is {self.teacher.views} but the image tower is trained: every mini-batch is augmented "
             "anew; leave views out",
         )
-        linear = not self.image.trainable and self.heads.kind == "linear"
-        self.distill.hypergradient.modes(trained=self.image.trainable, linear=linear)
-        require(
-            not (self.image.trainable and self.distill.blend),
-            "distill.blend is on but the image tower is trained: representations are blended behind a frozen tower; "
-            "set image.trainable to false, or leave blend off",
-        )
-        require(
-            not (self.image.trainable and self.distill.objective == "projector"),
-            "distill.objective is projector but the image tower is trained: the projector is that of fixed features; "
-            "set image.trainable to false",
-        )
-        require(
-            not (self.image.trainable and self.distill.features_first.steps),
-            "distill.features_first.steps is set but the image tower is trained: its features change while it learns; "
-            "set image.trainable to false, or leave features_first out",
-        )
 
-    def _check_epochs(self) -> None:
-        """Refuse phases that need epochs which the teachers do not have, or do not keep."""
-        automatic = self.distill.auto_phases is not None
-        require(
-            not automatic or self.teacher.keep == "all",
-            "distill.auto_phases chooses among all epochs of the teachers, but teacher.keep is endpoints: set "
-            "teacher.keep to all",
-        )
-        require(
-            not automatic or self.distill.matching_span <= self.teacher.epochs,
-            f"distill.matching_span is {self.distill.matching_span} but teachers train {self.teacher.epochs} epochs; "
-            "raise teacher.epochs",
-        )
-        needed = max(self.last_epoch_needed(phase) for phase in self.distill.phases)
-        require(
-            automatic or needed <= self.teacher.epochs,
-            f"the phases need snapshot {needed} but teachers train {self.teacher.epochs} epochs; "
-            "raise teacher.epochs or lower the endpoints and ranges",
-        )
+    @property
+    def matching(self) -> DistillConfig:
+        """The settings of `distill`, of a method that matches trajectories.
+
+        Raises:
+            ConfigError: the method does something else.
+        """
+        if isinstance(self.distill, DistillConfig):
+            return self.distill
+        raise ConfigError(f"method {self.method} matches no trajectories, which this is about; choose one that does")
+
+    @property
+    def loop(self) -> DistillConfig:
+        """The settings of `distill` as an outer loop takes them, of a method that learns pairs.
+
+        Raises:
+            ConfigError: the method does something else.
+        """
+        if isinstance(self.distill, LearnedConfig):
+            return self.distill.loop
+        raise ConfigError(f"method {self.method} learns no pairs, which this is about; choose one that does")
+
+    @property
+    def auto_phases(self) -> AutoPhasesConfig | None:
+        """How phases set themselves, if they do."""
+        return self.distill.auto_phases if isinstance(self.distill, DistillConfig) else None
 
     @property
     def initial_rates(self) -> tuple[float, float]:
         """Inner rates of the image and the text side that a distillation begins with; by default the teachers'."""
-        distill, teacher = self.distill, self.teacher
-        return (
-            teacher.lr_image if distill.lr_image is None else distill.lr_image,
-            teacher.lr_text if distill.lr_text is None else distill.lr_text,
-        )
+        teacher, learned = self.teacher, self.distill
+        own = (learned.lr_image, learned.lr_text) if isinstance(learned, LearnedConfig) else (None, None)
+        return own[0] or teacher.lr_image, own[1] or teacher.lr_text
+
+    @property
+    def closed_form(self) -> ClosedFormConfig:
+        """How students are solved from pairs: as the method has it, if it makes its pairs for one way."""
+        return self.distill.closed_form or self.evaluate.closed_form
 
     @property
     def teachers_seed(self) -> int:
@@ -171,9 +167,3 @@ class RunConfig:
     def distillation_seed(self) -> int:
         """Seed of the distillation, or of the choice of real pairs."""
         return self.seed if self.seeds.distillation is None else self.seeds.distillation
-
-    def last_epoch_needed(self, phase: PhaseConfig) -> int:
-        """Return the last snapshot that `phase` reads."""
-        if self.distill.shortcut:
-            return phase.endpoint
-        return self.distill.last_start(phase) + self.distill.matching_span

@@ -120,7 +120,7 @@ def seed_of(config: RunConfig) -> int:
 
 def draw_initial(given: Ingredients) -> list[InitialPairs]:
     """Return the pairs that phases begin with by the settings: real ones drawn at random, or noise."""
-    distill, draw = given.config.distill, generator(given.config.distillation_seed, "initial pairs")
+    distill, draw = given.config.loop, generator(given.config.distillation_seed, "initial pairs")
     return initial_pairs(given.manifest, given.splits.train, distill.phases, distill.init, draw)
 
 

@@ -54,8 +54,7 @@ def measured_as(config: RunConfig, row: str, protocol: Protocol) -> str:
     """
     parts: list[Any] = [protocol]
     if row == closed_form_name(config):
-        projector = config.distill.projector
-        return digest(json.dumps([*parts, projector.ridges, projector.width]))[:16]
+        return digest(json.dumps([*parts, config.closed_form.ridges, config.closed_form.width]))[:16]
     if row != "full":
         parts.append(decisive(config.student, always_counted(StudentConfig)))
     if row != made_name(config) or rates_are_chosen(config):

@@ -2,20 +2,23 @@
 
 from dataclasses import replace
 
-from pairstill.config import RunConfig
+from pairstill.config import DistillConfig, RunConfig
 from pairstill.errors import ConfigError
 from pairstill.methods.apm import APM
 from pairstill.methods.base import Method
 from pairstill.methods.coresets import FORGETTING, HERDING, K_CENTER, RANDOM
-from pairstill.methods.datm import DATM
-from pairstill.methods.features_first import FEATURES_FIRST
-from pairstill.methods.lors import LORS
-from pairstill.methods.mct import MCT
-from pairstill.methods.mtt_vl import MTT_VL
 from pairstill.methods.ncfm import NCFM
-from pairstill.methods.ptm_st import PTM_ST
-from pairstill.methods.ptm_st_blend import PTM_ST_BLEND
-from pairstill.methods.repblend import REPBLEND
+from pairstill.methods.shared import one_phase, own_settings
+from pairstill.methods.trajectory import (
+    DATM,
+    FEATURES_FIRST,
+    LORS,
+    MCT,
+    MTT_VL,
+    PTM_ST,
+    PTM_ST_BLEND,
+    REPBLEND,
+)
 from pairstill.wording import did_you_mean, nearest
 
 METHODS: tuple[Method, ...] = (
@@ -50,15 +53,19 @@ def find_method(name: str) -> Method:
 
 
 def with_method(config: RunConfig) -> RunConfig:
-    """Return the settings with the parts that their method sets; settings that have them already stay as they are.
+    """Return the settings as their method has them; those that it has resolved already stay as they are.
 
     Raises:
         ConfigError: there is no such method, or it does not go with the other settings.
     """
     method = find_method(config.method)
-    distill = method.set_parts(config)
+    distill = own_settings(config, method.settings)
+    if isinstance(distill, DistillConfig):
+        distill = one_phase(distill) if method.one_phase else distill
+        distill = method.follow(distill, config)
+    distill = replace(distill, **{fixed.name: fixed.value for fixed in method.fixed})
     if "features" in method.needs and config.image.trainable:
-        kind = "residual" if distill.blend else "linear"
+        kind = "residual" if isinstance(distill, DistillConfig) and distill.blend else "linear"
         raise ConfigError(
             f"method {method.name} needs a frozen image tower, but image.trainable is on; freeze it and give its side "
             f"a head: --image.trainable false --heads.image true --heads.width 512 --heads.kind {kind}"

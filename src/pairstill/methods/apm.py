@@ -1,20 +1,43 @@
 """APM: the closed-form projector of the pairs is matched with that of all real pairs."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pairstill.config import DistillConfig, RunConfig
-from pairstill.methods.base import Method, without_similarities
+from pairstill.config import ClosedFormConfig, OnePhaseConfig, OuterConfig, ProjectorConfig
+from pairstill.methods.base import Method
 
 if TYPE_CHECKING:
     from pairstill.distill.recipe import Ingredients, Recipe
 
 
-def set_parts(config: RunConfig) -> DistillConfig:
-    """One phase, without teachers, similarities and average; Adam and its rate as its paper has them."""
-    outer = replace(config.distill.outer, optimizer="adam", lr_images=0.1, lr_texts=0.1, betas=(0.6, 0.9))
-    return without_similarities(config.distill, objective="projector", shortcut=True, ema=False, outer=outer)
+@dataclass(frozen=True)
+class ApmConfig(OnePhaseConfig):
+    """Settings of APM, whose optimiser and rate are its paper's.
+
+    Attributes:
+        init: `real` starts from real pairs drawn at random, `noise` from Gaussian noise of the same moments.
+        rate_unit: of the rate 0.1 of images and texts: `relative` to the standard deviation of each where the steps
+            begin, or `absolute`.
+        projector: the objective.
+    """
+
+    SHARED: ClassVar[Mapping[str, str]] = {"rate_unit": "outer.rate_unit"}
+
+    init: Literal["real", "noise"] = "real"
+    rate_unit: Literal["relative", "absolute"] = "relative"
+    projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+
+    @property
+    def outer(self) -> OuterConfig:
+        """Adam and its rate as the paper has them."""
+        return OuterConfig("adam", self.rate_unit, lr_images=0.1, lr_texts=0.1, betas=(0.6, 0.9))
+
+    @property
+    def closed_form(self) -> ClosedFormConfig:
+        """The student that the pairs are made for."""
+        return ClosedFormConfig(self.projector.ridges, self.projector.width)
 
 
 def recipe(given: "Ingredients", experts: list[Path]) -> "Recipe":
@@ -23,6 +46,8 @@ def recipe(given: "Ingredients", experts: list[Path]) -> "Recipe":
     from pairstill.distill.recipe import Stage, pixels_recipe, seed_of
 
     config, train, ridge = given.config, given.splits.train, given.closed_form.ridge
+    settings = config.distill
+    assert isinstance(settings, ApmConfig)
     targets = targets_of(train, ridge)
 
     def objective(stage: Stage) -> ProjectorObjective:
@@ -31,7 +56,7 @@ def recipe(given: "Ingredients", experts: list[Path]) -> "Recipe":
             split=train,
             targets=targets,
             ridge=ridge,
-            config=config.distill.projector,
+            config=settings.projector,
             info_nce=config.info_nce,
             seed=seed_of(config),
             number=stage.number,
@@ -46,8 +71,8 @@ APM = Method(
     "ICLR 2026 submission, after a digest",
     "learns images, text embeddings",
     ("features",),
-    set_parts,
-    recipe,
+    ApmConfig,
+    recipe=recipe,
     student="closed_form",
     all_teachers=False,
 )

@@ -1,11 +1,11 @@
 """What a method is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pairstill.config import DistillConfig, PhaseConfig, RunConfig
+from pairstill.config import DistillConfig, MethodConfig, RunConfig
 
 if TYPE_CHECKING:  # these import torch, and a list of methods shall not take seconds
     from pairstill.coreset import Rule
@@ -22,8 +22,28 @@ def match_trajectories(given: "Ingredients", experts: list[Path]) -> "Recipe":
 
 
 @dataclass(frozen=True)
+class Fixed:
+    """A setting that a method has for itself.
+
+    Attributes:
+        name: the setting, below `distill`.
+        value: what it is.
+        why: why it is that, as the end of a sentence on the method.
+    """
+
+    name: str
+    value: Any
+    why: str
+
+
+def as_they_are(distill: Any, run: RunConfig) -> Any:
+    """Return a method's settings unchanged."""
+    return distill
+
+
+@dataclass(frozen=True)
 class Method:
-    """A way to a small set of pairs, as a composition of parts.
+    """A way to a small set of pairs.
 
     Attributes:
         name: its name in settings, commands and results.
@@ -31,8 +51,10 @@ class Method:
         source: where it comes from.
         makes: what it makes or learns.
         needs: what must be there: `teacher`, `trajectories`, `features` (a frozen image tower).
-        set_parts: returns a run's settings of the distillation with the parts that make it this method; applied again,
-            it changes nothing.
+        settings: the class of its settings, which `distill` holds.
+        fixed: those settings that make it this method.
+        follow: sets what follows from other settings of the run, before what is fixed; applied again, it changes
+            nothing, since a run's stored settings may be given again.
         recipe: returns what is distilled and for what, from the parts of a run and the files of the teachers, of which
             there are none if it does not need them; it imports what it takes when it is called.
         student: how students learn from the pairs: at `learned_rates`, at `chosen_rates` that validation tells, or so
@@ -47,7 +69,9 @@ class Method:
     source: str
     makes: str
     needs: tuple[str, ...]
-    set_parts: Callable[[RunConfig], DistillConfig]
+    settings: type[MethodConfig] = DistillConfig
+    fixed: tuple[Fixed, ...] = ()
+    follow: Callable[[Any, RunConfig], Any] = as_they_are
     recipe: "Callable[[Ingredients, list[Path]], Recipe]" = match_trajectories
     student: StudentRule = "learned_rates"
     all_teachers: bool = True
@@ -59,6 +83,11 @@ class Method:
         """Whether its pairs are distilled by matching the trajectories of all teachers."""
         return self.rule is None and self.recipe is match_trajectories
 
+    @property
+    def one_phase(self) -> bool:
+        """Whether all pairs are in one phase, whose settings may say phases for others."""
+        return any(fixed.name == "phased" and fixed.value is False for fixed in self.fixed)
+
     def to_json(self) -> dict[str, Any]:
         """Return what `pairstill methods --json` prints."""
         return {
@@ -69,47 +98,3 @@ class Method:
             "needs": list(self.needs),
             "coreset": self.rule is not None,
         }
-
-
-def one_phase(distill: DistillConfig) -> DistillConfig:
-    """Return the settings with one phase in place of several: all their pairs and steps, the first one's start range.
-
-    The steps of a warm start are all phases' too. With a single phase already the phase stays as it is.
-    """
-    first = distill.phases[0]
-    phase = PhaseConfig(
-        num_pairs=distill.num_pairs,
-        outer_steps=sum(phase.outer_steps for phase in distill.phases),
-        range_start=first.range_start,
-        range_end=first.range_end,
-        endpoint=first.endpoint,
-    )
-    warm = distill.features_first
-    warm = replace(warm, steps=warm.steps * len(distill.phases))  # each of the phases would do as many
-    return replace(distill, phases=(phase,), phased=False, features_first=warm)
-
-
-PLAIN: dict[str, Any] = {"objective": "trajectory", "blend": False, "range_growth": 0.0, "start_sampling": "epochs"}
-"""What a method that matches trajectories has unless it is what makes it another method."""
-
-
-def whole_path(distill: DistillConfig, epochs: int) -> DistillConfig:
-    """Return settings of one phase with starts from the first epoch to the last that has a target.
-
-    Args:
-        distill: the settings, with one phase.
-        epochs: of the teachers.
-    """
-    (phase,) = distill.phases
-    last = epochs - distill.matching_span + (distill.range_reading == "exclusive")
-    return replace(distill, phases=(replace(phase, range_start=0, range_end=last, endpoint=epochs),))
-
-
-def without_similarities(distill: DistillConfig, **parts: Any) -> DistillConfig:
-    """Return the settings with one phase and InfoNCE; the pairs stay as many as they are.
-
-    Args:
-        distill: the settings.
-        parts: what else to set.
-    """
-    return replace(one_phase(distill), loss="infonce", **parts)

@@ -1,20 +1,84 @@
 """NCFM on pairs: clusters of joint features are matched by their characteristic functions."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pairstill.config import DistillConfig, RunConfig
-from pairstill.methods.base import Method, without_similarities
+from pairstill.config import CharacteristicConfig, OnePhaseConfig, OuterConfig, PhaseConfig
+from pairstill.methods.base import Method
+from pairstill.methods.shared import endpoint_of, refuse_late
 
 if TYPE_CHECKING:
+    from pairstill.config import RunConfig
     from pairstill.distill.recipe import Ingredients, Recipe
 
 
-def set_parts(config: RunConfig) -> DistillConfig:
-    """One phase whose pairs start from clusters, no similarities; AdamW and no average, as in the authors' code."""
-    outer = replace(config.distill.outer, optimizer="adamw", betas=(0.9, 0.999))
-    return without_similarities(config.distill, objective="characteristic", shortcut=True, ema=False, outer=outer)
+@dataclass(frozen=True)
+class NcfmConfig(OnePhaseConfig):
+    """Settings of NCFM, whose optimiser is AdamW, as in the authors' code; pairs start from clusters of real ones.
+
+    Attributes:
+        endpoint: epoch of the teacher whose features are clustered and compared, if teachers keep endpoints alone;
+            otherwise it is their last.
+        rate_unit: of the rates: `relative` to the standard deviation of images and texts where the steps begin, or
+            `absolute`.
+        lr_images: rate of the image pixels.
+        lr_texts: rate of the text embeddings.
+        weight_decay: share of images and texts that a step takes off, in units of its rate.
+        characteristic: the objective.
+    """
+
+    SHARED: ClassVar[Mapping[str, str]] = {
+        name: f"outer.{name}" for name in ("rate_unit", "lr_images", "lr_texts", "weight_decay")
+    }
+
+    endpoint: int = 6
+    rate_unit: Literal["relative", "absolute"] = "relative"
+    lr_images: float = 0.02
+    lr_texts: float = 0.02
+    weight_decay: float = 5e-4
+    characteristic: CharacteristicConfig = field(default_factory=CharacteristicConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.outer  # which checks the rates
+
+    @property
+    def phases(self) -> tuple[PhaseConfig, ...]:
+        """The one phase."""
+        return (PhaseConfig(self.num_pairs, self.outer_steps, range_end=0, endpoint=self.endpoint),)
+
+    @property
+    def outer(self) -> OuterConfig:
+        """AdamW as in the authors' code."""
+        return OuterConfig(
+            "adamw",
+            self.rate_unit,
+            lr_images=self.lr_images,
+            lr_texts=self.lr_texts,
+            betas=(0.9, 0.999),
+            weight_decay=self.weight_decay,
+        )
+
+    @property
+    def epochs_read(self) -> frozenset[int]:
+        """The epoch whose features are compared."""
+        return frozenset((self.endpoint,))
+
+    def check_in(self, run: "RunConfig") -> None:
+        """Refuse an endpoint that the teachers do not reach.
+
+        Raises:
+            ConfigError: they do not, or the warm start does not go with the image tower.
+        """
+        super().check_in(run)
+        refuse_late(self.endpoint, run)
+
+    @classmethod
+    def of_phases(cls, shared: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all pairs and steps of the phases, and the endpoint of the first."""
+        return {**super().of_phases(shared), "endpoint": endpoint_of(shared)}
 
 
 def recipe(given: "Ingredients", experts: list[Path]) -> "Recipe":
@@ -28,13 +92,15 @@ def recipe(given: "Ingredients", experts: list[Path]) -> "Recipe":
     from pairstill.trajectories.trajectory import parameters_after
 
     config, train, factory = given.config, given.splits.train, given.factory
-    count, seed = config.distill.num_pairs, config.distillation_seed
+    settings, seed = config.distill, config.distillation_seed
+    assert isinstance(settings, NcfmConfig)
+    count = settings.num_pairs
     draw = generator(seed, "initial pairs")
     captions = candidates(train, count, draw)
-    epoch = epochs_to_keep(config.teacher, config.distill)[-1]
+    epoch = epochs_to_keep(config.teacher, settings)[-1]
     model, parameters = factory.build(), parameters_after(experts[0], epoch, factory.device)
     features = joint_features(model, parameters, train, captions)
-    clusters = min(config.distill.characteristic.clusters, count)
+    clusters = min(settings.characteristic.clusters, count)
     labels = cluster(features, clusters, derive_seed(seed, "clusters") % 2**32)
     rows = draw_from_clusters(labels, count, draw)
 
@@ -45,7 +111,7 @@ def recipe(given: "Ingredients", experts: list[Path]) -> "Recipe":
             real=features,
             real_labels=labels,
             labels=labels[rows],
-            config=config.distill.characteristic,
+            config=settings.characteristic,
             seed=seed_of(config),
             number=stage.number,
         )
@@ -59,8 +125,8 @@ NCFM = Method(
     "arXiv 2603.25388, Appendix E",
     "learns images, text embeddings",
     ("teacher", "trajectories"),
-    set_parts,
-    recipe,
+    NcfmConfig,
+    recipe=recipe,
     student="chosen_rates",
     all_teachers=False,
 )

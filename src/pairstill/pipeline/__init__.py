@@ -183,7 +183,7 @@ class Run:
         context, learns = self.context, self.context.method.rule is None
         making.check_shares(context)
         taught = () if context.teachers_seed is None else ("teach",)
-        phased = () if context.config.distill.auto_phases is None else ("phases",)
+        phased = () if context.config.auto_phases is None else ("phases",)
         context.outlook.plan(("prepare", *taught, *phased, "distill" if learns else "select", "evaluate"))
         if context.ranks.from_main(lambda: measuring.is_finished(context)):
             with context.timed("prepare"):

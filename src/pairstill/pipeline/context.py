@@ -99,7 +99,7 @@ class RunContext:
             console: where progress is shown, by the main rank; None shows none.
             writes: whether anything is to be done in the run's folder; if not, it is only read.
         """
-        config = with_method(config)
+        given, config = config, with_method(config)
         ranks = Ranks.from_environment()
         console = console if console is not None and ranks.is_main else Console(quiet=True)
         device = choose_device(config.device, ranks)
@@ -109,7 +109,8 @@ class RunContext:
         def warn(message: str) -> None:
             console.print(message, style="yellow", markup=False)
 
-        folder, outlook = RunFolder(config, writes=writes and ranks.is_main, warn=warn), Outlook(config)
+        folder = RunFolder(config, given=given, writes=writes and ranks.is_main, warn=warn)
+        outlook = Outlook(config)
         folder.metrics.listen(outlook.hear)
         context = RunContext(
             config=config,
@@ -142,14 +143,14 @@ class RunContext:
 
     def with_chosen_phases(self) -> "RunContext":
         """Return the context with the phases that set themselves, if they are to and have; every rank calls it."""
-        if self.config.distill.auto_phases is None:
+        if self.config.auto_phases is None:
             return self
         phases = self.ranks.from_main(self.folder.chosen_phases)
         return self if phases is None else self.with_phases(phases)
 
     def with_phases(self, phases: tuple[PhaseConfig, ...]) -> "RunContext":
         """Return the context with these phases."""
-        distill = replace(self.config.distill, phases=phases)
+        distill = replace(self.config.matching, phases=phases)
         self.outlook.count_steps(distill)
         return self.with_config(replace(self.config, distill=distill))
 
@@ -354,12 +355,12 @@ class RunContext:
     @property
     def closed_form(self) -> ClosedForm:
         """How projectors are solved from pairs; validation chooses the ridge."""
-        projector, splits = self.config.distill.projector, self.splits
+        form, splits = self.config.closed_form, self.splits
 
         def choose() -> ClosedForm:
-            return choose_closed_form(self.factory, splits.train, splits.val, projector.ridges, projector.width)
+            return choose_closed_form(self.factory, splits.train, splits.val, form.ridges, form.width)
 
-        return self._part(("closed form", *self._splits_key, self.config.heads, projector), choose)
+        return self._part(("closed form", *self._splits_key, self.config.heads, form), choose)
 
     @property
     def num_teachers(self) -> int:

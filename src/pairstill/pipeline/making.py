@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from pairstill.config import DistillConfig
 from pairstill.coreset import candidates, choose_rows, coreset_phase, joint_features
 from pairstill.distill.features_first import FeatureRange
 from pairstill.distill.initial import real_pairs
@@ -37,7 +38,7 @@ def distill(context: RunContext) -> DistilledSet:
     key = content_key(context)
     if context.ranks.from_main(lambda: take_known(context, key)):
         return DistilledSet.load(context.folder.distilled)
-    config, distill = context.config, context.config.distill
+    config, distill = context.config, context.config.loop
     if distill.blend and config.heads.kind == "linear":
         context.console.print(
             "distill.blend is on but heads.kind is linear: a linear head of a blend is the blend of what it makes of "
@@ -72,7 +73,7 @@ def distill(context: RunContext) -> DistilledSet:
 
 def _feature_range(context: RunContext) -> FeatureRange | None:
     """Return the range of the training images' features, if a warm start keeps to it."""
-    first = context.config.distill.features_first
+    first = context.config.loop.features_first
     return FeatureRange.of(context.splits.train.image_batches()) if first.steps and first.in_range else None
 
 
@@ -121,7 +122,10 @@ def _joint_features(context: RunContext, captions: Tensor, experts: list[Path], 
 
 def check_shares(context: RunContext) -> None:
     """Raise `ConfigError` if the stretches of an outer step cannot be shared out evenly among the ranks."""
-    stretches, world = context.config.distill.trajectories_per_step, context.ranks.world
+    distill, world = context.config.distill, context.ranks.world
+    if not isinstance(distill, DistillConfig):
+        return
+    stretches = distill.trajectories_per_step
     if stretches % world:
         raise ConfigError(
             f"distill.trajectories_per_step is {stretches}, but {world} processes share the stretches of a step: "

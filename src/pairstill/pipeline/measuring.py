@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from pairstill.config import RunConfig
+from pairstill.config import DistillConfig, RunConfig
 from pairstill.distilled import DistilledSet, stored_pairs
 from pairstill.errors import ArtifactError
 from pairstill.evaluate.ledger import Key, Kind, Record
@@ -276,7 +276,8 @@ def budget(context: RunContext) -> int:
 
 
 def _similarity_scalars(context: RunContext, pairs: int) -> int:
-    if context.config.distill.loss == "infonce":
+    distill = context.config.distill
+    if not isinstance(distill, DistillConfig) or distill.loss == "infonce":
         return 0
-    similarity = context.config.distill.similarity
+    similarity = distill.similarity
     return pairs**2 if similarity.kind == "full" else pairs * (1 + 2 * similarity.rank) + 1

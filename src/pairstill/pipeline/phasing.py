@@ -44,7 +44,7 @@ def settle_phases(context: RunContext) -> RunContext:
         ConfigError: the teachers learn nothing on validation pairs.
         ArtifactError: a snapshot of the teachers was not kept.
     """
-    auto = context.config.distill.auto_phases
+    auto = context.config.auto_phases
     if auto is None or context.ranks.from_main(context.folder.phases.is_file):
         return context.with_chosen_phases()
     experts = teach(context)
@@ -55,7 +55,7 @@ def settle_phases(context: RunContext) -> RunContext:
 
 def _choose(context: RunContext, auto: AutoPhasesConfig, experts: list[Path]) -> tuple[PhaseConfig, ...]:
     """Measure, choose, show, log and write down the phases, and return them."""
-    distill = context.config.distill
+    distill = context.config.matching
     steps = sum(phase.outer_steps for phase in distill.phases)
     most = most_phases(auto, distill.num_pairs, steps) if distill.phased else 1
     evidence = _measure(context, auto, experts[: auto.teachers], most)
@@ -76,7 +76,7 @@ def _choose(context: RunContext, auto: AutoPhasesConfig, experts: list[Path]) ->
 
 def _measure(context: RunContext, auto: AutoPhasesConfig, experts: list[Path], most: int) -> Evidence:
     """Measure step norms, validation recall on the teachers and along shortcuts, and the agreement of starts."""
-    teachers, span = [Trajectory.open(path) for path in experts], context.config.distill.matching_span
+    teachers, span = [Trajectory.open(path) for path in experts], context.config.matching.matching_span
     lengths = torch.stack([teacher.step_norms.square().sum(0).sqrt() for teacher in teachers]).mean(0)
     epochs, model = context.config.teacher.epochs + 1, context.factory.build()
     with context.progress() as progress:
@@ -114,7 +114,7 @@ def _measure(context: RunContext, auto: AutoPhasesConfig, experts: list[Path], m
 
 def _problem(context: RunContext, auto: AutoPhasesConfig, experts: list[Path], endpoint: int) -> TrajectoryObjective:
     """Return the problem of a phase that ends at `endpoint` and begins with random real pairs."""
-    seed, distill = context.config.distillation_seed, context.config.distill
+    seed, distill = context.config.distillation_seed, context.config.matching
     phase = PhaseConfig(min(auto.min_pairs, distill.num_pairs), 1, 0, endpoint - distill.matching_span, endpoint)
     (captions,) = draw_pairs(context.splits.train, [phase.num_pairs], generator(seed, "auto phases"))
     seed = derive_seed(seed, "auto phases")

@@ -33,7 +33,7 @@ def matching_problem(
         shortcut: match the shortcut to the phase's endpoint, or the recorded snapshots.
         seed: of all that is drawn.
     """
-    train, config, distill = context.splits.train, context.config, context.config.distill
+    train, config, distill = context.splits.train, context.config, context.config.matching
     settings = replace(
         distill,
         phases=(phase,),

@@ -78,7 +78,7 @@ def _begin(context: RunContext, progress: Progress, report: StepReport) -> TaskI
 @contextmanager
 def distill_progress(context: RunContext) -> Iterator[Watch]:
     """Show and log outer steps, validations, and how near found pixels come to their features."""
-    recall = _Last()
+    recall, inversion_steps = _Last(), context.config.loop.features_first.inversion_steps
     # the student that watches decides which pairs are kept, so that it belongs to the distillation
     bench = replace(context.bench, seed=context.config.distillation_seed)
     validate = bench.validate
@@ -113,7 +113,7 @@ def distill_progress(context: RunContext) -> Iterator[Watch]:
             def hear(step: int, steps: int, error: float) -> None:
                 context.outlook.hear("inversion_step", {"phase": phase, "step": step, "steps": steps})
                 progress.update(task, total=steps, completed=step, status=f"error {error:.4f}")
-                if step % context.config.distill.features_first.inversion_steps == 0:
+                if step % inversion_steps == 0:
                     errors.append(error)  # some images are done
                 if step == steps:
                     context.folder.metrics.write("inversion", phase=phase, relative_square_error=fmean(errors))

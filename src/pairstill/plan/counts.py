@@ -27,7 +27,7 @@ class Counts:
 
 def count(config: RunConfig, images: int, captions: int) -> Counts:
     """Return the counts of a run on a training split with so many images and captions."""
-    teacher, distill, references = config.teacher, config.distill, config.evaluate.references
+    teacher, distill, references = config.teacher, config.matching, config.evaluate.references
     items = captions if teacher.captions == "all" else images
     batches = items // teacher.batch_size + (items % teacher.batch_size >= 2)
     every = distill.validate_every

@@ -50,7 +50,7 @@ def probe_distillation(probe: RunContext, expert: Path, folder: Path) -> Distill
         expert: the file of a teacher.
         folder: where the distillation may write.
     """
-    distill, distillation = probe.config.distill, _distillation(probe, expert)
+    distill, distillation = probe.config.matching, _distillation(probe, expert)
     choices: list[Choice] = []
     times = _Times()
     distilled = distillation.run(folder / "distillation", times.hear, _no_validation, choices.append)
@@ -79,7 +79,7 @@ def probe_distillation(probe: RunContext, expert: Path, folder: Path) -> Distill
 
 def _distillation(probe: RunContext, expert: Path) -> Distillation:
     """Return the run's distillation, cut short."""
-    config, distill = probe.config, probe.config.distill
+    config, distill = probe.config, probe.config.matching
     warm = distill.features_first
     phases = tuple(replace(phase, outer_steps=PROBE_STEPS) for phase in distill.phases)
     pairs = [_pairs(probe, phase.num_pairs) for phase in phases]

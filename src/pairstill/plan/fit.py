@@ -68,7 +68,7 @@ def warnings_of(
         )
     if disk > free:
         knobs = ["lower teacher.num_experts", "choose a run_dir on a larger disk"]
-        if config.teacher.keep == "all" and config.distill.auto_phases is None:
+        if config.teacher.keep == "all" and config.auto_phases is None:
             knobs.insert(0, "set teacher.keep to endpoints")
         warnings.append(f"the run's files will not fit on the disk: {', or '.join(knobs)}")
     return tuple(warnings)

@@ -53,7 +53,7 @@ def _stand_in(config: RunConfig) -> DistillConfig:
 
     What a phase takes depends on its pairs and steps, not on where it starts and ends.
     """
-    distill, auto = config.distill, config.distill.auto_phases
+    distill, auto = config.matching, config.auto_phases
     if auto is None:
         return distill
     steps = sum(phase.outer_steps for phase in distill.phases)
@@ -73,7 +73,7 @@ def _plan(config: RunConfig, probe: RunContext, folder: Path, tell: Callable[[st
     trajectories = trajectory_bytes(expert, config.teacher.num_experts - found.teachers)
     disk = trajectories + other_disk_bytes(probe, distillation.distilled)
     free = free_disk_bytes(Path(config.run_dir))
-    modes = planned_modes(distillation, config.distill, memory)
+    modes = planned_modes(distillation, config.matching, memory)
     return Plan(
         stages=planned_stages(config, counts, found),
         seconds_per_step=distillation.step_seconds,

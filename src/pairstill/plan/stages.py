@@ -70,7 +70,7 @@ def _student_phases(config: RunConfig, students: StudentSpeeds) -> list[float]:
 
 def _distilling(config: RunConfig, counts: Counts, found: Found) -> float:
     """Return the seconds of the distillation."""
-    distill, probed = config.distill, found.distillation
+    distill, probed = config.matching, found.distillation
     recalls = counts.recalls_per_phase * found.speeds.val_recall
     phases = _student_phases(config, found.students)
     # while a phase is distilled, its students go through the earlier ones too, but only its own epochs are validated
@@ -85,7 +85,7 @@ def _distilling(config: RunConfig, counts: Counts, found: Found) -> float:
 
 def _steps(config: RunConfig, counts: Counts, found: Found) -> str:
     """Return what the distillation does, in words."""
-    distill, probed = config.distill, found.distillation
+    distill, probed = config.matching, found.distillation
     pairs = zip(distill.phases, probed.step_seconds, strict=True)
     steps = ", ".join(f"{phase.outer_steps} x {seconds:.2g} s" for phase, seconds in pairs)
     at_most = "at most " if distill.patience else ""

@@ -9,6 +9,7 @@ from typing import Any
 
 from pairstill.errors import ConfigError
 from pairstill.layers import read_layers
+from pairstill.methods.stored import todays
 from pairstill.reproduce.paper import PaperRow, PaperTable, find_table, read_tables
 from pairstill.reproduce.settings import METHODS_BENCHMARK
 
@@ -90,7 +91,7 @@ def _scales(table: PaperTable, row: PaperRow) -> tuple[str, ...]:
 
 def _needs(path: Path) -> tuple[str, ...]:
     """Return what the settings read from disk and fetch from the hub."""
-    settings = read_layers(path)
+    settings = read_layers(path, todays)
     data, image, text = settings["data"], settings["image"], settings["text"]
     root = data["root"]
     return (

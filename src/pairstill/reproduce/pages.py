@@ -76,7 +76,7 @@ def _about(table: PaperTable, base: RunConfig | None) -> list[str]:
 def _base(base: RunConfig) -> str:
     """Say what every row has in common."""
     data = "embedded scenes" if base.data.source == "scenes" else Path(base.data.root or "").name
-    distill, first = base.distill, base.distill.features_first
+    distill, first = base.matching, base.matching.features_first
     steps = f"{distill.phases[0].outer_steps} on pixels"
     if first.steps:
         found = f"{first.inversion_steps} steps that find their pixels"

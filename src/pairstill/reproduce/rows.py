@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pairstill.config import RunConfig
+from pairstill.config import DistillConfig, OnePhaseConfig, RunConfig
 from pairstill.errors import ConfigError
 from pairstill.methods import METHODS, with_method
+from pairstill.methods.apm import ApmConfig
+from pairstill.methods.coresets import CoresetConfig
 from pairstill.reproduce.paper import PaperRow, PaperTable
 from pairstill.reproduce.scales import scaled
 from pairstill.reproduce.settings import Reproduction, Scale
@@ -98,15 +100,19 @@ def _methods_row(settings: Path, method: str) -> Row:
 
 def _as_measured(config: RunConfig) -> RunConfig:
     """Return the settings, without similarities with the pairs that those are worth, and APM's with its epochs."""
-    distill = with_method(config).distill
+    config = with_method(config)
+    distill, pairs = config.distill, config.distill.num_pairs + SIMILARITIES_ARE_WORTH
     if distill.loss == "wbce":
         return config
-    (phase,) = distill.phases
-    whole = replace(phase, num_pairs=phase.num_pairs + SIMILARITIES_ARE_WORTH)
-    first = distill.features_first
-    if config.method == "apm" and not first.steps:
-        whole, first = replace(whole, outer_steps=APM_PIXEL_STEPS), replace(first, **APM_STEPS)
-    return replace(config, distill=replace(distill, phases=(whole,), features_first=first))
+    if isinstance(distill, DistillConfig):
+        (phase,) = distill.phases
+        distill = replace(distill, phases=(replace(phase, num_pairs=pairs),))
+    elif isinstance(distill, OnePhaseConfig | CoresetConfig):
+        distill = replace(distill, num_pairs=pairs)
+    if isinstance(distill, ApmConfig) and not distill.features_first.steps:
+        first = replace(distill.features_first, **APM_STEPS)
+        distill = replace(distill, outer_steps=APM_PIXEL_STEPS, features_first=first)
+    return replace(config, distill=distill)
 
 
 def base_of(scale: Scale, configs: Path, load: Load) -> RunConfig | None:

@@ -3,15 +3,16 @@
 from dataclasses import replace
 from typing import Any
 
-from pairstill.config import PhaseConfig, RunConfig
+from pairstill.config import DistillConfig, MethodConfig, PhaseConfig, RunConfig
 from pairstill.methods import with_method
+from pairstill.methods.ncfm import NcfmConfig
+from pairstill.methods.shared import own_settings
 
 PAIRS = 500
 """Pairs of the paper's rows that a base stands for; similarities are worth one of them."""
 STEPS = 2000
 """Outer steps of each of their phases."""
 PARTS = (
-    "objective",
     "phased",
     "shortcut",
     "ema",
@@ -41,29 +42,30 @@ def scaled(row: RunConfig, base: RunConfig) -> RunConfig:
     Example:
         At a base of 80 + 119 pairs and 16 steps a phase, 499 pairs in one phase of 4,000 steps become 199 and 32.
     """
-    row = with_method(row)
-    distill = base.distill
+    row, distill = with_method(row), base.matching
 
     def pairs(count: int) -> int:
         return count * (distill.num_pairs + 1) // PAIRS
 
     def of_row(phase: PhaseConfig) -> PhaseConfig:
-        steps = phase.outer_steps * distill.phases[0].outer_steps // STEPS
+        steps = max(1, phase.outer_steps * distill.phases[0].outer_steps // STEPS)
         return replace(phase, num_pairs=pairs(phase.num_pairs), outer_steps=steps)
 
     longest = max(phase.outer_steps for phase in row.distill.phases)
-    parts: dict[str, Any] = {name: getattr(row.distill, name) for name in PARTS}
-    clusters = distill.characteristic.clusters
-    if row.distill.objective == "characteristic":
-        clusters = pairs(row.distill.characteristic.clusters)
+    parts: dict[str, Any] = {}
+    if isinstance(row.distill, DistillConfig):
+        parts = {name: getattr(row.distill, name) for name in PARTS}
     small = replace(
         distill,
-        **parts,
+        **{"phased": False, **parts},
         phases=tuple(of_row(phase) for phase in row.distill.phases),
         features_first=replace(distill.features_first, steps=distill.features_first.steps * longest // STEPS),
-        characteristic=replace(distill.characteristic, clusters=clusters),
     )
+    own: MethodConfig = own_settings(replace(base, method=row.method, distill=small), type(row.distill))
+    if isinstance(row.distill, NcfmConfig) and isinstance(own, NcfmConfig):
+        clusters = pairs(row.distill.characteristic.clusters)
+        own = replace(own, characteristic=replace(own.characteristic, clusters=clusters))
     random = row.evaluate.references.random_pairs
     references = replace(base.evaluate.references, random_pairs=None if random is None else pairs(random))
     evaluate = replace(base.evaluate, methods=row.evaluate.methods, references=references)
-    return with_method(replace(base, method=row.method, distill=small, evaluate=evaluate))
+    return with_method(replace(base, method=row.method, distill=own, evaluate=evaluate))

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pairstill.config import DistillConfig, TeacherConfig
+from pairstill.config import MethodConfig, TeacherConfig
 from pairstill.encoders.split import EncodedSplit
 from pairstill.errors import NumericalError
 from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters, split_sides
@@ -143,17 +143,11 @@ def _image_inputs(split: EncodedSplit, training: RealTraining, *seed: int | str)
     )
 
 
-def epochs_to_keep(teacher: TeacherConfig, distill: DistillConfig) -> tuple[int, ...]:
-    """Return the snapshots that must be stored: every one, or only those that the phases read."""
+def epochs_to_keep(teacher: TeacherConfig, distill: MethodConfig) -> tuple[int, ...]:
+    """Return the snapshots that must be stored: every one, or only those that the method reads."""
     if teacher.keep == "all":
         return tuple(range(1, teacher.epochs + 1))
-    needed: set[int] = set()
-    for phase in distill.phases:
-        if distill.shortcut:
-            needed.add(phase.endpoint)
-        else:
-            needed |= set(range(phase.range_start, distill.last_start(phase) + distill.matching_span + 1))
-    return tuple(sorted(needed - {0}))
+    return tuple(sorted(distill.epochs_read))
 
 
 def record_expert(

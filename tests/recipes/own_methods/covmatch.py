@@ -9,7 +9,7 @@ from torch.func import functional_call
 from pairstill.distill.learned import Parametrisation
 from pairstill.distill.objective import differentiated
 from pairstill.distill.recipe import Ingredients, pixels_recipe, seed_of
-from pairstill.methods.base import Method, without_similarities
+from pairstill.methods.base import Fixed, Method
 from pairstill.model.dual_encoder import Parameters
 from pairstill.model.functional import pair_loss
 from pairstill.rng import generator
@@ -74,7 +74,11 @@ COVMATCH = Method(
     source="a test",
     makes="learns images, text embeddings",
     needs=("features",),
-    set_parts=lambda config: without_similarities(config.distill, ema=False),
+    fixed=(
+        Fixed("phased", value=False, why="it has one phase"),
+        Fixed("loss", value="infonce", why="it learns no similarities"),
+        Fixed("ema", value=False, why="it keeps the last values"),
+    ),
     recipe=recipe,
     student="chosen_rates",
 )

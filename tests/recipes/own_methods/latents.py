@@ -11,7 +11,7 @@ from pairstill.distill.learned import Pairs, Variable
 from pairstill.distill.pairs import Pixels
 from pairstill.distill.recipe import Recipe, draw_initial, matching_of, seed_of
 from pairstill.distilled import DistilledPhase
-from pairstill.methods.base import Method, without_similarities
+from pairstill.methods.base import Fixed, Method
 from pairstill.rng import generator
 
 WIDTH = 4
@@ -64,6 +64,10 @@ LATENTS = Method(
     source="a test",
     makes="learns latents, text embeddings",
     needs=("teacher", "trajectories"),
-    set_parts=lambda config: without_similarities(config.distill, shortcut=False),
+    fixed=(
+        Fixed("phased", value=False, why="it has one phase"),
+        Fixed("loss", value="infonce", why="it learns no similarities"),
+        Fixed("shortcut", value=False, why="it matches recorded trajectories"),
+    ),
     recipe=recipe,
 )
