@@ -26,15 +26,21 @@ def run(record: Record, device: torch.device, *, tiny: bool) -> None:
     sizes: dict[str, Any] = {"model": "nfnet_l0", "size": 224, "pairs": 100, "inner_steps": 8, "text_width": 768}
     if tiny:
         sizes = {"model": "nf_resnet_tiny", "size": 16, "pairs": 6, "inner_steps": 2, "text_width": 8}
-    for batch in (4,) if tiny else (20, 40):
-        # on CPUs bfloat16 convolutions were seen to return values that are not finite
-        lower = ("bfloat16", "tf32") if device.type == "cuda" else ()
-        settings = HypergradientBench(
-            batch=batch, precisions=lower, micro_batch=max(2, batch // 4), device=str(device), **sizes
-        )
+    batches = (4,) if tiny else (20, 40)
+    for settings in (_settings(batch, device, sizes) for batch in batches):
         _modes(record, settings, device, rounds=1 if tiny else 2)
-        record.run(f"profile, batch {batch}", partial(_launch_bound, settings, device))
-        record.run(f"graph of an inner step, batch {batch}", partial(_graphed, settings, device))
+        record.run(f"profile, batch {settings.batch}", partial(_launch_bound, settings, device))
+    # last: a capture that fails may leave the process unable to use the GPU
+    for settings in (_settings(batch, device, sizes) for batch in batches):
+        record.run(f"graph of an inner step, batch {settings.batch}", partial(_graphed, settings, device))
+
+
+def _settings(batch: int, device: torch.device, sizes: dict[str, Any]) -> HypergradientBench:
+    # on CPUs bfloat16 convolutions were seen to return values that are not finite
+    lower = ("bfloat16", "tf32") if device.type == "cuda" else ()
+    return HypergradientBench(
+        batch=batch, precisions=lower, micro_batch=max(2, batch // 4), device=str(device), **sizes
+    )
 
 
 def _modes(record: Record, settings: HypergradientBench, device: torch.device, rounds: int) -> None:
@@ -63,7 +69,8 @@ def _launch_bound(settings: HypergradientBench, device: torch.device) -> dict[st
     """Return which share of a hypergradient's time the GPU waits for the next kernel, and what it does meanwhile."""
     call = build(settings, device).variants["exact_store"]
     call()
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
+    # kernels alone: the operations on the CPU, tens of thousands, would take longer to read than to run
+    activities = [ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU]
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     with profile(activities=activities) as found:

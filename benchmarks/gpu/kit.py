@@ -138,7 +138,7 @@ def _dry_run(asked: Any, parts: list[Part]) -> int:
     for part in parts:
         limit = "what is left" if part.seconds is None else f"at most {part.seconds:.0f} s"
         print(f"{part.name} ({limit}): {part.text}\n  {shlex.join(_command(asked, part.name))}")
-    needed = [asked.pack / name for name in (f"{ANNOTATIONS}.xz", IMAGES, f"{TEXTS}.xz", WEIGHTS, "pack.json")]
+    needed = [asked.pack / name for name in (f"{ANNOTATIONS}.xz", f"{IMAGES}.zip", f"{TEXTS}.xz", WEIGHTS, "pack.json")]
     missing = [] if asked.tiny else [str(path) for path in needed if not path.exists()]
     print(f"missing: {', '.join(missing) or 'nothing'}")
     try:

@@ -5,7 +5,8 @@
 DATA is a folder as `data.source karpathy` reads it, with dataset_flickr8k.json and images; WEIGHTS is a safetensors
 file of mobilenetv1_075; PACKAGES.txt lists what the machine has, one a line or separated by commas; WHEELS is a folder
 of wheels to bring along. The embeddings are MiniLM's, as float16; the machine needs no MiniLM. Captions and
-embeddings are compressed, and the kit unpacks them. A folder above `--limit` is an error.
+embeddings are compressed, and the photos are one archive, because what carries them may count a file as more than its
+bytes; the kit unpacks them. A folder above `--limit` is an error.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -91,8 +93,9 @@ def pack(asked: Any) -> None:
     content = json.loads((asked.data / asked.annotations).read_text())
     entries = [_entry(entry) for entry in content["images"]]
     _compress(asked.out / ANNOTATIONS, json.dumps({"images": entries}, separators=(",", ":")).encode())
-    for entry in entries:
-        _shrink(asked.data / asked.images / entry["filename"], asked.out / IMAGES / entry["filename"], asked)
+    with zipfile.ZipFile(asked.out / f"{IMAGES}.zip", "w") as photos:  # stored: JPEGs do not compress
+        for entry in entries:
+            photos.writestr(entry["filename"], _shrunk(asked.data / asked.images / entry["filename"], asked))
     shutil.copyfile(asked.weights, asked.out / WEIGHTS)
     _compress(asked.out / TEXTS, (asked.texts or _encode(asked)).read_bytes())
     for wheel in (asked.wheels or Path("/none")).glob("*.whl"):
@@ -109,15 +112,14 @@ def _entry(entry: dict[str, Any]) -> dict[str, Any]:
     return {"filename": name, "split": entry["split"], "sentences": sentences}
 
 
-def _shrink(source: Path, target: Path, asked: Any) -> None:
+def _shrunk(source: Path, asked: Any) -> bytes:
     from PIL import Image
 
-    target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(source) as image:
         small = image.convert("RGB").resize((asked.size, asked.size), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=asked.quality, optimize=True)
-    target.write_bytes(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _encode(asked: Any) -> Path:
@@ -151,14 +153,20 @@ def _compress(path: Path, content: bytes) -> None:
 
 
 def unpack(pack: Path, work: Path) -> Path:
-    """Unpack what is compressed into `work`, beside the photos, and return the folder that `data.root` is to be."""
+    """Unpack what is packed into `work`, and return the folder that `data.root` is to be."""
     root = work / "data"
     root.mkdir(parents=True, exist_ok=True)
     for name in (ANNOTATIONS, TEXTS):
         if not (root / name).is_file():
-            (root / name).write_bytes(lzma.decompress((pack / f"{name}.xz").read_bytes()))
+            made = root / f"{name}.making"
+            made.write_bytes(lzma.decompress((pack / f"{name}.xz").read_bytes()))
+            made.rename(root / name)
     if not (root / IMAGES).exists():
-        (root / IMAGES).symlink_to((pack / IMAGES).absolute(), target_is_directory=True)
+        # a folder of this name is whole: a part of the kit may be stopped while it unpacks
+        made = root / f"{IMAGES}.making"
+        with zipfile.ZipFile(pack / f"{IMAGES}.zip") as photos:
+            photos.extractall(made)
+        made.rename(root / IMAGES)
     return root
 
 

@@ -1,7 +1,10 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from pairstill.distill.inner_loop import InnerData, InnerRates, draw_batches, inner_step
+from pairstill.distill.inner_loop import InnerData, InnerRates, at_rates, draw_batches, inner_step
+from pairstill.distill.solvers.base import FiniteSteps
+from pairstill.errors import NumericalError
 
 
 def draw(seed=0):
@@ -46,6 +49,42 @@ def test_a_step_moves_each_side_by_its_own_rate():
         "text_head.a": [-1, 4],
     }
     assert parameters["text_head.a"].tolist() == [1, 2]
+
+
+class Operations(TorchDispatchMode):
+    """Counts what is computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func not in (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_is_as_many_operations_for_many_tensors_as_for_few():
+    def operations(layers):
+        values = {f"{side}.{n}": torch.ones(2) for n in range(layers) for side in ("text_head", "image_tower")}
+        finite = FiniteSteps()
+        with Operations() as found:
+            moved = inner_step(values, values, InnerRates(torch.tensor(0.5), torch.tensor(0.25)))
+            finite.add(values)
+        assert list(moved) == list(values) == list(at_rates(values, InnerRates(torch.ones(()), torch.ones(()))))
+        assert all(value.tolist() == [0.5 if name[0] == "i" else 0.75] * 2 for name, value in moved.items())
+        return found.count
+
+    assert operations(9) == operations(1)
+
+
+@pytest.mark.parametrize("bad", [[float("nan"), 1.0], [float("inf"), -float("inf")], [-float("inf"), 0.0]])
+def test_what_is_not_finite_is_found_whatever_it_adds_up_to(bad):
+    finite = FiniteSteps()
+    finite.add({"image_tower.a": torch.tensor([3e38, -3e37]), "text_head.a": torch.zeros(2)})
+    finite.check()
+    finite.add({"image_tower.a": torch.ones(2), "text_head.a": torch.tensor(bad)})
+    with pytest.raises(NumericalError, match="gradient of text_head.a is not finite at inner step 1"):
+        finite.check()
 
 
 def test_a_pair_that_is_left_alone_costs_no_step():

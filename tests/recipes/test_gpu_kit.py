@@ -75,6 +75,7 @@ def test_a_pack_holds_what_the_product_reads(photos, tmp_path, monkeypatch):
     done = script("pack.py", *photos, "--out", pack, "--size", "16", "--wheels", wheels)
     assert done.returncode == 0, done.stderr
     assert (pack / "wheels" / "some-1.0-py3-none-any.whl").is_file()
+    assert len([path for path in pack.rglob("*") if path.is_file()]) == 6, "photos are one file, not thousands"
     monkeypatch.syspath_prepend(str(KIT))
     import pack as module
 
@@ -85,8 +86,8 @@ def test_a_pack_holds_what_the_product_reads(photos, tmp_path, monkeypatch):
         assert image.size == (16, 16)
     whole = (tmp_path / "texts.safetensors").read_bytes()
     assert (root / module.TEXTS).read_bytes() == whole and not list(pack.glob("*.whole"))
-    listed = script("kit.py", "--dry-run", "--pack", pack)
-    assert listed.returncode == 0 and listed.stdout.splitlines()[-1] == "missing: nothing", listed.stderr
+    done = script("kit.py", "--dry-run", "--pack", pack, "--work", tmp_path / "work")
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "missing: nothing", done.stderr
 
 
 def test_a_pack_that_is_too_large_is_refused(photos, tmp_path):

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pairstill.model.dual_encoder import DropoutMasks, Parameters, side_of
+from pairstill.model.dual_encoder import DropoutMasks, Parameters, side_of, split_sides
 
 PairLoss = Callable[[Parameters, Tensor, Tensor, Tensor, DropoutMasks | None], Tensor]
 """Loss of (parameters, image inputs, text embeddings, similarities, masks) of one mini-batch."""
@@ -137,5 +137,25 @@ def draw_batches(
 
 
 def inner_step(parameters: Parameters, gradients: Parameters, rates: InnerRates) -> Parameters:
-    """Return theta - A g: every parameter moved against its gradient by its side's rate."""
-    return {name: value - rates.of(name) * gradients[name] for name, value in parameters.items()}
+    """Return theta - A g, without a graph: every parameter moved against its gradient by its side's rate."""
+    return difference(parameters, at_rates(gradients, rates))
+
+
+def at_rates(values: Parameters, rates: InnerRates) -> Parameters:
+    """Return A v: every tensor times its side's rate; on a GPU in few kernels, however many tensors there are.
+
+    PyTorch cannot differentiate it for the rates.
+    """
+    scaled: Parameters = {}
+    for side, members in split_sides(values).items():
+        if members:
+            rate = rates.image if side == "image" else rates.text
+            products = torch._foreach_mul(list(members.values()), rate)  # pyright: ignore[reportPrivateImportUsage] - what torch.optim is made of
+            scaled |= zip(members, products, strict=True)
+    return {name: scaled[name] for name in values}
+
+
+def difference(a: Parameters, b: Parameters) -> Parameters:
+    """Return a - b, tensor by tensor; on a GPU in few kernels, however many tensors there are."""
+    found = torch._foreach_sub(list(a.values()), [b[name] for name in a])  # pyright: ignore[reportPrivateImportUsage] - what torch.optim is made of
+    return dict(zip(a, found, strict=True))

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from pairstill.distill.inner_loop import InnerLoop, inner_step
+from pairstill.distill.inner_loop import InnerLoop, at_rates, difference, inner_step
 from pairstill.distill.solvers.base import FiniteSteps, Hypergradient, Solver
-from pairstill.distill.solvers.sweeps import Sums, detached, direction, last_adjoint
+from pairstill.distill.solvers.sweeps import Sums, detached, last_adjoint
 from pairstill.distill.step_derivative import DoubleBackward, StepWay
 
 
@@ -33,10 +33,10 @@ class ExactRecompute(Solver):
         losses, adjoint = last_adjoint(loop, trail.pop())
         sums = Sums(loop, losses, data)
         for step in reversed(loop.steps):
-            found = self.way.derivative(loop, trail.pop(), data, step, direction(adjoint, rates))
+            found = self.way.derivative(loop, trail.pop(), data, step, at_rates(adjoint, rates))
             sums.add(step, found, adjoint)
             if not self._constant_adjoint():
-                adjoint = {name: value - found.parameters[name] for name, value in adjoint.items()}
+                adjoint = difference(adjoint, found.parameters)
         return sums.result()
 
     def _constant_adjoint(self) -> bool:

@@ -1,8 +1,8 @@
 """`exact_store`: the graph of every step's gradient is kept from the forward sweep."""
 
-from pairstill.distill.inner_loop import InnerLoop, inner_step
+from pairstill.distill.inner_loop import InnerLoop, at_rates, difference, inner_step
 from pairstill.distill.solvers.base import FiniteSteps, Hypergradient, Solver
-from pairstill.distill.solvers.sweeps import Sums, detached, direction, last_adjoint
+from pairstill.distill.solvers.sweeps import Sums, detached, last_adjoint
 from pairstill.distill.step_derivative import StepGraph, step_graph
 
 
@@ -15,20 +15,19 @@ class ExactStore(Solver):
         """Go forward with graphs, and back through them."""
         data, rates = detached(loop)
         graphs: list[StepGraph] = []
-        parameters, finite = loop.start, FiniteSteps()
+        parameters, finite = {name: value.detach() for name, value in loop.start.items()}, FiniteSteps()
         for step in loop.steps:
             graphs.append(step_graph(loop.loss, parameters, data, step))
             gradients = {name: value.detach() for name, value in graphs[-1].gradients.items()}
             finite.add(gradients)
-            parameters = inner_step(graphs[-1].leaves, gradients, rates)
-            parameters = {name: value.detach() for name, value in parameters.items()}
+            parameters = inner_step(parameters, gradients, rates)
         finite.check()
         losses, adjoint = last_adjoint(loop, parameters)
         sums = Sums(loop, losses, data)
         for step in reversed(loop.steps):
-            found = graphs.pop().derivative(direction(adjoint, rates))
+            found = graphs.pop().derivative(at_rates(adjoint, rates))
             sums.add(step, found, adjoint)
-            adjoint = {name: value - found.parameters[name] for name, value in adjoint.items()}
+            adjoint = difference(adjoint, found.parameters)
         return sums.result()
 
     @classmethod

@@ -26,11 +26,6 @@ def last_adjoint(loop: InnerLoop, end: Parameters) -> tuple[dict[str, Tensor], P
     return losses, dict(zip(last, found, strict=True))
 
 
-def direction(adjoint: Parameters, rates: InnerRates) -> Parameters:
-    """Return A lambda, along which a step is differentiated."""
-    return {name: rates.of(name) * value for name, value in adjoint.items()}
-
-
 class Sums:
     """The hypergradient as the backward sweep adds it up."""
 
@@ -52,8 +47,10 @@ class Sums:
         self._images.index_add_(0, step.index, found.images, alpha=-1)
         self._texts.index_add_(0, step.index, found.texts, alpha=-1)
         self._similarity[step.index.unsqueeze(1), step.index] -= found.similarity
-        for name, gradient in found.gradients.items():
-            self._rates[side_of(name)] -= (gradient * adjoint[name]).sum()
+        names, along = list(found.gradients), [adjoint[name] for name in found.gradients]
+        products = torch._foreach_mul(list(found.gradients.values()), along)  # pyright: ignore[reportPrivateImportUsage] - what torch.optim is made of
+        for name, product in zip(names, products, strict=True):
+            self._rates[side_of(name)] -= product.sum()
 
     def result(self) -> Hypergradient:
         """Return the sums."""

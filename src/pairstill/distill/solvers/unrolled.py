@@ -2,7 +2,7 @@
 
 import torch
 
-from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, inner_step
+from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates
 from pairstill.distill.solvers.base import FiniteSteps, Hypergradient, Solver
 from pairstill.model.differentiable import TWICE, DifferentiableLayers, differentiated
 
@@ -25,7 +25,7 @@ class Unrolled(Solver):
             gradients = torch.autograd.grad(value, list(parameters.values()), create_graph=True)
             by_name = dict(zip(parameters, gradients, strict=True))
             finite.add(by_name)
-            parameters = inner_step(parameters, by_name, rates)
+            parameters = {name: value - rates.of(name) * by_name[name] for name, value in parameters.items()}
         finite.check()
         losses = loop.matching(parameters)
         wanted = [data.images, data.texts, data.similarity, rates.image, rates.text]
