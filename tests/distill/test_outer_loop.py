@@ -214,6 +214,13 @@ def test_draws_depend_on_the_seed_and_the_step_alone(make_problem, watched):
     ]
 
 
+def test_a_step_is_logged_flat(make_problem, watched):
+    _, _, (report, *_) = watched(make_problem(phase={"outer_steps": 1}))
+    own = {"phase", "stage", "step", "steps", "losses"}
+    assert report.to_json().keys() == own | {"experts", "start_epochs", "inner_lr_image", "inner_lr_text"}
+    assert report.stage == "pixels" and report.to_json()["inner_lr_text"] == report.rates["inner_lr_text"]
+
+
 def test_starts_are_drawn_from_the_range_and_experts_from_all(make_problem, watched):
     for reading, expected in (("inclusive", {1, 2}), ("exclusive", {1})):
         problem = make_problem(

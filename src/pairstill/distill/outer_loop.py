@@ -102,7 +102,8 @@ class StepReport:
     def to_json(self) -> dict[str, Any]:
         """Return the report as the log has it."""
         values = asdict(self)
-        return {**values, **values.pop("notes"), **values.pop("rates")}
+        notes, rates = values.pop("notes"), values.pop("rates")
+        return {**values, **notes, **rates}
 
 
 @dataclass(frozen=True)
