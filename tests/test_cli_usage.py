@@ -98,6 +98,26 @@ def test_a_mistake_in_a_file_of_settings(refused, tmp_path, text, message):
     assert refused("run", "--config", "a.yaml")[0] == f"pairstill: error: in a.yaml, {message}"
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("distill: {inner_steps: null}", "distill.inner_steps"),
+        ("distill:\n  inner_steps:", "distill.inner_steps"),
+        ("distill: {outer: {momentum: null}}", "distill.outer.momentum"),
+        ("evaluate: {methods: null}", "evaluate.methods"),
+        ("distill: {phases: [{num_pairs: null, outer_steps: 1}]}", "distill.phases[0].num_pairs"),
+        ("distill: {auto_phases: {min_pairs: null}}", "distill.auto_phases.min_pairs"),
+        ("image: null", "image"),
+        ("image: []", "image"),
+    ],
+)
+def test_null_stands_only_where_it_means_something(refused, tmp_path, text, name):
+    (tmp_path / "settings.yaml").write_text(text)
+    (first, _) = refused("run", "--config", "settings.yaml", "--run_dir", "none")
+    assert first.removeprefix("pairstill: error: ").removeprefix("in settings.yaml, ").startswith(f"{name}: got ")
+    assert "leave it out" in first and not (tmp_path / "none").exists()
+
+
 def test_a_mistake_in_an_option_is_not_laid_to_a_file(refused, tmp_path):
     (tmp_path / "a.yaml").write_text("teacher: {epochs: 3}")
     error, _ = refused("run", "--config", "a.yaml", "--teacher.epochs", "many")

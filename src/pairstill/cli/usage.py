@@ -1,12 +1,13 @@
 """Wrong usage, told in a few lines: what was got, which allowed names are near to it, where all of them are."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import islice
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser, get_loader, set_loader
+from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
+from jsonargparse._actions import _ActionConfigLoad  # the library tells groups of settings by nothing else
 from yaml import YAMLError
 
 from pairstill.cli.running import error_line
@@ -56,6 +57,18 @@ class Parser(ArgumentParser):
                 return path
         return None
 
+    def instantiate(self, cfg: Namespace, *args: Any, **kwargs: Any) -> Namespace:
+        """Make the settings, in which the library itself would let null stand anywhere."""
+        for action in (action for action in self._actions if action.dest in cfg):
+            value = cfg[action.dest]
+            if isinstance(action, _ActionConfigLoad) and not isinstance(value, Namespace):
+                what = "null" if value is None else value
+                self.error(f"{action.dest}: got {what}. Allowed: settings, as {action.dest}.NAME; or leave it out")
+            hint = getattr(action, "_typehint", None)
+            for name in () if hint is None else _nulls(hint, value, action.dest):
+                self.error(f"{_in_file(self, name)}{name}: got null; give it a value, or leave it out")
+        return super().instantiate(cfg, *args, **kwargs)
+
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """Return the help, without the backspace by which the library joins two words on a terminal."""
         return super().format_help(*args, **kwargs).replace(" \b", "")
@@ -67,6 +80,21 @@ class Parser(ArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or _command_of(self)
         help_command = f"{parser.prog.replace(' [options]', '')} --help"
         self.exit(2, f"{error_line(in_plain_words(parser, message))}\nAll that is allowed: {help_command}\n")
+
+
+def _nulls(hint: Any, value: Any, name: str) -> Iterator[str]:
+    """Yield the names of what is null in a value, though its type does not allow that."""
+    kinds = [kind for kind in (*get_args(hint), hint) if isinstance(kind, type) and is_dataclass(kind)]
+    if value is None:
+        if type(None) not in get_args(hint):
+            yield name
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for number, entry in enumerate(value):
+            yield from _nulls(kinds[0] if kinds else object, entry, f"{name}[{number}]")
+    elif isinstance(value, Namespace | Mapping) and kinds:
+        for key, one in get_type_hints(kinds[0]).items():
+            if key in value:
+                yield from _nulls(one, value[key], f"{name}.{key}")
 
 
 def positionals_first(parser: ArgumentParser, arguments: Sequence[str]) -> list[str]:
