@@ -27,14 +27,7 @@ CONFIG = RunConfig(seed=1, seeds=SeedsConfig(distillation=7))
 
 
 @pytest.mark.parametrize(("trainable", "rate"), [(True, 0.5), (False, 0.25)])
-def test_features_are_learned_at_their_own_rate(monkeypatch: pytest.MonkeyPatch, trainable: bool, rate: float) -> None:
-    given: dict[str, Any] = {}
-
-    def distillation(**values: Any) -> Any:
-        given.update(values)
-        return SimpleNamespace(problem=lambda number: None)
-
-    monkeypatch.setattr(probing, "Distillation", distillation)
+def test_features_are_learned_at_their_own_rate(trainable: bool, rate: float) -> None:
     first = FeaturesFirstConfig(lr_features=0.25)
     distill = replace(CONFIG.distill, outer=OuterConfig(lr_images=0.5), features_first=first)
     heads = HeadsConfig(image=True, width=8)
@@ -44,10 +37,16 @@ def test_features_are_learned_at_their_own_rate(monkeypatch: pytest.MonkeyPatch,
         image_inputs=lambda images: torch.zeros(len(images), 2),
         texts=lambda captions: torch.zeros(len(captions), 2),
     )
-    parts: Any = SimpleNamespace(config=config, splits=SimpleNamespace(train=train), factory=None)
+    device = torch.device("cpu")
+    parts: Any = SimpleNamespace(
+        config=config,
+        splits=SimpleNamespace(train=train),
+        factory=SimpleNamespace(device=device),
+        device=device,
+    )
     phase = PhaseConfig(2, 1, range_start=0, range_end=1, endpoint=2)
-    probing.matching_problem(parts, [], torch.arange(2), phase, shortcut=True, seed=0)
-    assert given["config"].outer == OuterConfig(lr_images=rate)
+    problem = probing.matching_problem(parts, [], torch.arange(2), phase, shortcut=True, seed=0)
+    assert problem.config.outer == OuterConfig(lr_images=rate)
 
 
 def test_analyses_draw_by_the_seed_of_the_distillation(monkeypatch: pytest.MonkeyPatch) -> None:

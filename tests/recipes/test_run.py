@@ -31,7 +31,7 @@ def content(folder):
 def test_a_run_leaves_everything_that_it_promises(undisturbed, events, results, mode):
     folder = undisturbed[mode]
     assert {path.name for path in folder.iterdir()} == {
-        *("config.yaml", "environment.json", "data.json", "metrics.jsonl", "seconds.json"),
+        *("config.yaml", "given.yaml", "environment.json", "data.json", "metrics.jsonl", "seconds.json"),
         *("trajectories", "distillation", "distilled", "results.jsonl", "results.md", "ranks", ".lock"),
     }
     settings = yaml.safe_load((folder / "config.yaml").read_text())
@@ -164,7 +164,7 @@ def test_a_second_run_on_a_finished_folder_trains_nothing(do, undisturbed, event
     do("run", folder)
     after = content(folder)
     changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
-    assert changed <= {"config.yaml", "environment.json", "metrics.jsonl", "seconds.json"}
+    assert changed <= {"config.yaml", "given.yaml", "environment.json", "metrics.jsonl", "seconds.json"}
     assert {event["stage"] for event in events(folder)[len(events(undisturbed["trainable"])) :]} == {
         "prepare",
         "evaluate",
