@@ -118,6 +118,12 @@ def test_null_stands_only_where_it_means_something(refused, tmp_path, text, name
     assert "leave it out" in first and not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_options_that_are_not_given_are_no_mistake(command):
+    parser = command.parser([])
+    parser.instantiate(parser.get_defaults())
+
+
 def test_a_mistake_in_an_option_is_not_laid_to_a_file(refused, tmp_path):
     (tmp_path / "a.yaml").write_text("teacher: {epochs: 3}")
     error, _ = refused("run", "--config", "a.yaml", "--teacher.epochs", "many")

@@ -65,7 +65,9 @@ class Parser(ArgumentParser):
                 what = "null" if value is None else value
                 self.error(f"{action.dest}: got {what}. Allowed: settings, as {action.dest}.NAME; or leave it out")
             hint = getattr(action, "_typehint", None)
-            for name in () if hint is None else _nulls(hint, value, action.dest):
+            if hint is None or (value is None and action.default is None):  # an option of a command that is not given
+                continue
+            for name in _nulls(hint, value, action.dest):
                 self.error(f"{_in_file(self, name)}{name}: got null; give it a value, or leave it out")
         return super().instantiate(cfg, *args, **kwargs)
 
