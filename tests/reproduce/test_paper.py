@@ -104,7 +104,7 @@ def test_every_rows_teachers_see_augmented_images():
 
 @pytest.mark.parametrize("towers", ["dinov2_bge", "llava_cc3m"])
 def test_frozen_towers_settings_hold_by_themselves(towers):
-    TeacherConfig(**read_layers(PAPER / f"{towers}.yaml")["teacher"])
+    TeacherConfig(**read_layers(PAPER / f"{towers}.yaml", todays)["teacher"])
 
 
 @pytest.mark.parametrize(("row", "rate"), [("table2/500_ptm_st", 5000.0), ("table3/500_ptm_st", 1000.0)])
