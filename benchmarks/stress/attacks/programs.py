@@ -15,13 +15,13 @@ import matplotlib
 import numpy as np
 import torch
 
+import pairstill
 from attacks.attack import Attack, Base, Step
 from attacks.processes import FROZEN, settings_of
 from pairstill.cli import main
 from pairstill.cli.command import settings_from
 from pairstill.distilled import DistilledSet
 from pairstill.errors import PairstillError
-from pairstill.pipeline import Pipeline
 
 KIND = "programs"
 
@@ -80,7 +80,7 @@ def _surroundings(base: Base) -> list[Attack]:
             prepare()
             before = seen()
             if how == "pipeline":
-                Pipeline(config).run()
+                pairstill.Run(config).run()
             elif main(["run", *line]) != 0:
                 raise AssertionError("the command failed")
             after = seen()
