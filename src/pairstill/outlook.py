@@ -114,14 +114,18 @@ class Outlook:
             self.left[stage][unit] = max(0, self.left[stage][unit] - count)
 
     def seconds_left(self) -> tuple[float, list[str]]:
-        """Return the seconds that are left as far as they are known, and the stages of which they are not."""
+        """Return the seconds that are left as far as they are known, and the stages of which they are not.
+
+        Of the stage itself counts what is known; a later one counts only where all of it is.
+        """
         known, unknown = 0.0, []
         for stage in self._stages[self._stages.index(self._stage) :] if self._stage else ():
-            for unit, count in self.left.get(stage, {}).items():
-                if count and self._took[unit]:
-                    known += count * sum(self._took[unit]) / len(self._took[unit])
-                elif count and stage not in unknown:
-                    unknown.append(stage)
+            units = {unit: count for unit, count in self.left.get(stage, {}).items() if count}
+            timed = {unit: sum(took) / len(took) for unit in units if (took := self._took[unit])}
+            if timed.keys() == units.keys() or stage == self._stage:
+                known += sum(units[unit] * seconds for unit, seconds in timed.items())
+            if timed.keys() != units.keys():
+                unknown.append(stage)
         return known, unknown
 
     def place(self) -> str:
@@ -134,7 +138,7 @@ class Outlook:
     def ahead(self) -> str:
         """Return about how long it will still take, as far as that is known."""
         known, unknown = self.seconds_left()
-        if not known:
+        if round(known) < 1:
             return ""
         later = [stage for stage in unknown if stage != self._stage]
         about = "about" if later == unknown else "at least"  # of this stage itself not everything is known yet

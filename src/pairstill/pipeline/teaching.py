@@ -89,7 +89,7 @@ def _alone(context: RunContext, shelf: Shelf) -> Iterator[None]:
 def _train(context: RunContext, shelf: Shelf, paths: Sequence[Path], missing: Sequence[int]) -> None:
     teacher = context.config.teacher
     with context.timed("teach"), context.progress() as progress:
-        task = progress.add_task("Teachers", total=len(paths) * teacher.epochs, status="")
+        task = progress.add_task("Epochs of the teachers", total=len(paths) * teacher.epochs, status="")
         progress.advance(task, (len(paths) - len(missing)) * teacher.epochs)
         context.outlook.left["teach"] = {"epoch": len(missing) * teacher.epochs}
 
