@@ -15,7 +15,7 @@ from pairstill.storage import temporary_folder
 
 
 def command(run):
-    return Command("stub", "a command", lambda: plain_parser("stub", "a command"), run)
+    return Command("stub", "a command", lambda arguments: plain_parser("stub", "a command"), run)
 
 
 @pytest.fixture
