@@ -36,7 +36,7 @@ def test_in_a_file_every_stage_has_a_line_and_no_line_is_broken_or_empty(do, tol
     ]
     assert len(set(lines)) == len(lines) and all(line.strip() and "━" not in line for line in lines)
     (epochs,) = (line for line in lines if line.startswith("Epochs of the teachers: "))
-    assert epochs.startswith("Teachers: 6 of 6 in ") and "validation recall" in epochs
+    assert epochs.startswith("Epochs of the teachers: 6 of 6 in ") and "validation recall" in epochs
     assert [line.split(" in ")[0] for line in lines if line.startswith("Phase ")] == [
         "Phase 1 of 2: 5 of 5",
         "Phase 2 of 2: 3 of 3",
