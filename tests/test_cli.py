@@ -65,6 +65,13 @@ def test_a_terminal_that_has_not_all_letters(monkeypatch):
     assert b"'gr?n'" in terminal.buffer.getvalue()
 
 
+@pytest.mark.parametrize(
+    "arguments", [["report", "a\0b"], ["run", "--seed=\0"], ["export", "a", "--out", "\0"], ["\0"]]
+)
+def test_what_no_shell_can_give(capsys, arguments):
+    assert "holds a NUL" in refused(capsys, *arguments)
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_help_of_a_stage_explains_every_setting(capsys, name):
     with pytest.raises(SystemExit):

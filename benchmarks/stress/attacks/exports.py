@@ -53,8 +53,8 @@ def _damaged(base: Base, layout: str, name: str, how: str, folder: Path) -> list
 
 
 def _more(base: Base, folder: Path) -> list[Step]:
-    made = _copied(base, "parquet", folder)
-    shutil.copy(next(made.rglob("*.parquet")), next(made.rglob("*.parquet")).with_name("train-00001-of-00002.parquet"))
+    made = _copied(base, "webdataset", folder)
+    shutil.copy(made / "pairs-000000.tar", made / "pairs-000001.tar")
     return _evaluate(base, folder)
 
 

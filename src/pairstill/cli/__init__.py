@@ -30,7 +30,7 @@ from pairstill.cli import (
 from pairstill.cli.command import Command
 from pairstill.cli.running import error_line
 from pairstill.cli.usage import Parser, positionals_first
-from pairstill.errors import ConfigError, PairstillError
+from pairstill.errors import ConfigError, PairstillError, shown
 
 COMMANDS: tuple[Command, ...] = (
     *stages.COMMANDS,
@@ -192,6 +192,8 @@ def parsed_by(parser: ArgumentParser, parsers: Mapping[str, ArgumentParser], arg
     Raises:
         ConfigError: the settings cannot be read.
     """
+    if broken := [argument for argument in arguments if "\0" in argument]:  # as no shell can give, but a program can
+        raise ConfigError(f"{shown(broken[0])} holds a NUL, which is in no path and no name; leave it out")
     try:
         return parser.parse_args(_expanded(parsers, _underscored(arguments)))
     except PairstillError:
