@@ -6,19 +6,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pairstill.config import RunConfig
-
 PACKAGES = ("pairstill", "torch", "timm", "transformers", "safetensors", "kornia", "numpy")
 
 
-def environment(config: RunConfig) -> dict[str, Any]:
+def environment(seed: int) -> dict[str, Any]:
     """Return versions, machine, seed and commit."""
     return {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "packages": {name: installed_version(name) for name in PACKAGES},
         "commit": commit(),
-        "seed": config.seed,
+        "seed": seed,
     }
 
 

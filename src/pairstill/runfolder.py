@@ -82,7 +82,7 @@ class RunFolder:
         _write_settings(self.path / "config.yaml", config)
         if given is not None:
             _write_settings(self.path / GIVEN, given)
-        write_json(self.path / "environment.json", environment(config))
+        write_json(self.path / "environment.json", environment(config.seed))
         try:
             tracker = config.tracker and Tracker(config.tracker, self.path, plain(config), warn)
         except MissingDependencyError:

@@ -32,10 +32,11 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     values = parser.instantiate(options)[name]
     task, as_json = values[name], values["json"]
     # the heavy imports
+    from pairstill.pipeline.downstream import measure
     from pairstill.report.downstream import HEADER, downstream_cells
 
-    with open_run(config_of(values)) as (pipeline, _):
-        rows = pipeline.downstream(task)
+    with open_run(config_of(values)) as (run, _):
+        rows = run.study(lambda context: measure(context, task)) or []
     if as_json:
         print(json.dumps([asdict(row) for row in rows]))
     elif rows:

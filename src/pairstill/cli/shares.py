@@ -22,10 +22,11 @@ def _parser(_: Sequence[str]) -> ArgumentParser:
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
     # the heavy imports
+    from pairstill.pipeline.sharing import shares
     from pairstill.report.shares import HEADER, sentences, shares_json, variant_cells
 
-    with open_run(settings_of_run(Path(options.run))) as (pipeline, _):
-        report = pipeline.shares()
+    with open_run(settings_of_run(Path(options.run))) as (run, _):
+        report = run.study(shares)
     if report is None:
         return 0  # of several processes, the main one tells
     if options.json:

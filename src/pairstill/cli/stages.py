@@ -71,10 +71,10 @@ def _evaluate(pipeline: "Run", options: Namespace) -> None:
             raise ConfigError("map_text is given but no other text encoder; name one with --text-encoder")
         print_table(pipeline.evaluate(), pipeline.config)
         return
-    from pairstill.pipeline.crossing import Crossing
+    from pairstill.pipeline.crossing import Crossing, cross
 
     asked = Crossing(tuple(options.image_encoder or ()), tuple(options.text_encoder or ()), options.map_text)
-    print_cells(pipeline.cross(asked))
+    print_cells(pipeline.study(lambda context: cross(context, asked)) or [])
 
 
 def _prepare_parser(text: str, arguments: Sequence[str]) -> ArgumentParser:

@@ -1,4 +1,4 @@
-"""The wiring of a run: its stages and studies work with its context. The only place that knows all the layers."""
+"""The wiring of a run: its stages work with its context, and so do studies of it."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,16 +10,13 @@ from rich.console import Console
 
 from pairstill.config import RunConfig
 from pairstill.data.manifest import Manifest
-from pairstill.data.tasks.settings import CocoQa, ZeroShot
 from pairstill.distilled import DistilledSet
 from pairstill.errors import ArtifactError, ConfigError, DataError, MissingDependencyError
-from pairstill.evaluate.results import Cell, DownstreamRow, Row
-from pairstill.pipeline import crossing, downstream, encoded, exporting, making, measuring, reporting, sharing, teaching
+from pairstill.evaluate.results import Row
+from pairstill.pipeline import encoded, exporting, making, measuring, reporting, teaching
 from pairstill.pipeline.context import RunContext
-from pairstill.pipeline.crossing import Crossing
 from pairstill.pipeline.encoded import EncodedFiles
 from pairstill.pipeline.exporting import Export
-from pairstill.pipeline.sharing import ShareReport
 from pairstill.runfolder import RunFolder
 
 _Given = ParamSpec("_Given")
@@ -148,34 +145,14 @@ class Run:
         """
         return self.context.ranks.main_first(lambda: exporting.adopt(self.context, path))
 
-    @as_set
-    def cross(self, asked: Crossing) -> list[Cell]:
-        """Measure students with other encoders on the run's pairs, write the tables, and return the asked-for cells.
-
-        Raises:
-            ArtifactError: the run has no distilled set.
-            ConfigError: an encoder cannot be had, or its text embeddings have another width and no map was asked for.
-        """
-        return crossing.cross(self.context, asked) if self.leave() else []
-
-    @as_set
-    def downstream(self, task: ZeroShot | CocoQa) -> list[DownstreamRow]:
-        """Measure the run's students on a task beside retrieval, write its page, and return its rows.
-
-        Raises:
-            ArtifactError: the run has no distilled set.
-            DataError: the task's images, classes or questions cannot be had.
-        """
-        return downstream.measure(self.context, task) if self.leave() else []
-
-    @as_set
-    def shares(self) -> ShareReport | None:
-        """Measure what the run's gain over Random at equal bytes is made of, by the protocol `strict`.
+    def study(self, measure: Callable[[RunContext], _Result]) -> _Result | None:
+        """Return what a study of the run's pairs measures, with the run's context; None on the ranks that are let go.
 
         Raises:
             ArtifactError: the run has no distilled set.
         """
-        return sharing.shares(self.context) if self.leave() else None
+        with self.context.torch_state():
+            return measure(self.context) if self.leave() else None
 
     @as_set
     def run(self) -> list[Row]:
