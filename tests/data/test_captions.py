@@ -1,10 +1,11 @@
 import string
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairstill.data.captions import caption_as, paper_caption, plain_caption
+from pairstill.data.captions import caption_as, caption_lines, paper_caption, plain_caption, visible
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,50 @@ def test_every_form_of_a_caption():
     assert caption_as("plain", text) == "the boys t shirt red"
     assert caption_as("paper", text) == "the boy's t-shirt, red"
     assert caption_as("as_they_are", text) == "The boy's T-shirt, red!"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a cafe\u0301", "a caf\u00e9"),
+        ("\ufeffa\u200b dog\u00ad\u2060", "a dog"),
+        ("\u202ea dog\u202c \u2066runs\u2069\u200f", "a dog runs"),
+        ("a do\u200dg\u200c", "a dog"),
+        ("Auf\u200clage", "Auflage"),
+        ("a\u3164dog\u2800runs", "a dog runs"),
+        ("x\U000e0067\U000e0062 y", "x y"),
+        ("e\u200b\u0301", "\u00e9"),
+        # what joins or parts visibly stays: a family, a Persian verb, a conjunct of Devanagari, the flag of England
+        *(
+            (text, text)
+            for text in (
+                "\U0001f468\u200d\U0001f469\u200d\U0001f467 here",
+                "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            )
+        ),
+        ("\u0915\u094d\u200d\u0937", "\u0915\u094d\u200d\u0937"),
+        (
+            "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+            "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+        ),
+        ("\u06dd\u0661", "\u06dd\u0661"),
+    ],
+)
+def test_what_nobody_sees_goes_and_what_shapes_stays(text, expected):
+    assert visible(text) == expected
+    assert caption_as("as_they_are", text) == expected
+
+
+@settings(deadline=None)
+@given(st.text(), st.sampled_from(["plain", "paper", "as_they_are"]))
+def test_captions_are_composed_and_doing_it_twice_changes_nothing(text, form):
+    caption = caption_as(form, text)
+    assert unicodedata.is_normalized("NFC", caption)
+    assert visible(visible(text)) == visible(text)
+    if form != "paper":  # whose cut after 30 words may end in a space
+        assert caption_as(form, caption) == caption
+
+
+def test_only_ends_of_lines_part_captions():
+    assert caption_lines("a\nb\r\nc\rd\n\n \n") == ["a", "b", "c", "d"]
+    assert caption_lines("a\u2028b\x0bc\x1ed\x85e") == ["a\u2028b\x0bc\x1ed\x85e"]

@@ -66,6 +66,11 @@ BAD = {
     "path that climbs": (entry("../dataset.json", "train", "x"), "images[4]: image '../dataset.json' leaves the image"),
     "absolute path": (entry("/etc/hostname", "train", "x"), "images[4]: image '/etc/hostname' leaves the image root"),
     "empty caption": (entry("e.png", "train", " ... "), "images[4]: image 'e.png' has the empty caption ' ... '"),
+    "missing caption": (
+        entry("e.png", "train", "NaN"),
+        "images[4]: image 'e.png' has the caption 'NaN', which stands for a missing one",
+    ),
+    "backslashes": (entry("no/at\\all.png", "train", "x"), "; write / between its folders, not a backslash"),
     "unknown split": (
         entry("e.png", "dev", "x"),
         "images[4]: image 'e.png' has split 'dev'; it must be one of train, val, test",

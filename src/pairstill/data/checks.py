@@ -122,7 +122,8 @@ def check_image(root: Path, image: str, max_pixels: int, decodable: Collection[s
         if digest not in decodable:
             decode_rgb(content, max_pixels=max_pixels)
     except MissingFileError as error:
-        return ImageCheck("", str(error), missing=True)
+        hint = "; write / between its folders, not a backslash" if "\\" in image else ""
+        return ImageCheck("", f"{error}{hint}", missing=True)
     except DataError as error:
         return ImageCheck("", str(error))
     return ImageCheck(digest, stamp=stamp)

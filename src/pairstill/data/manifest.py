@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
-from pairstill.data.captions import MAX_CAPTION_CHARACTERS, caption_as
+from pairstill.data.captions import MAX_CAPTION_CHARACTERS, caption_as, stands_for_nothing
 from pairstill.data.checks import Checking, ImageCheck, check_images, clean_path
 from pairstill.data.sources import read_source
 from pairstill.data.sources.raw import RawPair, RawPairs
@@ -264,6 +264,8 @@ class _Assembly:
             caption = caption_as(self.config.captions, text)
             if not caption.strip():
                 self.problems.append(f"{image} has the empty caption {shown(text)}")
+            elif stands_for_nothing(text):
+                self.problems.append(f"{image} has the caption {shown(text)}, which stands for a missing one")
             elif caption in known:
                 self.problems.append(f"{image} is listed twice with caption {shown(caption)}")
             else:

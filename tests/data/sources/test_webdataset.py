@@ -62,6 +62,13 @@ def rewrite(path, members):
             tar.addfile(info, io.BytesIO(content))
 
 
+def test_a_caption_ends_with_its_line_and_nowhere_else(config, tmp_path):
+    rewrite(tmp_path / "val-000.tar", [("a.jpg", b"x"), ("a.txt", "one\u2028line\r\n\x0btwo\n\n".encode())])
+    assert [pair.captions for pair in read(config, tmp_path / "cache").pairs if pair.split == "val"] == [
+        ("one\u2028line", "\x0btwo")
+    ]
+
+
 def test_member_names_cannot_leave_the_cache(config, tmp_path):
     members = [("../../evil.jpg", b"1"), ("../../evil.txt", b"a"), ("/abs/olute.PNG", b"2"), ("/abs/olute.txt", b"b")]
     rewrite(tmp_path / "val-000.tar", members)

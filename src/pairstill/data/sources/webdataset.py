@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pairstill.config import DataConfig
+from pairstill.data.captions import caption_lines
 from pairstill.data.inside import MAX_FILE_BYTES, find_inside
 from pairstill.data.sources.extraction import extract_once
 from pairstill.data.sources.patterns import expand_braces
@@ -16,7 +17,7 @@ from pairstill.schema import SPLITS, Split
 from pairstill.storage import digest, writing
 
 # Raise it when extracted folders change, so that old ones are not taken for new ones.
-_VERSION = 2
+_VERSION = 3
 MAX_MEMBER_BYTES = MAX_FILE_BYTES
 MAX_TEXT_BYTES = 2**24
 
@@ -102,10 +103,8 @@ def _write_image(folder: Path, content: bytes, extension: str) -> str:
 
 def _listing(image: str, text: bytes, split: Split, where: str) -> RawPair | str:
     try:
-        lines = text.decode("utf-8-sig").splitlines()
+        lines = caption_lines(text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         return f"{where}: the caption is not text in UTF-8 ({error})"
     # A file of blank lines has one empty caption, so that it is reported as such.
-    return parse_listing(
-        image=image, captions=[line for line in lines if line.strip()] or [""], split=split, where=where
-    )
+    return parse_listing(image=image, captions=lines or [""], split=split, where=where)
