@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from pairstill.errors import DataError
-from pairstill.evaluate import bootstrap as module
 from pairstill.evaluate.bootstrap import (
     ImageHits,
     difference,
     estimate,
     image_hits,
+    image_weights,
     mean_recalls,
     resampled_recalls,
 )
@@ -62,13 +62,14 @@ def test_a_resample_counts_an_image_and_its_captions_as_often_as_it_is_drawn():
     assert float(mean_recalls(hits(student), weights)) == pytest.approx(copied.recalls.mean)
 
 
-def test_resamples_draw_as_many_images_as_there_are_and_come_out_the_same_in_any_pieces(monkeypatch):
+def test_resamples_draw_as_many_images_as_there_are_and_come_out_the_same_in_any_pieces():
     methods = [hits(ranks(0)), hits(ranks(1, worst=12))]
     whole = resampled_recalls(methods, 50, draw())
     assert whole.shape == (2, 50)
-    assert all(float(weights.sum(1).unique()) == 40 for weights in module._weights(40, 9, draw()))
-    monkeypatch.setattr(module, "CHUNK_SCALARS", 7 * 40)
-    torch.testing.assert_close(resampled_recalls(methods, 50, draw()), whole)
+    pieces = list(image_weights(40, 9, draw(), 7 * 40))
+    assert [len(weights) for weights in pieces] == [7, 2]
+    assert all(float(weights.sum(1).unique()) == 40 for weights in pieces)
+    torch.testing.assert_close(resampled_recalls(methods, 50, draw(), scalars=7 * 40), whole)
 
 
 def test_the_spread_of_resamples_is_the_standard_error_of_the_mean():

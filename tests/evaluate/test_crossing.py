@@ -1,73 +1,62 @@
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 import torch
 
 from pairstill.config import CrossConfig
 from pairstill.errors import ConfigError
-from pairstill.evaluate import crossing as module
-from pairstill.evaluate.crossing import best_crossed
-from pairstill.evaluate.protocol import Candidate
-from pairstill.evaluate.student import StudentPhase
+from pairstill.evaluate.crossing import best_crossed, best_scaled
+from pairstill.evaluate.protocol import Candidate, recalls_on
+from pairstill.evaluate.student import student_phases, train_student
 
-PHASES = [StudentPhase(torch.zeros(1), torch.zeros(1), None, 0.5, 0.2), StudentPhase(*[torch.zeros(1)] * 3, 0.4, 0.1)]
 RECALLS = {(1, 1): 10.0, (0.1, 1): 8.0, (3, 1): 20.0, (3, 0.1): 20.0, (3, 3): 25.0, (1, 0.1): 30.0, (1, 3): 9.0}
 """By the scales of the image and the text side; the best pair of all, (1, 0.1), is off the way of (3, ...)."""
 
 
-@pytest.fixture
-def choose(monkeypatch):
+def choose(*foreign, scales=(0.1, 1.0, 3.0)):
     """Choose among students whose recall is told by their scales, and return the choice with what was tried."""
+    tried = []
 
-    def run(*foreign, scales=(0.1, 1.0, 3.0)):
-        tried = []
+    def train(scale):
+        tried.append((scale["image"], scale["text"]))
+        return Candidate({}, RECALLS[tried[-1]], 1, dict(scale), seconds=2.0)
 
-        def train(factory, model, phases, loss, config, *seed, batch_size):
-            rates = [(phase.lr_image, phase.lr_text) for phase in phases]
-            scale = (rates[0][0] / 0.5, rates[0][1] / 0.2)
-            assert rates[1] == pytest.approx((0.4 * scale[0], 0.1 * scale[1]))
-            assert (loss, seed, batch_size) == ("wbce", (7, "student", 2), 5)
-            tried.append(tuple(round(x, 6) for x in scale))
-            return RECALLS[tried[-1]]
-
-        def best(model, recall, choosers, settings):
-            assert choosers == {"strict": "val"}
-            return {"strict": Candidate({}, recall, 1, settings, seconds=2.0)}
-
-        monkeypatch.setattr(module, "train_student", train)
-        monkeypatch.setattr(module, "best_epochs", best)
-        monkeypatch.setattr(module, "student_phases", lambda *_: PHASES)
-        bench = SimpleNamespace(
-            factory=SimpleNamespace(device=None, build=lambda: None),
-            tower=None,
-            student=None,
-            seed=7,
-            splits=SimpleNamespace(val="val"),  # a test split is not even there
-            evaluate=SimpleNamespace(cross=CrossConfig(rate_scales=scales)),
-        )
-        found = best_crossed(bench, SimpleNamespace(loss="wbce", phases=None), 2, foreign, 5)
-        assert found.seconds == 2.0 * len(tried)
-        return (found.settings["scale_image"], found.settings["scale_text"]), tried
-
-    return run
+    found = best_scaled(train, foreign, scales)
+    assert found.seconds == 2.0 * len(tried) and found.recall == RECALLS[tuple(found.settings.values())]
+    return (found.settings["image"], found.settings["text"]), tried
 
 
-def test_the_pairs_own_encoders_keep_the_learned_rates(choose):
+def test_the_pairs_own_encoders_keep_the_learned_rates():
     assert choose() == ((1.0, 1.0), [(1, 1)])
 
 
-def test_a_foreign_side_chooses_its_rates_alone(choose):
+def test_a_foreign_side_chooses_its_rates_alone():
     assert choose("image") == ((3.0, 1.0), [(1, 1), (0.1, 1), (3, 1)])
     assert choose("text") == ((1.0, 0.1), [(1, 1), (1, 0.1), (1, 3)])
 
 
-def test_two_foreign_sides_choose_one_after_the_other(choose):
+def test_two_foreign_sides_choose_one_after_the_other():
     best, tried = choose("image", "text")
     assert best == (3.0, 3.0) and tried == [(1, 1), (0.1, 1), (3, 1), (3, 0.1), (3, 3)]
 
 
-def test_the_learned_rates_are_tried_even_where_they_are_not_in_the_list(choose):
+def test_the_learned_rates_are_tried_even_where_they_are_not_in_the_list():
     assert choose("image", scales=(0.1,)) == ((1.0, 1.0), [(1, 1), (0.1, 1)])
+
+
+def test_a_student_trains_at_the_learned_rates_times_the_scale_of_the_foreign_side(make_bench, distilled):
+    bench, seed = make_bench(), (0, "student", 2)
+    bench = replace(bench, evaluate=replace(bench.evaluate, cross=CrossConfig(rate_scales=(0.25,))))
+    found = best_crossed(bench, distilled, 2, ["text"], batch_size=2)
+    assert bench.factory.seeds == [seed] * 2 and bench.splits.test.images.readings == 0
+    assert found.settings == {"scale_image": 1.0, "scale_text": 0.25}
+    phases = student_phases(distilled.phases, "wbce", None, bench.factory.device)
+    phases = [replace(phase, lr_text=0.25 * phase.lr_text) for phase in phases]
+    model = bench.factory.build()
+    for epoch, now in train_student(bench.factory, model, phases, "wbce", bench.student, *seed, batch_size=2):
+        if epoch == found.epoch:
+            assert all(torch.equal(found.parameters[name], value) for name, value in now.items())
+            assert found.recall == recalls_on(model, now, bench.splits.val).mean
 
 
 def test_scales_and_strength_must_be_above_zero():

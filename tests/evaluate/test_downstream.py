@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from pairstill.data.tasks.cocoqa import Questions, answer_texts
 from pairstill.encoders.cache import CachedRows
 from pairstill.encoders.text import HashedNgrams
-from pairstill.evaluate import downstream as module
 from pairstill.evaluate.downstream import Answering, zero_shot_ranks
 from pairstill.evaluate.retrieval import retrieval_ranks
 from pairstill.model.functional import embed_split
@@ -43,7 +42,7 @@ def test_prompts_of_a_class_are_averaged_as_directions(make_factory, make_split)
     assert zero_shot_ranks(model, parameters, split, templates=2).tolist() == ranks
 
 
-def test_answers_are_ranked_for_each_question_by_each_student(make_factory, make_split, monkeypatch):
+def test_answers_are_ranked_for_each_question_by_each_student(make_factory, make_split):
     factory, text = make_factory(text_width=16), HashedNgrams(16)
     model, students = factory.build(), [factory.initial_parameters(seed) for seed in (0, 1)]
     split = make_split(images=3)
@@ -56,9 +55,7 @@ def test_answers_are_ranked_for_each_question_by_each_student(make_factory, make
         paths=(Path("a"),) * 3,
         digests=("a", "b", "c"),
     )
-    monkeypatch.setattr(module, "QUESTIONS_AT_A_TIME", 2)
-    monkeypatch.setattr(module, "TEXTS_AT_A_TIME", 3)
-    answering = Answering(model, students, text, CPU, "plain")
+    answering = Answering(model, students, text, CPU, "plain", questions_at_a_time=2, texts_at_a_time=3)
     embedded = answering.image_embeddings(split)
     found = answering.ranks(questions, embedded, 1, 5)
     assert found.shape == (4, 2) and len(set(found.flatten().tolist())) > 1

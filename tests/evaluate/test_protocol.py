@@ -3,43 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pairstill.config import EvaluateConfig, ReferencesConfig, StudentConfig, TeacherConfig
-from pairstill.distilled import DistilledPhase, DistilledSet
-from pairstill.encoders.cache import CachedRows
 from pairstill.errors import DataError
-from pairstill.evaluate import protocol as module
-from pairstill.evaluate.protocol import Bench, Splits, best_epochs, recalls_on
-from pairstill.evaluate.retrieval import Recalls
+from pairstill.evaluate.protocol import best_epochs, recalls_on
 from pairstill.evaluate.student import student_phases, train_student
+from pairstill.trajectories.teacher import RealTraining, train_on_real_pairs
 
-SIZE, TEXT_WIDTH = 6, 7
-TEACHER = TeacherConfig(epochs=3, batch_size=4, lr_image=0.2, lr_text=0.3)
-REFERENCES = ReferencesConfig(rate_scales=(1.0,), random_pairs=None, full_epochs=3)
-STRICT = EvaluateConfig(protocol="strict", references=REFERENCES)
-STUDENT = StudentConfig(epochs=4)
 METHODS = ["distilled", "random", "full"]
-
-
-class CountedRows(CachedRows):
-    """Rows that remember every reading."""
-
-    def __init__(self, rows):
-        super().__init__([rows])
-        self.readings = 0
-
-    def take(self, index):
-        self.readings += 1
-        return super().take(index)
-
-    def all(self):
-        self.readings += 1
-        return super().all()
-
-
-def counted(split):
-    return replace(
-        split, images=CountedRows(split.images.all()), text_embeddings=CountedRows(split.text_embeddings.all())
-    )
 
 
 def readings(split):
@@ -50,39 +19,6 @@ def shuffled(split):
     """The same pixels and texts under other pairs, on which every choice would be another."""
     order = torch.randperm(split.num_captions, generator=torch.Generator().manual_seed(4))
     return replace(split, caption_owner=split.caption_owner[order])
-
-
-@pytest.fixture
-def make_bench(make_factory, make_split):
-    """Build a bench; validation and test hold 30 images each, so that recalls tell epochs apart."""
-
-    def make(*, trainable=True, evaluate=STRICT, seed=0, **heads):
-        factory = make_factory(trainable=trainable, **heads)
-        splits = Splits(
-            *(counted(make_split(images=n, seed=s, pixels=trainable)) for n, s in ((12, 1), (30, 2), (30, 3)))
-        )
-        tower = None if trainable else factory.encoder.tower
-        return Bench(factory, tower, splits, STUDENT, 3, TEACHER, evaluate, seed)
-
-    return make
-
-
-@pytest.fixture
-def distilled():
-    draw = torch.Generator().manual_seed(0)
-    phases = tuple(
-        DistilledPhase(
-            torch.randn(pairs, 3, SIZE, SIZE, generator=draw),
-            torch.randn(pairs, TEXT_WIDTH, generator=draw),
-            {"matrix": torch.eye(pairs)},
-            0.3,
-            0.2,
-            ("",) * pairs,
-            ("",) * pairs,
-        )
-        for pairs in (5, 4)
-    )
-    return DistilledSet(phases, {}, {}, {}, "wbce")
 
 
 @pytest.fixture
@@ -125,13 +61,20 @@ def with_split(bench, **splits):
     return replace(bench, splits=replace(bench.splits, **splits))
 
 
-def students_epochs(bench, distilled, student, split):
-    """The recalls of every epoch of a student on a split, found without the protocol."""
+def students_epochs(bench, distilled, seed, *splits):
+    """The parameters of every epoch of a student, and its recalls on the splits, found without the protocol."""
     factory, model = bench.factory, bench.factory.build()
-    phases = student_phases(distilled.phases, "wbce", bench.tower, factory.device)
-    seed = (bench.seed, "student", student)
-    epochs = train_student(factory, model, phases, "wbce", bench.student, *seed, batch_size=bench.batch_size)
-    return [recalls_on(model, parameters, split) for _, parameters in epochs]
+    phases = student_phases(distilled.phases, distilled.loss, bench.tower, factory.device)
+    epochs = train_student(factory, model, phases, distilled.loss, bench.student, *seed, batch_size=bench.batch_size)
+    return [(copied(now), *(recalls_on(model, now, split) for split in splits)) for _, now in epochs]
+
+
+def copied(parameters):
+    return {name: value.detach().clone() for name, value in parameters.items()}
+
+
+def same(parameters, others):
+    return parameters.keys() == others.keys() and all(torch.equal(parameters[n], others[n]) for n in parameters)
 
 
 def without_time(outcome):
@@ -168,13 +111,13 @@ def test_strict_takes_the_best_epoch_on_validation_and_measures_it_on_test(make_
     bench, chosen = make_bench(), set()
     for student in range(4):
         (found,) = bench.distilled(distilled, student)
-        on_val, on_test = (
-            students_epochs(bench, distilled, student, split) for split in (bench.splits.val, bench.splits.test)
-        )
+        seed = (bench.seed, "student", student)
+        epochs = students_epochs(bench, distilled, seed, bench.splits.val, bench.splits.test)
+        parameters, on_val, on_test = zip(*epochs, strict=True)
         best = max(recalls.mean for recalls in on_val)
         first = next(number for number, recalls in enumerate(on_val) if recalls.mean == best)
         assert (found.epoch, found.validation) == (first + 1, best)
-        assert found.recalls == on_test[first]
+        assert found.recalls == on_test[first] and same(found.parameters, parameters[first])
         chosen.add(found.epoch)
     # were it always the last epoch, the choice would not be tested
     assert len(chosen) > 1
@@ -187,7 +130,8 @@ def test_paper_reports_the_best_epoch_on_the_test_split(make_bench, distilled):
     bench = with_evaluate(make_bench(), protocol="paper")
     for student in range(3):
         (found,) = bench.distilled(distilled, student)
-        on_test = students_epochs(bench, distilled, student, bench.splits.test)
+        seed = (bench.seed, "student", student)
+        on_test = [recalls for _, recalls in students_epochs(bench, distilled, seed, bench.splits.test)]
         assert found.recalls.mean == max(recalls.mean for recalls in on_test)
         assert on_test[found.epoch - 1] == found.recalls
         assert found.validation is None
@@ -204,18 +148,15 @@ def test_paper_has_no_use_for_the_validation_split(make_bench, measure, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_both_protocols_report_one_training_as_each_would_alone(make_bench, measure, measure_all, monkeypatch, method):
+def test_both_protocols_report_one_training_as_each_would_alone(make_bench, measure, measure_all, method):
     bench = with_references(make_bench(), rate_scales=(0.1, 1.0))
     alone = [measure(with_evaluate(bench, protocol=protocol), method) for protocol in ("strict", "paper")]
-    trainings = []
-    for name in ("train_student", "train_on_real_pairs"):
-        original = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *a, f=original, **k: trainings.append(1) or f(*a, **k))
+    bench.factory.seeds.clear()
     found = measure_all(with_evaluate(bench, protocol="both"), method)
     assert list(map(without_time, found)) == list(map(without_time, alone))
     assert [outcome.protocol for outcome in found] == ["strict", "paper"]
     assert found[1].recalls.mean >= found[0].recalls.mean
-    assert len(trainings) == (1 if method == "distilled" else 2)  # for each rate once
+    assert len(bench.factory.seeds) == (1 if method == "distilled" else 2)  # for each rate once
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -232,13 +173,12 @@ def test_beside_paper_strict_still_chooses_the_same_whatever_the_test_split_hold
 # the choice of an epoch
 
 
-@pytest.fixture
-def recalls_by_epoch(monkeypatch):
-    """Let the recall of parameters be the value of their entry that is named like the split."""
-    monkeypatch.setattr(module, "recalls_on", lambda model, parameters, split: Recalls(*[float(parameters[split])] * 6))
+def entry(parameters, split):
+    """The recall of parameters: the value of their entry that is named like the split."""
+    return float(parameters[split])
 
 
-def test_the_first_of_equal_epochs_is_chosen_and_copied(recalls_by_epoch):
+def test_the_first_of_equal_epochs_is_chosen_and_copied():
     live = {"w": torch.zeros(())}
 
     def epochs():
@@ -246,40 +186,37 @@ def test_the_first_of_equal_epochs_is_chosen_and_copied(recalls_by_epoch):
             live["w"].fill_(value)  # in place, as an optimiser does
             yield epoch, live
 
-    found = best_epochs(None, epochs(), {"strict": "w"}, {"rate": 0.5})["strict"]
+    found = best_epochs(entry, epochs(), {"strict": "w"}, {"rate": 0.5})["strict"]
     assert (found.epoch, found.recall, float(found.parameters["w"])) == (4, 7.0, 7.0)
     assert found.settings == {"rate": 0.5} and float(live["w"]) == 3.0
 
 
-def test_an_epoch_is_chosen_even_when_nothing_is_ever_recalled(recalls_by_epoch):
-    found = best_epochs(None, [(1, {"w": torch.zeros(())}), (2, {"w": torch.zeros(())})], {"paper": "w"})["paper"]
+def test_an_epoch_is_chosen_even_when_nothing_is_ever_recalled():
+    found = best_epochs(entry, [(1, {"w": torch.zeros(())}), (2, {"w": torch.zeros(())})], {"paper": "w"})["paper"]
     assert (found.epoch, found.recall, found.settings) == (1, 0.0, {}) and "w" in found.parameters
 
 
-def test_every_protocol_chooses_an_epoch_of_its_own(recalls_by_epoch):
+def test_every_protocol_chooses_an_epoch_of_its_own():
     recalls = [(1.0, 2.0), (3.0, 1.0), (2.0, 5.0)]
     epochs = [(n, {"val": torch.tensor(v), "test": torch.tensor(t)}) for n, (v, t) in enumerate(recalls, start=1)]
-    found = best_epochs(None, epochs, {"strict": "val", "paper": "test"})
+    found = best_epochs(entry, epochs, {"strict": "val", "paper": "test"})
     assert {protocol: (c.epoch, c.recall) for protocol, c in found.items()} == {"strict": (2, 3.0), "paper": (3, 5.0)}
 
 
-def test_a_protocol_is_charged_for_training_and_for_its_own_choice(recalls_by_epoch, monkeypatch):
+def test_a_protocol_is_charged_for_training_and_for_its_own_choice():
     clock = [0.0]
-    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
     takes = {"val": 10.0, "test": 100.0}
 
-    def recall(model, parameters, split):
+    def recall(parameters, split):
         clock[0] += takes[split]
-        return Recalls(*[1.0] * 6)
-
-    monkeypatch.setattr(module, "recalls_on", recall)
+        return 1.0
 
     def epochs():
         for epoch in (1, 2):
             clock[0] += 1.0
             yield epoch, {"w": torch.zeros(())}
 
-    found = best_epochs(None, epochs(), {"strict": "val", "paper": "test"})
+    found = best_epochs(recall, epochs(), {"strict": "val", "paper": "test"}, clock=lambda: clock[0])
     assert {protocol: candidate.seconds for protocol, candidate in found.items()} == {"strict": 22.0, "paper": 202.0}
 
 
@@ -296,20 +233,16 @@ def test_validation_never_touches_the_test_split(make_bench, distilled, protocol
     assert with_split(bench, val=shuffled(bench.splits.val)).validate(distilled) != recall
 
 
-def test_validation_is_the_best_epoch_of_the_last_phase_of_a_student_of_its_own(make_bench, distilled, monkeypatch):
-    bench, seen, original = make_bench(), [], module.train_student
-    monkeypatch.setattr(module, "train_student", lambda *a, **k: seen.append(a[5:]) or original(*a, **k))
-    means, recalls = [], module.recalls_on
-
-    def watched(*arguments):
-        means.append(recalls(*arguments).mean)
-        return recalls(*arguments)
-
-    monkeypatch.setattr(module, "recalls_on", watched)
-    assert bench.validate(distilled) == max(means) and len(means) == 4  # of the second of two phases
+def test_validation_is_the_best_epoch_of_the_last_phase_of_a_student_of_its_own(make_bench, distilled):
+    bench = make_bench()
+    found = bench.validate(distilled)
+    assert readings(bench.splits.val)[0] == 4  # epochs of the second of two phases
+    (seed,) = bench.factory.seeds
+    means = [recalls.mean for _, recalls in students_epochs(bench, distilled, seed, bench.splits.val)]
+    assert found == max(means[4:]) and len(means) == 8
     for student in range(2):
         bench.distilled(distilled, student)
-    assert len(set(seen)) == 3
+    assert len(set(bench.factory.seeds)) == 3
 
 
 # students and references
@@ -323,51 +256,37 @@ def test_each_student_has_its_own_seed_and_gives_the_same_again(make_bench, meas
     assert without_time(measure(make_bench(seed=1), method)) != without_time(first)
 
 
-@pytest.fixture
-def trained(monkeypatch):
-    """Watch the students that are trained: their phases, loss and mini-batch."""
-    seen, original = [], module.train_student
-
-    def watched(factory, model, phases, loss, config, *seed, batch_size):
-        seen.append((phases, loss, batch_size))
-        return original(factory, model, phases, loss, config, *seed, batch_size=batch_size)
-
-    monkeypatch.setattr(module, "train_student", watched)
-    return seen
-
-
-def test_random_pairs_are_different_images_each_with_a_caption_of_its_own(make_bench, trained):
-    bench = make_bench()
+def test_random_pairs_are_different_images_each_with_a_caption_of_its_own(make_bench):
+    bench, drawn = make_bench(), []
     train = bench.splits.train
     pixels, texts = train.image_inputs(torch.arange(12)), train.texts(torch.arange(24))
     for student in range(3):
+        bench.factory.seen.clear()
         bench.random(6, student)
-    drawn = []
-    for (phase,), loss, batch_size in trained:
-        images = [int((pixels == image).flatten(1).all(1).nonzero()) for image in phase.images]
-        captions = [int((texts == text).all(1).nonzero()) for text in phase.texts]
+        seen = bench.factory.seen[:4]  # of the first epoch: images, then texts, of two mini-batches
+        assert [len(images) for images, _ in seen[::2]] == [len(t) for _, t in seen[1::2]] == [4, 2]
+        rows = torch.cat([images for images, _ in seen[::2]])
+        images = [int((pixels == image).flatten(1).all(1).nonzero()) for image in rows]
+        captions = [int((texts == text).all(1).nonzero()) for _, some in seen[1::2] for text in some]
         assert images == train.caption_owner[captions].tolist() and len(set(images)) == 6
-        assert loss == "infonce" and batch_size == TEACHER.batch_size and phase.similarity is None
         drawn.append(frozenset(captions))
-    assert len(set(drawn)) == 3
+    assert len(set(drawn)) == 3 and bench.teacher.batch_size == 4
 
 
-def test_random_pairs_may_be_all_images_but_not_more(make_bench, trained):
+def test_random_pairs_may_be_all_images_but_not_more(make_bench):
     bench = make_bench()
     bench.random(12, 0)
-    assert len(trained[0][0][0].images) == 12
+    assert sum(len(images) for images, _ in bench.factory.seen if images is not None) == 12 * bench.student.epochs
     with pytest.raises(DataError, match="13 random pairs are asked for but the training split has 12 images"):
         bench.random(13, 0)
 
 
-def test_distilled_pairs_train_with_their_own_loss_rates_and_mini_batch(make_bench, distilled, trained):
-    bench = make_bench()
-    bench.distilled(distilled, 0)
-    bench.distilled(replace(distilled, loss="infonce"), 0)
-    (phases, loss, batch_size), (plain, infonce, _) = trained
-    assert (loss, infonce, batch_size) == ("wbce", "infonce", 3)
-    assert [(phase.lr_image, phase.lr_text) for phase in phases] == [(0.3, 0.2)] * 2
-    assert [len(phase.images) for phase in phases] == [5, 4] and plain[0].similarity is None
+@pytest.mark.parametrize("loss", ["wbce", "infonce"])
+def test_distilled_pairs_train_with_their_own_loss_rates_and_mini_batch(make_bench, distilled, loss):
+    bench, distilled = make_bench(), replace(distilled, loss=loss)
+    (found,) = bench.distilled(distilled, 1)
+    epochs = students_epochs(bench, distilled, (bench.seed, "student", 1))
+    assert same(found.parameters, epochs[found.epoch - 1][0])
 
 
 @pytest.mark.parametrize("method", ["random", "full"])
@@ -385,30 +304,26 @@ def test_validation_chooses_the_rates_of_a_reference(make_bench, measure, method
     assert chosen[0] == chosen[1]
 
 
-@pytest.mark.parametrize(("asked", "epochs"), [(5, 5), (None, TEACHER.epochs)])
-def test_full_data_trains_with_the_references_settings(make_bench, monkeypatch, asked, epochs):
-    seen, original = [], module.train_on_real_pairs
-
-    def watched(factory, model, initial, split, training, *seed):
-        seen.append((split, training))
-        return original(factory, model, initial, split, training, *seed)
-
-    monkeypatch.setattr(module, "train_on_real_pairs", watched)
+@pytest.mark.parametrize(("asked", "epochs"), [(5, 5), (None, 3)])
+def test_full_data_trains_with_the_references_settings(make_bench, asked, epochs):
     bench = with_references(make_bench(), full_epochs=asked, momentum=0.5, weight_decay=0.25, rate_scales=(2.0,))
     (found,) = bench.full(0)
-    ((split, training),) = seen
-    assert split is bench.splits.train and 1 <= found.epoch <= epochs
-    assert (training.epochs, training.momentum, training.weight_decay) == (epochs, 0.5, 0.25)
-    assert (training.lr_image, training.lr_text) == pytest.approx((0.4, 0.6))
-    assert (training.batch_size, training.captions) == (TEACHER.batch_size, TEACHER.captions)
-    assert found.settings == {"lr_image": training.lr_image, "lr_text": training.lr_text}
+    assert found.settings == pytest.approx({"lr_image": 0.4, "lr_text": 0.6})
+    training = RealTraining(
+        epochs, 4, **found.settings, momentum=0.5, weight_decay=0.25, captions=bench.teacher.captions
+    )
+    factory, split = bench.factory, bench.splits.train
+    (seed,) = factory.seeds
+    trained = train_on_real_pairs(factory, factory.build(), factory.initial_parameters(*seed), split, training, *seed)
+    by_epoch = [copied(parameters) for parameters, _ in trained]
+    assert same(found.parameters, by_epoch[found.epoch - 1])
+    assert readings(bench.splits.val)[0] == epochs
 
 
 @pytest.mark.parametrize("protocol", ["strict", "paper", "both"])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_reading_of_the_test_split_is_counted(make_bench, measure_all, method, protocol):
-    references = replace(REFERENCES, rate_scales=(0.5, 1.0))
-    bench = make_bench(evaluate=EvaluateConfig(protocol=protocol, references=references))
+    bench = with_evaluate(with_references(make_bench(), rate_scales=(0.5, 1.0)), protocol=protocol)
     outcomes = measure_all(bench, method)
     tried = 1 if method == "distilled" else 2
     choices = {"distilled": 2 * 4, "random": 2 * 4, "full": 2 * 3}[method]  # phases or rates times epochs

@@ -3,10 +3,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torchmetrics.functional.retrieval import retrieval_hit_rate
 
 from pairstill.errors import NumericalError
-from pairstill.evaluate import retrieval as module
 from pairstill.evaluate.retrieval import QueryRanks, Recalls, retrieval_ranks, retrieval_recalls
 
 KEYS = [f"{way}_r{k}" for way in ("text_to_image", "image_to_text") for k in (1, 5, 10)]
@@ -150,22 +150,33 @@ def test_an_embedding_that_is_not_finite_is_an_error(side, value):
 @pytest.mark.parametrize("rows", [2, 7, 30, 31])
 @pytest.mark.parametrize("kept", [0, 700, 1 << 20])
 @pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS.keys())
-def test_tiles_give_the_same_as_one_piece(monkeypatch, owner, rows, kept):
+def test_tiles_give_the_same_as_one_piece(owner, rows, kept):
     images, texts = embedded(owner)
-    whole = retrieval_recalls(images, texts, owner)
-    monkeypatch.setattr(module, "TILE_ROWS", rows)
-    monkeypatch.setattr(module, "KEPT_BYTES", kept)
-    assert retrieval_recalls(images, texts, owner) == whole
+    whole = retrieval_ranks(images, texts, owner)
+    tiled = retrieval_ranks(images, texts, owner, tile_rows=rows, kept_bytes=kept)
+    assert torch.equal(tiled.captions, whole.captions) and torch.equal(tiled.images, whole.images)
+
+
+class Products(TorchFunctionMode):
+    """The shapes of all matrix products that are computed within."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        if function in (torch.mm, torch.matmul, torch.Tensor.mm, torch.Tensor.matmul, torch.Tensor.__matmul__):
+            self.shapes.append(tuple(found.shape))
+        return found
 
 
 @pytest.mark.parametrize(("kept", "products"), [(0, 16), (1 << 20, 8), (3 * 4 * 30 * 4, 13)])
-def test_scores_are_computed_in_tiles_and_again_only_where_they_were_not_kept(monkeypatch, kept, products):
-    monkeypatch.setattr(module, "TILE_ROWS", 4)
-    monkeypatch.setattr(module, "KEPT_BYTES", kept)
-    shapes, mm = [], torch.mm
-    monkeypatch.setattr(torch, "mm", lambda a, b, out: shapes.append(tuple(out.shape)) or mm(a, b, out=out))
-    retrieval_recalls(*embedded(torch.arange(30)), torch.arange(30))
-    assert shapes == [(4, 30)] * products
+def test_scores_are_computed_in_tiles_and_again_only_where_they_were_not_kept(kept, products):
+    images, texts = embedded(torch.arange(30))
+    with Products() as seen:
+        retrieval_ranks(images, texts, torch.arange(30), tile_rows=4, kept_bytes=kept)
+    assert seen.shapes == [(4, 30)] * products
 
 
 def test_the_mean_is_that_of_the_six_recalls():

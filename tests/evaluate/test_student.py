@@ -3,13 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from pairstill.config import StudentConfig
 from pairstill.distilled import DistilledPhase
 from pairstill.errors import NumericalError
-from pairstill.evaluate import student as module
 from pairstill.evaluate.student import StudentPhase, student_phases, train_student
 from pairstill.model.functional import pair_loss
+from pairstill.trajectories.teacher import sgd
 
 SIZE, FEATURES, TEXT_WIDTH = 6, 5, 7
 CONFIG = StudentConfig(epochs=4, momentum=0.9, weight_decay=0.01)
@@ -31,38 +32,33 @@ def phase(pairs=5, seed=0, lr_image=0.1, lr_text=0.05, *, similarity=True):
 def train(make_factory):
     """Train a student; return the epochs that it yielded, with copies of its parameters."""
 
-    def run(phases, config=CONFIG, *seed, loss="wbce", batch_size=3, **heads):
+    def run(phases, config=CONFIG, *seed, loss="wbce", batch_size=3, seen=None, **heads):
         factory = make_factory(**heads)
-        epochs = train_student(factory, factory.build(), phases, loss, config, *(seed or (0,)), batch_size=batch_size)
+        model = factory.build()
+        if seen is not None:
+            model.register_forward_pre_hook(lambda _, inputs: seen.take(*inputs))
+        epochs = train_student(factory, model, phases, loss, config, *(seed or (0,)), batch_size=batch_size)
         return [(epoch, {n: v.detach().clone() for n, v in parameters.items()}) for epoch, parameters in epochs]
 
     return run
 
 
-@pytest.fixture
-def batches(monkeypatch):
-    """Watch training: the texts, similarities and masks of every mini-batch, and the rates of every step."""
-    seen = []
-    original, make = pair_loss, module.sgd
+class Batches:
+    """What a model was given in every mini-batch, as its hook tells: the images first, then the texts."""
 
-    def loss(model, parameters, batch, name, masks):
-        seen.append({"texts": batch[1], "similarity": batch[2], "masks": masks, "loss": name})
-        return original(model, parameters, batch, name, masks)
+    def __init__(self):
+        self.images, self.texts, self.masks = [], [], []
 
-    def sgd(*arguments):
-        optimizer = make(*arguments)
-        step = optimizer.step
+    def take(self, images, texts, masks):
+        if images is not None:
+            self.images.append(images)
+        else:
+            self.texts.append(texts)
+            self.masks.append(masks)
 
-        def watched(*args, **kwargs):
-            seen[-1]["rates"] = tuple(group["lr"] for group in optimizer.param_groups)
-            return step(*args, **kwargs)
-
-        optimizer.step = watched
-        return optimizer
-
-    monkeypatch.setattr(module, "pair_loss", loss)
-    monkeypatch.setattr(module, "sgd", sgd)
-    return seen
+    @property
+    def sizes(self):
+        return [len(texts) for texts in self.texts]
 
 
 def equal(a, b):
@@ -114,15 +110,20 @@ def test_the_mean_at_twice_the_rates_is_the_sum(train, loss, factor):
 
 
 @pytest.mark.parametrize(("epochs", "slow_from"), [(2, 2), (4, 3), (5, 3), (1, None)])
-def test_rates_fall_to_a_tenth_from_half_way_on_in_every_phase(train, batches, epochs, slow_from):
+def test_rates_fall_to_a_tenth_from_half_way_on_in_every_phase(train, epochs, slow_from):
+    seen = []
+    hook = register_optimizer_step_pre_hook(
+        lambda optimizer, *_: seen.append(tuple(group["lr"] for group in optimizer.param_groups))
+    )
     rates = [(0.1, 0.05), (0.02, 0.3)]
-    train([phase(5, lr_image=a, lr_text=b) for a, b in rates], replace(CONFIG, epochs=epochs), batch_size=5)
+    with hook:
+        train([phase(5, lr_image=a, lr_text=b) for a, b in rates], replace(CONFIG, epochs=epochs), batch_size=5)
     expected = [
         tuple(rate * (0.1 if slow_from and epoch >= slow_from else 1) for rate in pair)
         for pair in rates
         for epoch in range(1, epochs + 1)
     ]
-    assert [batch["rates"] for batch in batches] == [pytest.approx(pair) for pair in expected]
+    assert seen == [pytest.approx(pair) for pair in expected]
 
 
 def test_momentum_is_fresh_in_every_phase(train):
@@ -134,35 +135,41 @@ def test_momentum_is_fresh_in_every_phase(train):
     assert equal(with_momentum, without)
 
 
-def test_every_pair_is_seen_once_in_every_epoch_in_a_new_order(train, batches):
-    phases = [phase(7, seed=1), phase(4, seed=2)]
-    train(phases, batch_size=3)
-    sizes = [len(batch["texts"]) for batch in batches]
-    assert sizes == [3, 3, 1] * 4 + [3, 1] * 4
-    orders = []
+def test_every_pair_is_seen_once_in_every_epoch_in_a_new_order(train):
+    phases, seen = [phase(7, seed=1), phase(4, seed=2)], Batches()
+    train(phases, batch_size=3, seen=seen)
+    assert seen.sizes == [3, 3, 1] * 4 + [3, 1] * 4
+    orders, texts = [], iter(seen.texts)
     for part, count in ((phases[0], 3), (phases[1], 2)):
         for _ in range(4):
-            here, batches[:count] = batches[:count], []
-            orders.append(tuple(row for batch in here for row in rows_of(batch["texts"], part)))
+            orders.append(tuple(row for _ in range(count) for row in rows_of(next(texts), part)))
     assert all(sorted(order) == list(range(7)) for order in orders[:4]) and len(set(orders[:4])) > 1
     assert all(sorted(order) == list(range(4)) for order in orders[4:]) and len(set(orders[4:])) > 1
 
 
-def test_a_batch_takes_the_similarities_and_masks_of_its_own_pairs(train, batches):
-    part = phase(7)
-    train([part], batch_size=3, dropout=0.5)
-    for batch in batches:
-        rows = rows_of(batch["texts"], part)
-        assert torch.equal(batch["similarity"], part.similarity[rows][:, rows])
-        assert len(batch["masks"].text) == len(rows) and batch["loss"] == "wbce"
-    assert not torch.equal(batches[0]["masks"].text, batches[3]["masks"].text)
+def test_a_batch_takes_the_similarities_and_masks_of_its_own_pairs(train, make_factory):
+    part, seen, config = phase(7), Batches(), replace(CONFIG, epochs=1)
+    ((_, found),) = train([part], config, batch_size=3, dropout=0.5, seen=seen)
+
+    factory = make_factory(dropout=0.5)
+    model, now = factory.build(), {n: v.requires_grad_() for n, v in factory.initial_parameters(0).items()}
+    optimizer = sgd(now, {"image": part.lr_image, "text": part.lr_text}, config.momentum, config.weight_decay)
+    for texts, masks in zip(seen.texts, seen.masks, strict=True):
+        rows = rows_of(texts, part)
+        batch = (part.images[rows], part.texts[rows], part.similarity[rows][:, rows])
+        optimizer.zero_grad()
+        pair_loss(model, now, batch, "wbce", masks).backward()
+        optimizer.step()
+        assert len(masks.text) == len(rows)
+    assert equal(found, now)
+    assert not torch.equal(seen.masks[0].text, seen.masks[1].text)
 
 
 @pytest.mark.parametrize(("loss", "sizes"), [("infonce", [3, 3]), ("wbce", [3, 3, 1])])
-def test_a_last_batch_of_one_has_no_negatives_and_is_left_out_of_infonce(train, batches, loss, sizes):
-    train([phase(7, similarity=loss == "wbce")], replace(CONFIG, epochs=2), loss=loss, batch_size=3)
-    assert [len(batch["texts"]) for batch in batches] == sizes * 2
-    assert all((batch["similarity"] is None) == (loss == "infonce") for batch in batches)
+def test_a_last_batch_of_one_has_no_negatives_and_is_left_out_of_infonce(train, loss, sizes):
+    seen = Batches()
+    train([phase(7, similarity=loss == "wbce")], replace(CONFIG, epochs=2), loss=loss, batch_size=3, seen=seen)
+    assert seen.sizes == sizes * 2
 
 
 @pytest.mark.parametrize(("every", "expected"), [(1, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), (2, [2, 4, 5, 7, 9, 10])])
@@ -203,16 +210,20 @@ def test_divergence_names_phase_epoch_and_rates(train):
         train(phases)
 
 
-def test_a_loss_that_is_not_finite_names_its_phase_and_epoch(train, monkeypatch):
-    calls = []
+def test_a_loss_that_is_not_finite_names_its_phase_and_epoch(make_factory):
+    factory, steps = make_factory(), []
+    model = factory.build()
 
-    def broken(*arguments):
-        calls.append(1)
-        return pair_loss(*arguments) * (float("nan") if len(calls) == 7 else 1)
+    def broken(_, inputs, output):
+        if inputs[0] is not None:
+            steps.append(1)
+            if len(steps) == 7:
+                return output[0] * float("nan"), None
 
-    monkeypatch.setattr(module, "pair_loss", broken)
+    model.register_forward_hook(broken)
+    epochs = train_student(factory, model, [phase(seed=1), phase(seed=2)], "wbce", CONFIG, 0, batch_size=5)
     with pytest.raises(NumericalError, match="the loss is nan in epoch 3 of phase 2"):
-        train([phase(seed=1), phase(seed=2)], batch_size=5)
+        list(epochs)
 
 
 # what a student sees of a distilled set
@@ -280,12 +291,8 @@ def test_training_leaves_the_phases_and_the_tower_as_they_were(train, make_facto
     assert equal(dict(factory.encoder.tower.state_dict()), before)
 
 
-def test_augmentation_changes_the_images_of_every_mini_batch(train, monkeypatch):
-    seen, original = [], module.pair_loss
-    monkeypatch.setattr(
-        module, "pair_loss", lambda m, p, batch, *rest: seen.append(batch[0]) or original(m, p, batch, *rest)
-    )
-    plain = phase()
-    train([replace(plain, augment=lambda images, draw: images + torch.rand((), generator=draw))])
-    assert len({float((batch - plain.images.mean()).mean()) for batch in seen}) == len(seen) == 8
-    assert all(not any(torch.equal(image, known) for known in plain.images) for batch in seen for image in batch)
+def test_augmentation_changes_the_images_of_every_mini_batch(train):
+    seen, plain = Batches(), phase()
+    train([replace(plain, augment=lambda images, draw: images + torch.rand((), generator=draw))], seen=seen)
+    assert len({float((batch - plain.images.mean()).mean()) for batch in seen.images}) == len(seen.images) == 8
+    assert all(not any(torch.equal(image, known) for known in plain.images) for batch in seen.images for image in batch)

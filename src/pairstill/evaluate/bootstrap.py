@@ -64,7 +64,9 @@ def mean_recalls(hits: ImageHits, weights: Tensor) -> Tensor:
     return 100 * torch.cat([of_captions, of_images], 1).mean(1)
 
 
-def resampled_recalls(methods: Sequence[ImageHits], resamples: int, generator: torch.Generator) -> Tensor:
+def resampled_recalls(
+    methods: Sequence[ImageHits], resamples: int, generator: torch.Generator, *, scalars: int = CHUNK_SCALARS
+) -> Tensor:
     """Return the mean recall of every method on the same resamples of the test images, (methods, resamples).
 
     A resample draws as many images as there are, with replacement; captions go with their image, and the gallery that
@@ -75,6 +77,7 @@ def resampled_recalls(methods: Sequence[ImageHits], resamples: int, generator: t
         methods: the hits of each method, on the same test split.
         resamples: how many to draw.
         generator: draws them.
+        scalars: weights of images that are held at a time.
 
     Raises:
         DataError: the methods were not measured on the same images and captions.
@@ -84,14 +87,14 @@ def resampled_recalls(methods: Sequence[ImageHits], resamples: int, generator: t
         raise DataError("the methods were measured on other test images or captions; they cannot be paired")
     recalls = [
         torch.stack([mean_recalls(method, weights) for method in methods])
-        for weights in _weights(len(first.images), resamples, generator)
+        for weights in image_weights(len(first.images), resamples, generator, scalars)
     ]
     return torch.cat(recalls, 1)
 
 
-def _weights(images: int, resamples: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield how often each image is drawn, (some resamples, images)."""
-    step = max(1, CHUNK_SCALARS // images)
+def image_weights(images: int, resamples: int, generator: torch.Generator, scalars: int) -> Iterator[Tensor]:
+    """Yield how often each image is drawn, (some resamples, images), at most so many scalars at a time."""
+    step = max(1, scalars // images)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         drawn = torch.randint(images, (rows, images), generator=generator)

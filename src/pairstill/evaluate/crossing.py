@@ -1,11 +1,11 @@
 """Students with other encoders than those that the pairs were distilled for (Table 17 of arXiv 2603.25388)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pairstill.config import CrossConfig
 from pairstill.distilled import DistilledSet
-from pairstill.evaluate.protocol import Bench, Candidate, best_epochs
+from pairstill.evaluate.protocol import Bench, Candidate, best_epochs, mean_recall_of
 from pairstill.evaluate.student import StudentPhase, student_phases, train_student
 from pairstill.model.dual_encoder import Side
 
@@ -17,10 +17,8 @@ def best_crossed(
 ) -> Candidate:
     """Train a student at several rates and return the best on the validation split; the test split is not read.
 
-    The rates that were learned belong to the encoders that they were learned with. A side that has another encoder
-    tries them times each of `evaluate.cross.rate_scales`: first the image side, with the text side's rates as they are,
-    then the text side, with the image side's best. The learned rates themselves are always tried, and without foreign
-    sides nothing else is: the student is then that of the ordinary evaluation.
+    The rates that were learned belong to the encoders that they were learned with: see `best_scaled`. Without foreign
+    sides the student is that of the ordinary evaluation.
 
     Args:
         bench: with the student's own encoders.
@@ -42,14 +40,33 @@ def best_crossed(
             bench.factory, model, scaled, distilled.loss, bench.student, *seed, batch_size=batch_size
         )
         settings = {f"scale_{side}": scales[side] for side in scales}
-        return best_epochs(model, epochs, {"strict": bench.splits.val}, settings)["strict"]
+        return best_epochs(mean_recall_of(model), epochs, {"strict": bench.splits.val}, settings)["strict"]
 
+    return best_scaled(train, foreign, bench.evaluate.cross.rate_scales)
+
+
+def best_scaled(
+    train: Callable[[Scales], Candidate], foreign: Sequence[Side], rate_scales: Sequence[float]
+) -> Candidate:
+    """Choose what the learned rates are multiplied with, one foreign side after the other.
+
+    First the image side, with the text side's rates as they are, then the text side, with the image side's best. The
+    learned rates themselves are always tried, and without foreign sides nothing else is.
+
+    Args:
+        train: trains a student at the learned rates times these scales.
+        foreign: the sides whose rates are chosen.
+        rate_scales: what each tries.
+
+    Returns:
+        The best candidate, with the seconds of all that were tried.
+    """
     scales: Scales = {"image": 1.0, "text": 1.0}
     best = train(scales)
     seconds = best.seconds
     for side in foreign:
         chosen = scales[side]
-        for scale in bench.evaluate.cross.rate_scales:
+        for scale in rate_scales:
             if scale == 1.0:
                 continue  # tried before
             candidate = train({**scales, side: scale})

@@ -15,9 +15,6 @@ from pairstill.evaluate.accuracy import answer_scores, class_embeddings, right_r
 from pairstill.model.dual_encoder import DualEncoder, Parameters
 from pairstill.model.functional import embed_all_images, embed_split, embed_texts
 
-QUESTIONS_AT_A_TIME = 16  # each has hundreds of candidate answers
-TEXTS_AT_A_TIME = 2048
-
 
 def zero_shot_ranks(model: DualEncoder, parameters: Parameters, split: EncodedSplit, templates: int) -> Tensor:
     """Return the rank of the right class of every image, from 0, (images,).
@@ -43,6 +40,8 @@ class Answering:
         text: the text tower.
         device: where texts are embedded.
         form: how captions are written, and so what is asked.
+        questions_at_a_time: how many are encoded together; each has hundreds of candidate answers.
+        texts_at_a_time: how many are embedded together.
     """
 
     model: DualEncoder
@@ -50,6 +49,8 @@ class Answering:
     text: TextEncoder
     device: torch.device
     form: CaptionForm
+    questions_at_a_time: int = 16
+    texts_at_a_time: int = 2048
 
     def image_embeddings(self, split: EncodedSplit) -> list[Tensor]:
         """Return the embeddings (images, width) of all images by each student."""
@@ -64,7 +65,8 @@ class Answering:
             start: first question.
             stop: the one after the last.
         """
-        chunks = (range(at, min(at + QUESTIONS_AT_A_TIME, stop)) for at in range(start, stop, QUESTIONS_AT_A_TIME))
+        step = self.questions_at_a_time
+        chunks = (range(at, min(at + step, stop)) for at in range(start, stop, step))
         return torch.cat([self._ranks(questions, images, chunk) for chunk in chunks])
 
     def _ranks(self, questions: Questions, images: Sequence[Tensor], chunk: range) -> Tensor:
@@ -80,4 +82,4 @@ class Answering:
         return torch.stack(ranks, 1)
 
     def _batches(self, texts: Tensor) -> Iterator[Tensor]:
-        return (batch.to(self.device) for batch in texts.split(TEXTS_AT_A_TIME))
+        return (batch.to(self.device) for batch in texts.split(self.texts_at_a_time))

@@ -6,8 +6,9 @@ of the same training; nothing that the test split holds reaches the choice of `s
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -79,6 +80,11 @@ def recalls_on(model: DualEncoder, parameters: Parameters, split: EncodedSplit) 
     return ranks_on(model, parameters, split).recalls
 
 
+def mean_recall_of(model: DualEncoder) -> Callable[[Parameters, EncodedSplit], float]:
+    """Return what measures the mean recall of parameters of a model on a split."""
+    return lambda parameters, split: recalls_on(model, parameters, split).mean
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One training at its best epoch, not yet measured on the test split.
@@ -100,37 +106,43 @@ class Candidate:
     reads: int = 1
 
 
+Split = TypeVar("Split")
+
+
 def best_epochs(
-    model: DualEncoder,
+    recall: Callable[[Parameters, Split], float],
     epochs: Iterable[tuple[int, Parameters]],
-    choosers: Mapping[Protocol, EncodedSplit],
+    choosers: Mapping[Protocol, Split],
     settings: dict[str, float] | None = None,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Protocol, Candidate]:
     """Train by drawing from `epochs`, and choose for every protocol the first epoch with the best mean recall.
 
     Args:
-        model: the structure.
+        recall: returns the mean recall of parameters on a split.
         epochs: trains as it is drawn from, and yields each epoch's number and live parameters.
         choosers: the split that chooses, by protocol; each chooses by itself.
         settings: what the candidates are remembered by.
+        clock: returns the seconds since some moment.
 
     Returns:
         The candidates by protocol; seconds and reads are those that the protocol alone would have taken.
     """
     chosen: dict[Protocol, Candidate] = {}
     choosing = dict.fromkeys(choosers, 0.0)
-    training, reads, began = 0.0, 0, time.perf_counter()
+    training, reads, began = 0.0, 0, clock()
     for epoch, parameters in epochs:
         reads += 1
-        training += time.perf_counter() - began
+        training += clock() - began
         for protocol, split in choosers.items():
-            began = time.perf_counter()
-            recall = recalls_on(model, parameters, split).mean
-            if protocol not in chosen or recall > chosen[protocol].recall:
+            began = clock()
+            found = recall(parameters, split)
+            if protocol not in chosen or found > chosen[protocol].recall:
                 kept = {name: value.detach().clone() for name, value in parameters.items()}
-                chosen[protocol] = Candidate(kept, recall, epoch, settings or {}, 0.0)
-            choosing[protocol] += time.perf_counter() - began
-        began = time.perf_counter()
+                chosen[protocol] = Candidate(kept, found, epoch, settings or {}, 0.0)
+            choosing[protocol] += clock() - began
+        began = clock()
     return {p: replace(candidate, seconds=training + choosing[p], reads=reads) for p, candidate in chosen.items()}
 
 
@@ -256,7 +268,7 @@ class Bench:
             epochs = train_on_real_pairs(self.factory, model, initial, self.splits.train, training, *seed)
             numbered = ((number, parameters) for number, (parameters, _) in enumerate(epochs, start=1))
             settings = {"lr_image": training.lr_image, "lr_text": training.lr_text}
-            candidates.append(best_epochs(model, numbered, self._choosers, settings))
+            candidates.append(best_epochs(mean_recall_of(model), numbered, self._choosers, settings))
         return self._measured(candidates)
 
     def validate(self, distilled: DistilledSet) -> float:
@@ -292,7 +304,7 @@ class Bench:
         if self.augment is not None:
             phases = [replace(phase, augment=self.augment) for phase in phases]
         epochs = train_student(self.factory, model, phases, loss, self.student, *seed, batch_size=batch_size)
-        return best_epochs(model, epochs, self._choosers, settings)
+        return best_epochs(mean_recall_of(model), epochs, self._choosers, settings)
 
     def _measured(self, candidates: list[dict[Protocol, Candidate]]) -> tuple[Outcome, ...]:
         """Return an outcome for every protocol, in their order."""

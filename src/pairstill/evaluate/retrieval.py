@@ -71,7 +71,14 @@ def retrieval_recalls(images: Tensor, texts: Tensor, caption_owner: Tensor) -> R
 
 
 @torch.no_grad()
-def retrieval_ranks(images: Tensor, texts: Tensor, caption_owner: Tensor) -> QueryRanks:
+def retrieval_ranks(
+    images: Tensor,
+    texts: Tensor,
+    caption_owner: Tensor,
+    *,
+    tile_rows: int = TILE_ROWS,
+    kept_bytes: int = KEPT_BYTES,
+) -> QueryRanks:
     """Return the ranks of embedded images and captions under cosine similarity.
 
     A score that equals the right one's ranks before it, so a model that gives one score to everything recalls
@@ -81,6 +88,8 @@ def retrieval_ranks(images: Tensor, texts: Tensor, caption_owner: Tensor) -> Que
         images: embeddings (images, width).
         texts: embeddings (captions, width).
         caption_owner: the image that each caption belongs to, (captions,).
+        tile_rows: captions whose scores are computed at a time.
+        kept_bytes: of scores that the second direction need not compute again.
 
     Raises:
         NumericalError: an embedding is not finite; comparisons would count it as a perfect rank.
@@ -95,35 +104,41 @@ def retrieval_ranks(images: Tensor, texts: Tensor, caption_owner: Tensor) -> Que
             raise NumericalError(f"retrieval: an {name} embedding is not finite; the model diverged")
     owner = caption_owner.to(images.device)
     u, v = F.normalize(images, dim=1), F.normalize(texts, dim=1)
-    kept: list[Tensor] = []
-    image_ranks, own = _ranks_of_images(u, v, owner, kept)
-    return QueryRanks(image_ranks.long(), _ranks_of_captions(u, v, owner, own, kept))
+    tiles = _Tiles(u, v, tile_rows, kept_bytes)
+    image_ranks, own = _ranks_of_images(tiles, owner)
+    return QueryRanks(image_ranks.long(), _ranks_of_captions(tiles, owner, own))
 
 
-def _tiles(u: Tensor, v: Tensor, kept: list[Tensor]) -> Iterator[tuple[slice, Tensor]]:
-    """Yield captions, and their scores with all images (captions, images), which the next tile may overwrite.
+class _Tiles:
+    """The scores of all captions with all images, in tiles.
 
     All tiles are products of one shape, the last one computing some rows again: other shapes may be multiplied by other
-    routines, which round equal scores apart and hide ties.
-
-    Args:
-        u: images, of norm 1.
-        v: captions, of norm 1.
-        kept: the first tiles, once they are computed; filled as far as memory allows.
+    routines, which round equal scores apart and hide ties. The first tiles are kept, as far as memory allows.
     """
-    rows = min(TILE_ROWS, len(v))
-    room = KEPT_BYTES // (rows * len(u) * u.element_size())
-    spare = u.new_empty(rows, len(u))
-    for number, start in enumerate(range(0, len(v), rows)):
-        first = min(start, len(v) - rows)
-        if number < len(kept):
-            scores = kept[number]
-        else:
-            scores = u.new_empty(rows, len(u)) if number < room else spare
-            torch.mm(v[first : first + rows], u.T, out=scores)
-            if number < room:
-                kept.append(scores)
-        yield slice(start, first + rows), scores[start - first :]
+
+    def __init__(self, u: Tensor, v: Tensor, rows: int, kept_bytes: int) -> None:
+        """Take images (images, width) and captions (captions, width), of norm 1."""
+        self.u, self.v, self.rows = u, v, min(rows, len(v))
+        self._kept: list[Tensor] = []
+        self._room = kept_bytes // (self.rows * len(u) * u.element_size())
+
+    def new(self) -> Tensor:
+        """Return room for a tile, (rows, images)."""
+        return self.u.new_empty(self.rows, len(self.u))
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yield captions, and their scores with all images (captions, images), which the next tile may overwrite."""
+        spare = self.new()
+        for number, start in enumerate(range(0, len(self.v), self.rows)):
+            first = min(start, len(self.v) - self.rows)
+            if number < len(self._kept):
+                scores = self._kept[number]
+            else:
+                scores = self.new() if number < self._room else spare
+                torch.mm(self.v[first : first + self.rows], self.u.T, out=scores)
+                if number < self._room:
+                    self._kept.append(scores)
+            yield slice(start, first + self.rows), scores[start - first :]
 
 
 def _reached(scores: Tensor, bound: Tensor, buffer: Tensor) -> Tensor:
@@ -131,23 +146,22 @@ def _reached(scores: Tensor, bound: Tensor, buffer: Tensor) -> Tensor:
     return torch.ge(scores, bound, out=buffer[: len(scores)])
 
 
-def _ranks_of_images(u: Tensor, v: Tensor, owner: Tensor, kept: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _ranks_of_images(tiles: _Tiles, owner: Tensor) -> tuple[Tensor, Tensor]:
     """Return for each caption how many other images score at least as high as its own, and its own image's score."""
-    ranks, owns = [], []
-    buffer = u.new_empty(min(TILE_ROWS, len(v)), len(u))
-    for captions, scores in _tiles(u, v, kept):
+    ranks, owns, buffer = [], [], tiles.new()
+    for captions, scores in tiles:
         own = scores.gather(1, owner[captions].unsqueeze(1))
         ranks.append(_reached(scores, own, buffer).sum(1) - 1)
         owns.append(own.squeeze(1))
     return torch.cat(ranks), torch.cat(owns)
 
 
-def _ranks_of_captions(u: Tensor, v: Tensor, owner: Tensor, own: Tensor, kept: list[Tensor]) -> Tensor:
+def _ranks_of_captions(tiles: _Tiles, owner: Tensor, own: Tensor) -> Tensor:
     """Return for each image how many foreign captions score at least as high as its best own one, (images,)."""
-    best = torch.full_like(u[:, 0], -torch.inf).scatter_reduce_(0, owner, own, "amax")
+    best = torch.full_like(tiles.u[:, 0], -torch.inf).scatter_reduce_(0, owner, own, "amax")
     reached = torch.zeros_like(best, dtype=torch.int64)
-    buffer = u.new_empty(min(TILE_ROWS, len(v)), len(u))
-    for _, scores in _tiles(u, v, kept):
+    buffer = tiles.new()
+    for _, scores in tiles:
         reached += _reached(scores, best, buffer).sum(0).long()
     own_reached = torch.zeros_like(reached).index_add_(0, owner, (own >= best[owner]).long())
     return reached - own_reached
