@@ -20,7 +20,7 @@ def test_pixels_get_the_features_and_a_smooth_change():
     images = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     wanted = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [0.5, -2.0]])
     rough, smooth = (
-        invert_features(Means(), images, wanted, FeaturesFirstConfig(inversion_steps=300, smoothness=weight))
+        invert_features([Means()], images, [wanted], FeaturesFirstConfig(inversion_steps=300, smoothness=weight))
         for weight in (0.0, 1.0)
     )
     torch.testing.assert_close(features_of(Means(), rough), wanted, atol=0.02, rtol=0.02)
@@ -32,17 +32,17 @@ def test_pixels_get_the_features_and_a_smooth_change():
 def test_images_are_found_each_by_itself(monkeypatch):
     images, wanted = torch.randn(3, 3, 4, 4), torch.randn(3, 2)
     config = FeaturesFirstConfig(inversion_steps=5)
-    together = invert_features(Means(), images, wanted, config)
+    together = invert_features([Means()], images, [wanted], config)
     monkeypatch.setattr("pairstill.distill.features_first.CHUNK", 2)
     seen = []
-    apart = invert_features(Means(), images, wanted, config, lambda *told: seen.append(told[:2]))
+    apart = invert_features([Means()], images, [wanted], config, lambda *told: seen.append(told[:2]))
     torch.testing.assert_close(together, apart)
     assert seen == [(step, 10) for step in range(1, 11)]
 
 
 def test_a_pixel_that_is_not_finite_stops_it():
     with pytest.raises(NumericalError, match="lr_pixels"):
-        invert_features(Means(), torch.randn(1, 3, 4, 4), torch.full((1, 2), torch.nan), FeaturesFirstConfig())
+        invert_features([Means()], torch.randn(1, 3, 4, 4), [torch.full((1, 2), torch.nan)], FeaturesFirstConfig())
 
 
 def test_the_range_is_a_box_around_all_batches():

@@ -144,7 +144,7 @@ def test_distilled_features_stay_in_the_range_of_real_ones(make_distillation, tm
     run(free, tmp_path / "free")
     left = load_tensors(tmp_path / "free" / "phase1.features.safetensors")["images"]
     bounds = FeatureRange.of([features_of(initial_of(free)[0].kind.tower, initial_of(free)[0].images)])
-    kept = replace(free, feature_range=bounds)
+    kept = replace(free, feature_ranges=(bounds,))
     kept.run(
         tmp_path / "kept",
         lambda report: None,

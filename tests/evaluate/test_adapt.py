@@ -3,14 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pairstill.distilled import DistilledPhase, DistilledSet
+from pairstill.distilled import DistilledPhase, DistilledSet, TowerRates
 from pairstill.encoders.image import ImageSpec
+from pairstill.encoders.pixel_space import PixelSpace, adapt_images
 from pairstill.encoders.text import TextSpec
 from pairstill.errors import ConfigError
-from pairstill.evaluate.adapt import PixelSpace, adapt_images, adapted_set, has_own_images, has_own_texts
+from pairstill.evaluate.adapt import adapted_set, has_own_images, has_own_texts
 from pairstill.evaluate.text_map import TextMap
 
-PLAIN = PixelSpace(4, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 HALVES = PixelSpace(4, (0.5, 0.25, 0.0), (0.5, 0.25, 2.0))
 IMAGE = ImageSpec("tower", 4, HALVES.mean, HALVES.std, 8, "image-digest")
 TEXT = TextSpec("texts", "cls", 64, 3, "text-digest")
@@ -28,33 +28,6 @@ def distilled():
     )
     image = {**IMAGE.to_json(), "mean": list(IMAGE.mean), "std": list(IMAGE.std)}  # as JSON gives them back
     return DistilledSet(phases, image, TEXT.to_json(), {}, "wbce")
-
-
-def test_pixels_by_hand_in_another_normalisation():
-    images = torch.tensor([2.0, -1.0, 0.25]).reshape(1, 3, 1, 1).expand(1, 3, 4, 4)
-    # back to [0, 1]: 2 * 0.5 + 0.5 = 1.5, -1 * 0.25 + 0.25 = 0, 0.25 * 2 + 0 = 0.5; then (x - 0.5) / 0.1
-    target = PixelSpace(4, (0.5,) * 3, (0.1,) * 3)
-    found = adapt_images(images, HALVES, target)
-    torch.testing.assert_close(found[0, :, 0, 0], torch.tensor([10.0, -5.0, 0.0]))
-
-
-def test_the_same_space_changes_no_bit_and_pixels_outside_the_range_stay():
-    images = 9 * noise(2, 3, 4, 4)
-    assert adapt_images(images, HALVES, HALVES) is images
-    torch.testing.assert_close(adapt_images(adapt_images(images, HALVES, PLAIN), PLAIN, HALVES), images)
-
-
-@pytest.mark.parametrize("size", [3, 8])
-def test_a_constant_image_stays_constant_whatever_the_size(size):
-    found = adapt_images(torch.full((1, 3, 4, 4), 0.7), PLAIN, replace(PLAIN, size=size))
-    torch.testing.assert_close(found, torch.full((1, 3, size, size), 0.7))
-
-
-def test_resizing_is_antialiased():
-    # a checkerboard of single pixels is above what half the size can show: only its mean is left inside
-    board = (torch.arange(16).reshape(1, -1) + torch.arange(16).reshape(-1, 1)) % 2.0
-    found = adapt_images(board.expand(1, 3, 16, 16), replace(PLAIN, size=16), replace(PLAIN, size=8))
-    torch.testing.assert_close(found[..., 2:-2, 2:-2], torch.full((1, 3, 4, 4), 0.5), atol=0.03, rtol=0)
 
 
 def test_a_set_for_its_own_encoders_is_the_set(distilled):
@@ -89,3 +62,18 @@ def test_a_set_for_other_encoders_keeps_rates_similarities_and_phases(distilled)
 def test_another_width_is_refused_with_the_width_that_fits(distilled):
     with pytest.raises(ConfigError, match="text encoders of width 3 fit; for others add --map-text"):
         adapted_set(distilled, IMAGE, replace(TEXT, name="wide", width=5))
+
+
+def test_a_set_for_several_towers_gives_each_its_pixels_and_rates_and_others_the_mean_rates(distilled):
+    common = PixelSpace.common([IMAGE, replace(IMAGE, size=2)])
+    other = replace(IMAGE, size=2, mean=(0.0,) * 3, digest="second")
+    rates = TowerRates(0.1, 0.2), TowerRates(0.4, 0.2)
+    phases = tuple(replace(phase, inner_lr_image=0.2, tower_rates=rates) for phase in distilled.phases)
+    space = {"digest": "both", "size": common.size, "mean": list(common.mean), "std": list(common.std)}
+    both = replace(distilled, phases=phases, image_encoder=space, towers=(distilled.image_encoder, other.to_json()))
+    stranger = replace(IMAGE, digest="never seen")
+    assert [has_own_images(both, spec) for spec in (IMAGE, other, stranger)] == [True, True, False]
+    for spec, rate in ((IMAGE, 0.1), (other, 0.4), (stranger, 0.2)):
+        found = adapted_set(both, spec, TEXT).phases[0]
+        pixels = adapt_images(phases[0].images, common, PixelSpace.of_encoder(spec))
+        assert torch.equal(found.images, pixels) and found.inner_lr_image == rate and found.inner_lr_text == 0.2

@@ -1,6 +1,6 @@
-"""Pixels whose features behind a frozen tower are given ones: the second part of a warm start."""
+"""Pixels whose features behind frozen towers are given ones: the second part of a warm start."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -78,20 +78,21 @@ def roughness(images: Tensor) -> Tensor:
 
 
 def invert_features(
-    tower: nn.Module,
+    towers: Sequence[nn.Module],
     images: Tensor,
-    features: Tensor,
+    features: Sequence[Tensor],
     config: FeaturesFirstConfig,
     on_step: OnInversion = lambda step, steps, error: None,
 ) -> Tensor:
-    """Return images whose features are near the given ones, and which differ smoothly from those given.
+    """Return images whose features are near the given ones, for all towers at once, and which change smoothly.
 
-    Minimises |f(x) - features|^2 / |features|^2 + smoothness x roughness(x - images) for each image by itself.
+    Minimises mean_m |f_m(x) - features_m|^2 / |features_m|^2 + smoothness x roughness(x - images) for each image by
+    itself.
 
     Args:
-        tower: the frozen tower f.
-        images: where to start from, normalised pixels (images, 3, size, size); not changed.
-        features: the wanted features (images, width).
+        towers: the frozen towers f_m, which take images of the same space.
+        images: where to start from, pixels of that space (images, 3, size, size); not changed.
+        features: the wanted features (images, width) of each tower.
         config: steps, rate and smoothness.
         on_step: called after every step.
 
@@ -99,13 +100,14 @@ def invert_features(
         NumericalError: a pixel is not finite.
     """
     found: list[Tensor] = []
-    chunks = list(zip(images.split(CHUNK), features.split(CHUNK), strict=True))
+    chunks = list(zip(images.split(CHUNK), *(wanted.split(CHUNK) for wanted in features), strict=True))
     rate = config.lr_pixels * float(images.std())
-    for number, (start, wanted) in enumerate(chunks):
+    for number, (start, *wanted) in enumerate(chunks):
         x = start.clone().requires_grad_()
         optimizer = torch.optim.Adam([x], rate)
         for step in range(1, config.inversion_steps + 1):
-            error = (tower(to_channels_last(x)) - wanted).square().sum(1) / wanted.square().sum(1)
+            seen = to_channels_last(x)
+            error = _mean([_error(tower(seen), goal) for tower, goal in zip(towers, wanted, strict=True)])
             value = (error + config.smoothness * roughness(x - start)).sum()
             (x.grad,) = torch.autograd.grad(value, [x])
             optimizer.step()
@@ -117,3 +119,12 @@ def invert_features(
             )
         found.append(x.detach())
     return torch.cat(found)
+
+
+def _error(features: Tensor, wanted: Tensor) -> Tensor:
+    """Return the relative square error of each image's features, (images,)."""
+    return (features - wanted).square().sum(1) / wanted.square().sum(1)
+
+
+def _mean(errors: Sequence[Tensor]) -> Tensor:
+    return errors[0] if len(errors) == 1 else torch.stack(list(errors)).mean(0)

@@ -1,13 +1,20 @@
 """Pairs whose images and text embeddings are learned as they are: pixels, or features of a frozen tower."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from pairstill.config import OuterConfig
-from pairstill.distill.features_first import FeatureRange
+from pairstill.config import FeaturesFirstConfig, OuterConfig
+from pairstill.distill.features_first import (
+    FeatureRange,
+    OnInversion,
+    features_of,
+    invert_features,
+    outer_on_features,
+)
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.inner_loop import InnerData, InnerRates
 from pairstill.distill.learned import Learned, Pairs, Variable
@@ -85,6 +92,8 @@ class PlainPairs:
         kind: what the images are.
         captions: the real captions that they start from; empty strings for noise.
         sources: the real images, likewise.
+        label: ends the names of what belongs to one of several towers: inner rates, and features; pixels, texts and
+            similarities are common to all. Empty with one tower.
     """
 
     images: Tensor
@@ -96,6 +105,7 @@ class PlainPairs:
     kind: Images
     captions: tuple[str, ...]
     sources: tuple[str, ...]
+    label: str = ""
 
     @staticmethod
     def of(
@@ -111,8 +121,15 @@ class PlainPairs:
         images, texts = pairs.images.to(device), pairs.text_embeddings.to(device)
         return PlainPairs(images, texts, similarity.to(device), image, text, outer, kind, pairs.captions, pairs.sources)
 
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """The names of the images and of both rates."""
+        images = IMAGES if isinstance(self.kind, Pixels) else IMAGES + self.label
+        return images, RATE_IMAGE + self.label, RATE_TEXT + self.label
+
     def variables(self) -> dict[str, Variable]:
         """Return images, texts, factors of the similarity, and both rates."""
+        image_name, *rate_names = self.names
         outer, relative = self.outer, self.outer.rate_unit == "relative"
 
         def spread(value: Tensor) -> float:
@@ -123,56 +140,69 @@ class PlainPairs:
 
         images = Variable(self.images, outer.lr_images, spread(self.images), decays=True, project=self.kind.project)
         return {
-            IMAGES: images,
+            image_name: images,
             TEXTS: Variable(self.texts, outer.lr_texts, spread(self.texts), decays=True),
             **self.similarity.variables(outer.lr_similarity),
-            RATE_IMAGE: rate(self.rate_image),
-            RATE_TEXT: rate(self.rate_text),
+            **{name: rate(value) for name, value in zip(rate_names, (self.rate_image, self.rate_text), strict=True)},
         }
 
     def render(self, values: Learned, rows: Tensor | None = None) -> Pairs:
         """Return the pairs as a student sees them; a frozen tower is run once, on those that are wanted alone."""
-        images, texts = values[IMAGES], values[TEXTS]
+        image_name, rate_image, rate_text = self.names
+        images, texts = values[image_name], values[TEXTS]
         similarity = self.similarity.matrix(values, len(images), images.device)
         if rows is not None:
             images, texts, similarity = images[rows], texts[rows], similarity[rows][:, rows]
         data = InnerData(self.kind.seen(images), texts, similarity)
-        return Pairs(data, InnerRates(values[RATE_IMAGE], values[RATE_TEXT]))
+        return Pairs(data, InnerRates(values[rate_image], values[rate_text]))
 
     def phase(self, values: Learned) -> DistilledPhase:
         """Return the pairs as they are stored."""
         values = {name: value.detach().cpu() for name, value in values.items()}
+        image_name, rate_image, rate_text = self.names
         return DistilledPhase(
-            images=values[IMAGES].contiguous(),
+            images=values[image_name].contiguous(),
             text_embeddings=values[TEXTS],
             similarity_factors={n: v.cpu() for n, v in self.similarity.factors(values).items()},
-            inner_lr_image=float(values[RATE_IMAGE]),
-            inner_lr_text=float(values[RATE_TEXT]),
+            inner_lr_image=float(values[rate_image]),
+            inner_lr_text=float(values[rate_text]),
             captions=self.captions,
             sources=self.sources,
         )
 
-    def on_features(self, features: Tensor, outer: OuterConfig, bounds: FeatureRange | None) -> "PlainPairs":
-        """Return the same pairs with features in place of pixels.
+    @property
+    def towers(self) -> tuple[nn.Module, ...]:
+        """The frozen tower that the pixels go through, if they do."""
+        return (self.kind.tower,) if isinstance(self.kind, Pixels) and self.kind.tower is not None else ()
+
+    def on_features(self, config: FeaturesFirstConfig, ranges: Sequence[FeatureRange]) -> "PlainPairs":
+        """Return the same pairs with the tower's features in place of pixels.
 
         Args:
-            features: of the images that these begin with (pairs, width).
-            outer: the rates.
-            bounds: what the features are kept in; None leaves them free.
+            config: the rate of the features.
+            ranges: what they are kept in; none leaves them free.
         """
-        return replace(self, images=features, outer=outer, kind=Features(bounds))
+        (tower,) = self.towers
+        features = features_of(tower, self.images)
+        outer = outer_on_features(self.outer, config, features)
+        return replace(self, images=features, outer=outer, kind=Features(ranges[0] if ranges else None))
+
+    def inverted(self, values: Learned, config: FeaturesFirstConfig, on_step: OnInversion) -> Learned:
+        """Return the values that were learned on features with pixels that have these features."""
+        pixels = invert_features(self.towers, self.images, [values[IMAGES + self.label]], config, on_step)
+        return {**values, IMAGES: pixels}
 
     def going_on(self, values: Learned, outer: OuterConfig) -> "PlainPairs":
         """Return the parametrisation that begins with these values, at other rates."""
-        device = self.images.device
+        device, (image_name, rate_image, rate_text) = self.images.device, self.names
         factors = {name: value.to(device) for name, value in values.items()}
         learned = {name: factors[f"similarity/{name}"] for name in self.similarity.learned}
         return replace(
             self,
-            images=factors[IMAGES],
+            images=factors[image_name],
             texts=factors[TEXTS],
             similarity=Similarity(learned, self.similarity.constant),
-            rate_image=factors[RATE_IMAGE],
-            rate_text=factors[RATE_TEXT],
+            rate_image=factors[rate_image],
+            rate_text=factors[rate_text],
             outer=outer,
         )

@@ -9,11 +9,12 @@ import torch
 
 from pairstill.config import DistillConfig
 from pairstill.distill.checkpoints import discard_checkpoints
-from pairstill.distill.features_first import FeatureRange, OnInversion, features_of, invert_features, outer_on_features
+from pairstill.distill.features_first import FeatureRange, OnInversion
 from pairstill.distill.learned import Learned, Parametrisation
 from pairstill.distill.outer_loop import LoopSettings, OuterHooks, PhaseProblem, StepReport, distill_phase
-from pairstill.distill.pairs import Pixels, PlainPairs
+from pairstill.distill.pairs import PlainPairs
 from pairstill.distill.recipe import Recipe, Stage
+from pairstill.distill.shared_pairs import SharedPairs
 from pairstill.distill.solvers import Choice
 from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.errors import ConfigError
@@ -31,7 +32,8 @@ class Distillation:
         device: where.
         describe: fills `DistilledSet`'s encoder, head and provenance fields.
         ranks: the processes that share the work; each calls `run`, the main one writes.
-        feature_range: what distilled features are kept in during a warm start; None leaves them free.
+        feature_ranges: what the distilled features of each tower are kept in during a warm start; none leaves them
+            free.
     """
 
     config: DistillConfig
@@ -39,7 +41,7 @@ class Distillation:
     device: torch.device
     describe: Mapping[str, Any]
     ranks: Ranks = Ranks()
-    feature_range: FeatureRange | None = None
+    feature_ranges: tuple[FeatureRange, ...] = ()
 
     def run(
         self,
@@ -98,18 +100,18 @@ class Distillation:
         settings, pairs = self.config.features_first, stage.pairs
         if not settings.steps:
             return stage
-        if not isinstance(pairs, PlainPairs) or not isinstance(pairs.kind, Pixels) or pairs.kind.tower is None:
+        if not isinstance(pairs, PlainPairs | SharedPairs) or not pairs.towers:
             raise ConfigError(
                 "distill.features_first.steps is set, but this method learns no pixels behind a frozen tower; leave "
                 "features_first out"
             )
-        tower, result = pairs.kind.tower, folder / f"phase{stage.number}.warm.safetensors"
+        result = folder / f"phase{stage.number}.warm.safetensors"
         if not self.ranks.from_main(result.is_file):
-            learned = self._distil_features(stage, pairs, features_of(tower, pairs.images), folder, hooks)
+            learned = self._distil_features(stage, pairs, folder, hooks)
             # every rank finds the same pixels
-            pixels = invert_features(tower, pairs.images, learned["images"], settings, on_inversion(stage.number))
+            found = pairs.inverted(learned, settings, on_inversion(stage.number))
             if self.ranks.is_main:
-                save_tensors(result, {**learned, "images": pixels})
+                save_tensors(result, found)
             self.ranks.barrier()
         outer = replace(self.config.outer, lr_images=self.config.outer.lr_images * settings.rate_after)
         # a range that grows has grown on features
@@ -117,20 +119,19 @@ class Distillation:
         return replace(stage, config=config, pairs=pairs.going_on(load_tensors(result), outer))
 
     def _distil_features(
-        self, stage: Stage, pairs: PlainPairs, features: torch.Tensor, folder: Path, hooks: OuterHooks
+        self, stage: Stage, pairs: PlainPairs | SharedPairs, folder: Path, hooks: OuterHooks
     ) -> Learned:
         result = folder / f"phase{stage.number}.features.safetensors"
         checkpoint = folder / f"phase{stage.number}.features.checkpoint.safetensors"
         if not self.ranks.from_main(result.is_file):
             settings = self.config.features_first
-            outer = outer_on_features(self.config.outer, settings, features)
             # a student of features would have to be another one: nothing is validated here
-            config = replace(self.config, validate_every=0, patience=0, outer=outer)
+            config = replace(self.config, validate_every=0, patience=0)
             on_features = Stage(
                 stage.number,
                 replace(stage.phase, outer_steps=settings.steps),
                 config,
-                pairs.on_features(features, outer, self.feature_range),
+                pairs.on_features(settings, self.feature_ranges),
             )
             problem = replace(self._problem(on_features), stage="features")
             learned = distill_phase(problem, checkpoint, hooks)

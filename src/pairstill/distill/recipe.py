@@ -1,7 +1,7 @@
 """What a method distils, and for what: pairs of a parametrisation, moved by an objective."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +15,12 @@ from pairstill.distill.learned import Parametrisation
 from pairstill.distill.objective import Objective
 from pairstill.distill.pairs import Pixels, PlainPairs
 from pairstill.distill.paths import ExpertPaths
+from pairstill.distill.shared_pairs import SharedPairs
 from pairstill.distill.similarity import Similarity
 from pairstill.distill.solvers import Choice
+from pairstill.distill.towers_objective import TowersObjective
 from pairstill.distill.trajectory_objective import TrajectoryObjective
+from pairstill.encoders.pixel_space import PixelSpace, TowerOfSpace
 from pairstill.encoders.split import EncodedSplit
 from pairstill.model.dual_encoder import ModelFactory
 from pairstill.ranks import Ranks
@@ -118,10 +121,18 @@ def seed_of(config: RunConfig) -> int:
     return derive_seed(config.distillation_seed, "distillation")
 
 
-def draw_initial(given: Ingredients) -> list[InitialPairs]:
-    """Return the pairs that phases begin with by the settings: real ones drawn at random, or noise."""
-    distill, draw = given.config.loop, generator(given.config.distillation_seed, "initial pairs")
-    return initial_pairs(given.manifest, given.splits.train, distill.phases, distill.init, draw)
+def draw_initial(given: Ingredients, space: PixelSpace | None = None) -> list[InitialPairs]:
+    """Return the pairs that phases begin with by the settings: real ones drawn at random, or noise.
+
+    Args:
+        given: what a run has.
+        space: the space that their images are in; None takes the tower's own.
+    """
+    distill, train = given.config.loop, given.splits.train
+    draw = generator(given.config.distillation_seed, "initial pairs")
+    if space is not None:
+        train = replace(train, spec=replace(train.spec, size=space.size, mean=space.mean, std=space.std))
+    return initial_pairs(given.manifest, train, distill.phases, distill.init, draw)
 
 
 def pixels_of(
@@ -194,6 +205,38 @@ def pixels_recipe(
     begin = draw_initial(given) if initial is None else initial
     pairs = pixels_of(begin, given.tower, config.initial_rates, seed_of(config), factory.device)
     return Recipe(pairs, objective)
+
+
+def towers_recipe(given: Sequence[Ingredients], experts: Sequence[list[Path]], space: PixelSpace) -> Recipe:
+    """Return the recipe of common pixels that match the trajectories of several frozen towers' teachers.
+
+    Args:
+        given: what a run has with each tower alone.
+        experts: the files of each tower's teachers.
+        space: the space of the common pixels.
+    """
+    first = given[0]
+    config, device, seed = first.config, first.factory.device, seed_of(first.config)
+    begin = draw_initial(first, space)
+    plain = pixels_of(begin, None, config.initial_rates, seed, device)
+    towers = [TowerOfSpace(_frozen(one), PixelSpace.of_encoder(one.factory.encoder.spec), space) for one in given]
+    matching = [matching_of(files, seed, one.factory, one.ranks) for one, files in zip(given, experts, strict=True)]
+
+    def pairs(number: int, settings: DistillConfig) -> SharedPairs:
+        return SharedPairs.of(plain(number, settings), towers)
+
+    def objective(stage: Stage) -> TowersObjective:
+        assert isinstance(stage.pairs, SharedPairs), "the pairs of this recipe"
+        own = zip(matching, stage.pairs.views, strict=True)
+        return TowersObjective(stage.pairs, tuple(of(replace(stage, pairs=view)) for of, view in own))
+
+    return Recipe(pairs, objective)
+
+
+def _frozen(given: Ingredients) -> nn.Module:
+    """Return the image tower, which is frozen."""
+    assert given.tower is not None, "the settings refuse several towers that are not frozen"
+    return given.tower
 
 
 def trajectory_recipe(given: Ingredients, experts: list[Path]) -> Recipe:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +13,7 @@ from pairstill.checksums import check_seal, parse_json, sealed
 from pairstill.config import InfoNCE, RunConfig
 from pairstill.config.changed import meant
 from pairstill.distilled.phase import DistilledPhase, phase_from, to_tensors
+from pairstill.encoders.pixel_space import PixelSpace, adapt_images
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.model.functional import LossName
 from pairstill.storage import file_digest, load_tensors, read_json, save_tensors, write_json
@@ -33,12 +34,14 @@ class DistilledSet:
 
     Attributes:
         phases: the phases, in the order in which a student trains on them.
-        image_encoder: specification of the image tower (name, size, mean, std, width, digest, trainable).
+        image_encoder: specification of the image tower (name, size, mean, std, width, digest, trainable); of several,
+            of what is common to them: size, mean and std of the pixels.
         text_encoder: specification of the text tower.
         heads: settings of the projection heads.
         loss: the loss that students train with, `wbce` or `infonce`.
         provenance: method, seeds, data fingerprint and versions.
         info_nce: how `infonce` puts its two directions together, which the rates belong to.
+        towers: specifications of the image towers that the set was made for, if they are several.
     """
 
     phases: tuple[DistilledPhase, ...]
@@ -48,6 +51,28 @@ class DistilledSet:
     loss: LossName
     provenance: Mapping[str, Any] = field(default_factory=dict)
     info_nce: InfoNCE = "mean"
+    towers: tuple[Mapping[str, Any], ...] = ()
+
+    def of_tower(self, number: int) -> "DistilledSet":
+        """Return the set as students with one of its several towers take it: its pixels, its rates.
+
+        Args:
+            number: the tower's, from 0.
+        """
+        tower = self.towers[number]
+        own = PixelSpace.of_json(tower)
+        common = replace(PixelSpace.of_json(self.image_encoder), size=self.phases[0].images.shape[-1])
+        phases = tuple(
+            replace(
+                phase,
+                images=adapt_images(phase.images, common, own),
+                inner_lr_image=phase.tower_rates[number].image,
+                inner_lr_text=phase.tower_rates[number].text,
+                tower_rates=(),
+            )
+            for phase in self.phases
+        )
+        return replace(self, phases=phases, image_encoder=tower, towers=())
 
     @property
     def num_pairs(self) -> int:
@@ -113,11 +138,13 @@ class DistilledSet:
             "heads": dict(self.heads),
             "loss": self.loss,
             "info_nce": self.info_nce,
+            **({"towers": [dict(tower) for tower in self.towers]} if self.towers else {}),
             "phases": [
                 {
                     "num_pairs": phase.num_pairs,
                     "inner_lr_image": phase.inner_lr_image,
                     "inner_lr_text": phase.inner_lr_text,
+                    **({"tower_rates": [list(astuple(r)) for r in phase.tower_rates]} if phase.tower_rates else {}),
                     "similarity_factors": sorted(phase.similarity_factors),
                     "pairs": [
                         {"caption": caption, "source": source}
@@ -154,7 +181,14 @@ class DistilledSet:
             )
         mappings = (description[name] for name in ("image_encoder", "text_encoder", "heads", "provenance"))
         image_encoder, text_encoder, heads, provenance = map(_mapping, mappings)
-        return DistilledSet(phases, image_encoder, text_encoder, heads, loss, provenance, info_nce)
+        towers = tuple(map(_mapping, description.get("towers", ())))
+        for number, phase in enumerate(phases, start=1):
+            if len(phase.tower_rates) != len(towers):
+                raise ArtifactError(
+                    f"phase {number} of the distilled set has rates of {len(phase.tower_rates)} towers, but the set "
+                    f"names {len(towers)}; distil again"
+                )
+        return DistilledSet(phases, image_encoder, text_encoder, heads, loss, provenance, info_nce, towers)
 
     @staticmethod
     def load(folder: Path | str) -> "DistilledSet":

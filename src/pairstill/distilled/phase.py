@@ -1,7 +1,8 @@
 """One phase of a distilled set: its pairs, its similarity, and its tensors by name."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -11,18 +12,48 @@ from pairstill.errors import ArtifactError
 
 
 @dataclass(frozen=True)
+class TowerRates:
+    """Learned rates of students with one of several image towers.
+
+    Attributes:
+        image: rate of the image side.
+        text: rate of the text side.
+    """
+
+    image: float
+    text: float
+
+    @classmethod
+    def mean(cls, rates: "Iterable[TowerRates]") -> "TowerRates":
+        """Return the geometric mean, side by side: rates differ by factors.
+
+        Example:
+            >>> TowerRates.mean([TowerRates(1.0, 0.5), TowerRates(4.0, 0.5)])
+            TowerRates(image=2.0, text=0.5)
+        """
+        rates = list(rates)
+        image, text = (
+            math.exp(math.fsum(map(math.log, side)) / len(rates)) for side in zip(*map(astuple, rates), strict=True)
+        )
+        return cls(image, text)
+
+
+@dataclass(frozen=True)
 class DistilledPhase:
     """One phase's distilled pairs.
 
     Attributes:
-        images: (pairs, 3, height, width) in the image tower's normalised input space.
+        images: (pairs, 3, height, width) in the image tower's normalised input space; pixels in [0, 1] in a set that
+            was made for several towers.
         text_embeddings: (pairs, width) in the text tower's output space.
         similarity_factors: what is stored of the similarity: `matrix` (pairs, pairs), or `weights` (pairs,), `left` and
             `right` (pairs, rank) with `scale`; see `similarity`. Empty for the identity.
-        inner_lr_image: learned student rate of the image side.
-        inner_lr_text: learned student rate of the text side.
+        inner_lr_image: learned student rate of the image side; of several towers, the geometric mean of theirs, which
+            is for towers that the set was not made with.
+        inner_lr_text: learned student rate of the text side, likewise.
         captions: the real captions that the pairs started from; empty strings where they started from noise.
         sources: the real images that the pairs started from, likewise.
+        tower_rates: the rates of each of several towers, in the order of the set's; none with one tower.
     """
 
     images: Tensor
@@ -32,6 +63,12 @@ class DistilledPhase:
     inner_lr_text: float
     captions: tuple[str, ...]
     sources: tuple[str, ...]
+    tower_rates: tuple[TowerRates, ...] = ()
+
+    @property
+    def rates(self) -> tuple[TowerRates, ...]:
+        """The learned rates: of each tower, or of the only one."""
+        return self.tower_rates or (TowerRates(self.inner_lr_image, self.inner_lr_text),)
 
     @property
     def num_pairs(self) -> int:
@@ -46,7 +83,7 @@ class DistilledPhase:
     @property
     def storage_bytes(self) -> int:
         """Bytes of everything learned, as stored in float32."""
-        scalars = self.images.numel() + self.text_embeddings.numel() + 2
+        scalars = self.images.numel() + self.text_embeddings.numel() + 2 * len(self.rates)
         scalars += sum(factor.numel() for factor in self.similarity_factors.values())
         return 4 * scalars
 
@@ -96,6 +133,7 @@ def phase_from(tensors: Mapping[str, Tensor], number: int, entry: Mapping[str, A
         inner_lr_text=float(entry["inner_lr_text"]),
         captions=tuple(_string(pair["caption"]) for pair in pairs),
         sources=tuple(_string(pair["source"]) for pair in pairs),
+        tower_rates=tuple(TowerRates(*map(float, rates)) for rates in entry.get("tower_rates", ())),
     )
     found = {len(phase.images), len(phase.text_embeddings), len(pairs), int(entry["num_pairs"])}
     if len(found) != 1 or not _composes(phase):
@@ -116,8 +154,9 @@ def _problem(phase: DistilledPhase) -> str | None:
     for name, value in tensors.items():
         if not bool(value.isfinite().all()):
             return f"its {name} hold values that are not finite"
-    if not (0 < phase.inner_lr_image < float("inf") and 0 < phase.inner_lr_text < float("inf")):
-        return f"its rates are {phase.inner_lr_image} and {phase.inner_lr_text}; they must be above 0, and finite"
+    for rates in (TowerRates(phase.inner_lr_image, phase.inner_lr_text), *phase.tower_rates):
+        if not (0 < rates.image < float("inf") and 0 < rates.text < float("inf")):
+            return f"its rates are {rates.image} and {rates.text}; they must be above 0, and finite"
     return None
 
 

@@ -1,77 +1,35 @@
 """A distilled set as other encoders need it: images resized and normalised anew, text embeddings mapped."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from pairstill.data.loader import normalise
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.image import ImageSpec
+from pairstill.encoders.pixel_space import PixelSpace, adapt_images
 from pairstill.encoders.text import TextSpec
 from pairstill.errors import ConfigError
 from pairstill.evaluate.text_map import TextMap
 
 
-@dataclass(frozen=True)
-class PixelSpace:
-    """What normalised images are in: their size, and the mean and spread that were taken out of pixels in [0, 1].
-
-    Attributes:
-        size: side of the square images, in pixels.
-        mean: per channel.
-        std: per channel, above 0.
-    """
-
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def of_set(cls, distilled: DistilledSet) -> "PixelSpace":
-        """Return the space of a distilled set's images."""
-        encoder = distilled.image_encoder
-        return cls(distilled.phases[0].images.shape[-1], tuple(encoder["mean"]), tuple(encoder["std"]))
-
-    @classmethod
-    def of_encoder(cls, spec: ImageSpec) -> "PixelSpace":
-        """Return the space that an image tower expects."""
-        return cls(spec.size, spec.mean, spec.std)
-
-
-def adapt_images(images: Tensor, source: PixelSpace, target: PixelSpace) -> Tensor:
-    """Return images of one space in another: denormalised, resized (bicubic, antialiased), normalised.
-
-    Distilled pixels may lie outside [0, 1]; they are not clipped, so that the same space changes nothing, to the bit.
-
-    Args:
-        images: (pairs, 3, size, size) in the source's space.
-        source: where they come from.
-        target: where they go.
-
-    Example:
-        >>> zero_to_one, around_zero = PixelSpace(1, (0.0,) * 3, (1.0,) * 3), PixelSpace(1, (0.5,) * 3, (0.25,) * 3)
-        >>> adapt_images(torch.ones(1, 3, 1, 1), zero_to_one, around_zero).flatten()
-        tensor([2., 2., 2.])
-    """
-    if source == target:
-        return images
-    unit = images * _channels(source.std, images) + _channels(source.mean, images)
-    if source.size != target.size:
-        unit = F.interpolate(unit, size=(target.size, target.size), mode="bicubic", antialias=True)
-    return normalise(unit, target.mean, target.std)
-
-
-def _channels(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)
+def space_of(distilled: DistilledSet) -> PixelSpace:
+    """Return the space of a distilled set's images."""
+    return replace(PixelSpace.of_json(distilled.image_encoder), size=distilled.phases[0].images.shape[-1])
 
 
 def has_own_images(distilled: DistilledSet, spec: ImageSpec) -> bool:
-    """Return whether an image tower is the one that the set was made with: weights, size and normalisation."""
+    """Return whether an image tower is one that the set was made with: weights, size and normalisation."""
+    if distilled.towers:
+        return own_tower(distilled, spec) is not None
     own = distilled.image_encoder
-    return own["digest"] == spec.digest and PixelSpace.of_set(distilled) == PixelSpace.of_encoder(spec)
+    return own["digest"] == spec.digest and space_of(distilled) == PixelSpace.of_encoder(spec)
+
+
+def own_tower(distilled: DistilledSet, spec: ImageSpec) -> int | None:
+    """Return which of the several towers that a set was made for this is, from 0, or None."""
+    space = PixelSpace.of_encoder(spec)
+    for number, own in enumerate(distilled.towers):
+        if own["digest"] == spec.digest and PixelSpace.of_json(own) == space:
+            return number
+    return None
 
 
 def has_own_texts(distilled: DistilledSet, spec: TextSpec) -> bool:
@@ -100,6 +58,8 @@ def adapted_set(
 ) -> DistilledSet:
     """Return a distilled set for other encoders; similarities and rates stay.
 
+    Of a set for several towers, one of them takes its own rates, and any other the geometric mean of all.
+
     Args:
         distilled: the set.
         image: the image tower that will see it.
@@ -111,13 +71,16 @@ def adapted_set(
     """
     if text_map is None:
         check_width(distilled, text)
-    source, target = PixelSpace.of_set(distilled), PixelSpace.of_encoder(image)
+    if (number := own_tower(distilled, image)) is not None:
+        distilled = distilled.of_tower(number)
+    source, target = space_of(distilled), PixelSpace.of_encoder(image)
     phases = tuple(
         replace(
             phase,
             images=adapt_images(phase.images, source, target),
             text_embeddings=phase.text_embeddings if text_map is None else text_map(phase.text_embeddings),
+            tower_rates=(),
         )
         for phase in distilled.phases
     )
-    return replace(distilled, phases=phases, image_encoder=image.to_json(), text_encoder=text.to_json())
+    return replace(distilled, phases=phases, image_encoder=image.to_json(), text_encoder=text.to_json(), towers=())

@@ -52,7 +52,7 @@ def distill(context: RunContext) -> DistilledSet:
         device=context.device,
         describe=context.description(),
         ranks=context.ranks,
-        feature_range=_feature_range(context),
+        feature_ranges=_feature_ranges(context),
     )
     if context.ranks.is_main:
         begin(context, key)
@@ -71,10 +71,10 @@ def distill(context: RunContext) -> DistilledSet:
     return distilled
 
 
-def _feature_range(context: RunContext) -> FeatureRange | None:
+def _feature_ranges(context: RunContext) -> tuple[FeatureRange, ...]:
     """Return the range of the training images' features, if a warm start keeps to it."""
     first = context.config.loop.features_first
-    return FeatureRange.of(context.splits.train.image_batches()) if first.steps and first.in_range else None
+    return (FeatureRange.of(context.splits.train.image_batches()),) if first.steps and first.in_range else ()
 
 
 def select(context: RunContext) -> DistilledSet:
