@@ -12,7 +12,7 @@ import pytest
 
 from pairstill import locks
 from pairstill.errors import BusyError, StorageError
-from pairstill.locks import LOCK, exclusive, hold, is_abandoned
+from pairstill.locks import LOCK, exclusive, hold, is_abandoned, to_hand_over
 
 HOLDER = """
 import sys, time
@@ -149,3 +149,16 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path):
         hold(tmp_path)
     assert not is_abandoned(tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "the user's own"
+
+
+def test_a_lock_that_is_handed_over_is_the_childs_until_it_ends(tmp_path):
+    with to_hand_over(tmp_path) as descriptor:
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=(descriptor,))
+    assert not is_free(tmp_path)
+    with pytest.raises(BusyError), to_hand_over(tmp_path):
+        pass
+    child.communicate()
+    assert is_free(tmp_path)
+    with to_hand_over(tmp_path):
+        assert not is_free(tmp_path)
+    assert is_free(tmp_path)

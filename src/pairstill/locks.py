@@ -48,20 +48,8 @@ def hold(folder: Path, on_wait: Callable[[str], None] | None = None) -> Lock:
     path = folder.resolve() / LOCK
     if (known := _held.get(path)) is not None:
         return known
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    except OSError as error:
-        raise StorageError.cannot_write(path, error) from error
-    try:
-        _lock(descriptor, folder, on_wait)
-        _sign(descriptor)
-    except OSError as error:
-        os.close(descriptor)
-        raise StorageError.cannot_write(path, error) from error
-    except BaseException:
-        os.close(descriptor)
-        raise
+    descriptor = _open(path)
+    _take(descriptor, path, folder, on_wait)
     _held[path] = lock = Lock(descriptor)
     return lock
 
@@ -74,6 +62,22 @@ def exclusive(folder: Path, on_wait: Callable[[str], None] | None = None) -> Ite
         yield
     finally:
         del lock
+
+
+@contextmanager
+def to_hand_over(folder: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[int]:
+    """Give the open file that the lock of a folder is on, for processes begun in the block; see `hold`.
+
+    One that inherits it, as `subprocess` lets it with `pass_fds`, holds the lock until it ends, whatever becomes of
+    this process.
+    """
+    path = folder.resolve() / LOCK
+    descriptor = _open(path)
+    _take(descriptor, path, folder, on_wait)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def is_abandoned(folder: Path) -> bool:
@@ -91,6 +95,27 @@ def is_abandoned(folder: Path) -> bool:
         os.close(descriptor)
 
 
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise StorageError.cannot_write(path, error) from error
+
+
+def _take(descriptor: int, path: Path, folder: Path, on_wait: Callable[[str], None] | None) -> None:
+    """Take the lock on an open file and sign it, or close the file."""
+    try:
+        _lock(descriptor, folder, on_wait)
+        _sign(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise StorageError.cannot_write(path, error) from error
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 def _lock(descriptor: int, folder: Path, on_wait: Callable[[str], None] | None) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,7 +131,7 @@ def _lock(descriptor: int, folder: Path, on_wait: Callable[[str], None] | None) 
         if error.errno not in _UNSUPPORTED:
             raise
         warnings.warn(
-            f"{folder} is on a file system without locks ({error.strerror}): start only one process on it", stacklevel=4
+            f"{folder} is on a file system without locks ({error.strerror}): start only one process on it", stacklevel=5
         )
 
 

@@ -1,6 +1,9 @@
 """A shared folder takes the same teachers again, and no others."""
 
+import fcntl
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +11,8 @@ import pytest
 
 from pairstill.config import HeadsConfig, ImageConfig, RunConfig, TeacherConfig
 from pairstill.errors import ArtifactError, ConfigError
-from pairstill.trajectories.shared import claim_folder, describe_teachers, find_folder, holds
+from pairstill.locks import LOCK
+from pairstill.trajectories.shared import ABOUT, claim_folder, describe_teachers, find_folder, holds
 
 TEACHERS = {"data": "abc", "settings": {"seed": 0, "rates": (0.1, 0.2)}}
 
@@ -126,3 +130,15 @@ def test_a_folder_of_something_else_is_not_filled_with_teachers(tmp_path):
     with pytest.raises(ConfigError, match="trajectories_dir is .*does not hold teachers .*'thesis.tex'"):
         claim_folder(tmp_path, TEACHERS, (6,))
     assert not (tmp_path / "teachers.json").exists()
+
+
+def test_of_two_that_claim_a_folder_at_once_the_second_takes_what_the_first_keeps(tmp_path):
+    claim_folder(tmp_path / "other", TEACHERS, (6, 8))
+    (tmp_path / "ours").mkdir()
+    with (tmp_path / "ours" / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as another process that is about to claim it
+        with ThreadPoolExecutor() as pool:
+            second = pool.submit(claim_folder, tmp_path / "ours", TEACHERS, (8,))
+            shutil.copy(tmp_path / "other" / ABOUT, tmp_path / "ours")
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert second.result() == (6, 8)

@@ -26,6 +26,7 @@ from pairstill.cli import (
     reproduce,
     shares,
     stages,
+    sweep,
 )
 from pairstill.cli.command import Command
 from pairstill.cli.running import error_line
@@ -37,6 +38,7 @@ COMMANDS: tuple[Command, ...] = (
     quickstart.COMMAND,
     plan.COMMAND,
     methods.COMMAND,
+    sweep.COMMAND,
     reproduce.COMMAND,
     downstream.COMMAND,
     report.COMMAND,

@@ -12,6 +12,7 @@ from pairstill.config.changed import meant
 from pairstill.config.roles import with_role
 from pairstill.defaults import decisive, filled
 from pairstill.errors import ArtifactError, ConfigError
+from pairstill.locks import exclusive
 from pairstill.storage import digest, read_sealed, write_sealed
 from pairstill.storage.owned import content_of, refuse_others
 from pairstill.trajectories.trajectory import SHARED
@@ -124,8 +125,10 @@ def claim_folder(
     about, asked = folder / ABOUT, json.loads(json.dumps(teachers))
     if make and not about.is_file():
         refuse_others(folder, "teachers", "trajectories_dir", _holds_only_experts)
-        write_sealed(about, {**asked, "kept": sorted(kept)})
-        return tuple(sorted(kept))
+        with exclusive(folder, lambda holder: None):
+            if not about.is_file():  # nor has another process claimed it meanwhile
+                write_sealed(about, {**asked, "kept": sorted(kept)})
+                return tuple(sorted(kept))
     found = read_sealed(about)
     if not isinstance(found.get("kept"), list):
         raise ArtifactError(f"{about} is damaged; delete the folder, and its teachers are trained again")
@@ -146,7 +149,7 @@ def claim_folder(
 
 def _holds_only_experts(folder: Path) -> bool:
     """Return whether all in a folder is named as teachers' files are; what says whose they are may be gone."""
-    return all(name == SHARED or re.fullmatch(r"expert_\d+\.safetensors", name) for name in content_of(folder))
+    return all(name in (SHARED, ABOUT) or re.fullmatch(r"expert_\d+\.safetensors", name) for name in content_of(folder))
 
 
 def _meant(teachers: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""A row as a process of its own; other machines import this module, so it is light.
+
+The process inherits the lock of its row's folder. So however the sweep or a cluster's worker ends, the row is known to
+be at work as long as it is, and is never run twice at a time.
+"""
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pairstill.locks import to_hand_over
+
+LOG = "log.txt"
+ENDING_SECONDS = 30.0
+"""How long a row may take to write down where it is, once it is asked to end."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row as an executor gets it.
+
+    Attributes:
+        name: of the row.
+        command: the program and its arguments.
+        folder: holds the row's lock and log.
+        cwd: folder in which the command runs, as relative paths in settings ask for.
+        threads: of the libraries that the tensor library calls.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    folder: Path
+    cwd: Path
+    threads: int
+
+    @property
+    def log(self) -> Path:
+        """The file that receives what the command writes, after what it wrote in earlier sittings."""
+        return self.folder / LOG
+
+
+def begin(job: Job, *, wait: bool = False, apart: bool = False) -> "subprocess.Popen[bytes]":
+    """Begin a row's process.
+
+    Args:
+        job: the row.
+        wait: whether to wait while a process of an earlier sitting still works on the row.
+        apart: whether signals to this process's group, such as Ctrl-C, pass the row by.
+
+    Raises:
+        BusyError: such a process does, and `wait` is off.
+    """
+    with to_hand_over(job.folder, (lambda holder: None) if wait else None) as descriptor, job.log.open("ab") as log:
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        log.write(f"--- {when} {' '.join(job.command)}\n".encode())
+        log.flush()
+        return subprocess.Popen(
+            job.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=job.cwd,
+            env={**os.environ, "OMP_NUM_THREADS": str(job.threads)},
+            pass_fds=(descriptor,),
+            start_new_session=apart,
+        )
+
+
+def work(job: Job) -> int:
+    """Run a row and return its exit status, negative for the signal that killed it; clusters call it."""
+    process = begin(job, wait=True)
+    try:
+        return process.wait()
+    except BaseException:
+        end(process)
+        raise
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a row's process to end, which it does after it has cleared up, and make it."""
+    process.send_signal(signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(ENDING_SECONDS)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
