@@ -1,14 +1,17 @@
 import os
 import shutil
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from pairstill.config import DataConfig
-from pairstill.data import checked, checks
+from pairstill.data.checked import Stamp
+from pairstill.data.checks import Checking, check_images
+from pairstill.data.images import decode_rgb
 from pairstill.data.manifest import build_manifest
 from pairstill.errors import DataError
+from pairstill.storage import read_sealed, write_sealed
+
+MAX_PIXELS = DataConfig().max_pixels
 
 
 @pytest.fixture
@@ -23,104 +26,103 @@ def config(tmp_path, make_image):
 
 
 @pytest.fixture
-def build(config, tmp_path, monkeypatch):
-    """Build the manifest, and return it with the names of the files that were read and of those that were decoded."""
-    monkeypatch.setattr(checked, "RECENT_SECONDS", 0.0)
-    read, decoded = [], []
-    read_file, decode = checks.read_inside, checks.decode_rgb
+def check(tmp_path):
+    """Check images of any age; return their digests, the names of those that were read, and how many were decoded."""
 
-    def spy_read(root, image):
-        read.append(image)
-        return read_file(root, image)
+    def check(images=("a.png", "b.png", "c.png"), *, max_pixels=MAX_PIXELS, verify=False, settled=0.0):
+        decoded = []
 
-    def spy_decode(content, **options):
-        decoded.append(content)
-        return decode(content, **options)
+        def decode(content, **options):
+            decoded.append(content)
+            return decode_rgb(content, **options)
 
-    monkeypatch.setattr(checks, "read_inside", spy_read)
-    monkeypatch.setattr(checks, "decode_rgb", spy_decode)
+        checking = Checking(tmp_path / "cache", max_pixels, verify, settled, decode)
+        found = check_images(tmp_path / "data" / "images", images, checking)
+        if problems := [f"{image} {one.problem}" for image, one in zip(images, found, strict=True) if one.problem]:
+            raise DataError("; ".join(problems))
+        read = [image for image, one in zip(images, found, strict=True) if one.read]
+        return [one.digest for one in found], read, len(decoded)
 
-    def build(changed=config, **options):
-        read.clear()
-        decoded.clear()
-        return build_manifest(changed, tmp_path / "cache", **options), sorted(read), len(decoded)
-
-    return build
+    return check
 
 
-def test_images_are_read_once_and_changed_ones_again(build, tmp_path, make_image):
-    first, read, _ = build()
+@pytest.fixture
+def images(config, tmp_path):
+    return tmp_path / "data" / "images"
+
+
+def test_images_are_read_once_and_changed_ones_again(check, images, make_image):
+    first, read, _ = check()
     assert read == ["a.png", "b.png", "c.png"]
-    assert build() == (first, [], 0)
-    make_image(tmp_path / "data" / "images" / "b.png", colour=(0, 0, 9))
-    changed, read, decoded = build()
+    assert check() == (first, [], 0)
+    make_image(images / "b.png", colour=(0, 0, 9))
+    changed, read, decoded = check()
     assert (read, decoded) == (["b.png"], 1)
-    assert changed.image_digests[1] != first.image_digests[1] and changed.image_digests[0] == first.image_digests[0]
-    assert build() == (changed, [], 0)
+    assert changed[1] != first[1] and changed[0] == first[0]
+    assert check() == (changed, [], 0)
 
 
-def test_another_content_of_the_same_size_and_time_is_found(build, tmp_path):
-    first, _, _ = build()
-    path = tmp_path / "data" / "images" / "b.png"
+def test_another_content_of_the_same_size_and_time_is_found(check, images):
+    first, _, _ = check()
+    path = images / "b.png"
     status, content = path.stat(), path.read_bytes()
     path.write_bytes(content.replace(b"IDAT", b"IDAX"))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(DataError, match=r"b\.png"):
-        build()
+        check()
     path.write_bytes(content)
-    assert build()[0] == first
+    assert check()[0] == first
 
 
-def test_all_is_read_and_decoded_again_on_request(build, tmp_path):
-    first, _, _ = build()
-    assert build(verify=True) == (first, ["a.png", "b.png", "c.png"], 3)
+def test_all_is_read_and_decoded_again_on_request(check, images):
+    first, _, _ = check()
+    assert check(verify=True) == (first, ["a.png", "b.png", "c.png"], 3)
 
 
-def test_what_verifying_finds_is_remembered(build, tmp_path, monkeypatch):
-    build()
-    path = tmp_path / "data" / "images" / "b.png"
-    stamp = checked.Stamp.of(str(path))
+def test_what_verifying_finds_is_remembered(check, images, config, tmp_path):
+    (_, digest, _), _, _ = check()
+    path = images / "b.png"
     path.write_bytes(b"as if the disk had lost it")
-    lstat = checked.Stamp.of
-    monkeypatch.setattr(checked.Stamp, "of", lambda name: stamp if name == str(path) else lstat(name))
-    build()  # size and times are what they were
+    (file,) = (tmp_path / "cache" / "checked").glob("*.json")
+    known, stamp = read_sealed(file)["images"], Stamp.of(str(path))
+    known["b.png"] = f"{stamp.size} {stamp.written} {stamp.changed} {digest}"
+    write_sealed(file, {"images": known})
+    build_manifest(config, tmp_path / "cache")  # size and times are what they were
     for verify in (True, False):
         with pytest.raises(DataError, match=r"b\.png.*cannot be decoded"):
-            build(verify=verify)
+            build_manifest(config, tmp_path / "cache", verify=verify)
 
 
-def test_a_file_that_has_just_been_written_is_read_again(build, monkeypatch):
-    monkeypatch.setattr(checked, "RECENT_SECONDS", 3600.0)
-    build()
-    assert build()[1:] == (["a.png", "b.png", "c.png"], 3)
+def test_a_file_that_has_just_been_written_is_read_again(check, images):
+    check(settled=3600.0)
+    assert check(settled=3600.0)[1:] == (["a.png", "b.png", "c.png"], 3)
 
 
-def test_an_image_that_was_removed_or_became_a_link_is_found(build, tmp_path, config):
-    build()
-    images, outside = tmp_path / "data" / "images", tmp_path / "outside"
+def test_an_image_that_was_removed_or_became_a_link_is_found(check, images, tmp_path):
+    check()
+    outside = tmp_path / "outside"
     (images / "b.png").rename(tmp_path / "b.png")
-    with pytest.raises(DataError, match=r"b\.png' is missing"):
-        build()
+    with pytest.raises(DataError, match=r"b\.png is missing"):
+        check()
     (images / "b.png").symlink_to(tmp_path / "b.png")
     with pytest.raises(DataError, match="leads out of"):
-        build()
+        check()
     (images / "b.png").unlink()
     (tmp_path / "b.png").rename(images / "b.png")
-    build()
+    check()
     # The folder of a file that is as it was may lead elsewhere by now.
-    table = tmp_path / "data" / "pairs.csv"
     (images / "in").mkdir()
     (images / "b.png").rename(images / "in" / "b.png")
-    table.write_text(table.read_text().replace("b.png", "in/b.png"))
-    build()
+    names = ("a.png", "in/b.png", "c.png")
+    assert check(names)[1] == ["in/b.png"]
     shutil.move(images / "in", outside)
     (images / "in").symlink_to(outside)
     with pytest.raises(DataError, match="leads out of"):
-        build()
+        check(names)
 
 
-def test_a_damaged_file_of_what_is_known_counts_as_none(build, tmp_path):
-    build()
+def test_a_damaged_file_of_what_is_known_counts_as_none(check, images, tmp_path):
+    check()
     (file,) = (tmp_path / "cache" / "checked").glob("*.json")
     for damaged in (
         file.read_text().replace("a", "b"),
@@ -131,18 +133,16 @@ def test_a_damaged_file_of_what_is_known_counts_as_none(build, tmp_path):
         "\xff",
     ):
         file.write_text(damaged)
-        assert len(build()[1]) == 3
+        assert len(check()[1]) == 3
 
 
-def test_what_passes_with_many_pixels_is_not_known_to_pass_with_few(build, config):
-    build()
+def test_what_passes_with_many_pixels_is_not_known_to_pass_with_few(check, images):
+    check()
     with pytest.raises(DataError, match="too many pixels"):
-        build(replace(config, max_pixels=15))
+        check(max_pixels=15)
 
 
-def test_a_file_under_another_name_is_not_decoded_again(build, tmp_path):
-    build()
-    table = Path(tmp_path / "data" / "pairs.csv")
-    (tmp_path / "data" / "images" / "a.png").rename(tmp_path / "data" / "images" / "d.png")
-    table.write_text(table.read_text().replace("a.png", "d.png"))
-    assert build()[1:] == (["d.png"], 0)
+def test_a_file_under_another_name_is_not_decoded_again(check, images):
+    check()
+    (images / "a.png").rename(images / "d.png")
+    assert check(("d.png", "b.png", "c.png"))[1:] == (["d.png"], 0)

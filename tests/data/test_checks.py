@@ -3,7 +3,6 @@ import os
 
 import pytest
 
-from pairstill.data import inside
 from pairstill.data.checks import check_image, check_images, clean_path
 from pairstill.errors import DataError
 
@@ -27,9 +26,9 @@ def test_paths_of_no_file(image):
         clean_path(image)
 
 
-def test_good_image_gets_the_digest_of_its_content(tmp_path, make_image):
+def test_good_image_gets_the_digest_of_its_content(tmp_path, make_image, checking):
     path = make_image(tmp_path / "a.png")
-    check = check_image(tmp_path, "a.png", LIMIT)
+    check = check_image(tmp_path, "a.png", checking)
     assert check.problem is None
     assert check.digest == hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -59,9 +58,9 @@ def test_link_inside_the_root_is_followed_and_one_that_leaves_is_not(tmp_path, m
         assert str(check.problem).startswith(f"leads out of {root} (to {outside})")
 
 
-def test_loop_of_links_is_a_problem_not_a_crash(tmp_path):
+def test_loop_of_links_is_a_problem_not_a_crash(tmp_path, checking):
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
-    assert check_image(tmp_path, "loop.png", LIMIT).problem is not None
+    assert check_image(tmp_path, "loop.png", checking).problem is not None
 
 
 def test_outcomes_keep_the_order(tmp_path, make_image, checking):
@@ -83,12 +82,12 @@ def test_progress_is_told_until_all_are_checked(tmp_path, make_image, checking):
     assert told[-1] == (100, 100) and told == sorted(told) and len(told) > 1
 
 
-def test_what_would_hang_or_fill_the_memory_is_not_opened(tmp_path, monkeypatch):
+def test_what_would_hang_or_fill_the_memory_is_not_opened(tmp_path, checking):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "device.png").symlink_to("/dev/zero")
-    (tmp_path / "large.png").write_bytes(b"1234")
-    monkeypatch.setattr(inside, "MAX_FILE_BYTES", 3)
-    problems = [check_image(tmp_path, f"{name}.png", LIMIT).problem for name in ("pipe", "device", "large")]
+    with (tmp_path / "large.png").open("wb") as large:
+        large.truncate(2**28 + 1)  # a hole, which takes no room on the disk
+    problems = [check_image(tmp_path, f"{name}.png", checking).problem for name in ("pipe", "device", "large")]
     assert problems[0] == "is not a file"
     assert problems[1] == f"leads out of {tmp_path} (to /dev/zero)"
-    assert problems[2] == "has 4 bytes; at most 3 are allowed"
+    assert problems[2] == "has 268435457 bytes; at most 268435456 are allowed"

@@ -1,17 +1,14 @@
 import json
+from functools import partial
 
 import pytest
 import torch
 
-from pairstill.encoders import cache
-from pairstill.encoders.cache import CachedRows, cached_rows
+from pairstill.encoders.cache import CachedRows
+from pairstill.encoders.cache import cached_rows as cached_rows_of
 
 TABLE = torch.arange(22.0).reshape(11, 2)
-
-
-@pytest.fixture(autouse=True)
-def _small_shards(monkeypatch):
-    monkeypatch.setattr(cache, "SHARD_ROWS", 4)
+cached_rows = partial(cached_rows_of, shard_rows=4)
 
 
 @pytest.fixture
@@ -84,11 +81,11 @@ def test_rows_keep_their_kind(tmp_path):
     assert torch.equal(taken, pixels[[5, 1]])
 
 
-def test_progress_counts_the_rows_as_they_come(tmp_path, compute, monkeypatch):
-    monkeypatch.setattr(cache, "CHUNK_ROWS", 3)
+def test_progress_counts_the_rows_as_they_come(tmp_path, compute):
     seen = []
-    rows = cached_rows(tmp_path, 11, compute, about={}, on_rows=lambda done, total: seen.append((done, total)))
+    told = {"on_rows": lambda done, total: seen.append((done, total)), "chunk_rows": 3}
+    rows = cached_rows(tmp_path, 11, compute, about={}, **told)
     assert seen == [(3, 11), (4, 11), (7, 11), (8, 11), (11, 11)]
     assert torch.equal(rows.all(), TABLE)
-    cached_rows(tmp_path, 11, compute, about={}, on_rows=lambda done, total: seen.append((done, total)))
+    cached_rows(tmp_path, 11, compute, about={}, **told)
     assert len(seen) == 5

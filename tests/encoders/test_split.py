@@ -6,7 +6,6 @@ import torch
 from pairstill.config import DataConfig, ImageConfig, ScenesConfig
 from pairstill.data.loader import normalise, read_image
 from pairstill.data.manifest import build_manifest
-from pairstill.encoders import split as module
 from pairstill.encoders.cache import CachedRows
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import build_image_encoder
@@ -28,8 +27,8 @@ def parts(tmp_path_factory):
 def encode(parts, tmp_path):
     manifest, image, text = parts
 
-    def make(split="train", tower=None, views=0, cache=tmp_path):
-        return encode_split(manifest, split, Encoding(image, text, tower, cache, CPU), views=views)
+    def make(split="train", tower=None, views=0, cache=tmp_path, **options):
+        return encode_split(manifest, split, Encoding(image, text, tower, cache, CPU, **options), views=views)
 
     return make
 
@@ -45,11 +44,10 @@ def test_pixels_and_texts_of_a_split(parts, encode):
     assert torch.equal(split.texts(torch.tensor([7, 3])), text.encode(manifest.captions("train"))[[7, 3]])
 
 
-def test_features_of_a_frozen_tower_are_what_the_tower_says_of_the_pixels(parts, encode, monkeypatch):
-    monkeypatch.setattr(module, "TOWER_BATCH", 3)
+def test_features_of_a_frozen_tower_are_what_the_tower_says_of_the_pixels(parts, encode):
     _, image, _ = parts
     tower = frozen_tower(image, CPU)
-    pixels, features = encode(), encode(tower=tower)
+    pixels, features = encode(), encode(tower=tower, tower_batch=3)
     index = torch.arange(4)
     with torch.no_grad():
         expected = tower(pixels.image_inputs(index))
@@ -57,11 +55,23 @@ def test_features_of_a_frozen_tower_are_what_the_tower_says_of_the_pixels(parts,
     assert features.images.row_shape == (128,)
 
 
-def test_nothing_is_computed_twice(parts, encode, monkeypatch):
-    first = encode()
-    monkeypatch.setattr(module, "read_images", None)
-    monkeypatch.setattr(HashedNgrams, "encode", None)
-    again = encode()
+@pytest.fixture
+def computed():
+    """What is computed, and not read from the cache: the kind, and the rows that are done."""
+    return []
+
+
+@pytest.fixture
+def telling(computed):
+    """The option that makes an encoding tell what it computes."""
+    return {"on_rows": lambda kind, done, total: computed.append((kind, done))}
+
+
+def test_nothing_is_computed_twice(encode, computed, telling):
+    first = encode(**telling)
+    assert computed == [("pixels", 4), ("texts", 20)]
+    again = encode(**telling)
+    assert len(computed) == 2
     assert torch.equal(again.images.all(), first.images.all())
     assert torch.equal(again.text_embeddings.all(), first.text_embeddings.all())
 
@@ -78,9 +88,8 @@ def test_splits_and_sizes_do_not_share_rows(parts, encode, tmp_path):
     assert len(list((tmp_path / "texts").glob("[!.]*"))) == 2
 
 
-def test_batches_are_everything_in_order(make_split, monkeypatch):
-    monkeypatch.setattr(module, "EVALUATION_BATCH", 3)
-    split = make_split(images=8, captions=4)
+def test_batches_are_everything_in_order(make_split):
+    split = replace(make_split(images=8, captions=4), batch_size=3)
     images, texts = list(split.image_batches()), list(split.text_batches())
     assert [len(batch) for batch in images] == [3, 3, 2]
     assert [len(batch) for batch in texts] == [24, 8]
@@ -97,30 +106,29 @@ def rows_of(split):
     return [view.all() for view in split.views]
 
 
-def test_views_are_of_augmented_images_and_depend_on_their_number_alone(parts, encode, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "TOWER_BATCH", 3)
-    tower = frozen_tower(parts[1], CPU)
-    split = encode(tower=tower, views=3)
-    assert encode(tower=tower).views == ()
+def test_views_are_of_augmented_images_and_depend_on_their_number_alone(parts, encode, tmp_path):
+    options = {"tower": frozen_tower(parts[1], CPU), "tower_batch": 3}
+    split = encode(**options, views=3)
+    assert encode(**options).views == ()
     rows = [split.images.all(), *rows_of(split)]
     assert len(rows) == 4 and all(view.shape == rows[0].shape for view in rows)
     for one in range(4):
         for other in range(one):
             assert ((rows[one] - rows[other]).norm(dim=1) > 1e-3 * rows[0].norm(dim=1)).all()
     torch.manual_seed(7)  # nothing outside decides a view, nor do the other views
-    fewer = encode(tower=tower, views=1, cache=tmp_path / "again")
+    fewer = encode(**options, views=1, cache=tmp_path / "again")
     assert torch.equal(rows_of(fewer)[0], rows[1])
     assert torch.equal(fewer.images.all(), rows[0])
 
 
-def test_views_are_kept_and_more_of_them_add_to_those_that_are_there(parts, encode, tmp_path, monkeypatch):
+def test_views_are_kept_and_more_of_them_add_to_those_that_are_there(parts, encode, tmp_path, computed, telling):
     tower = frozen_tower(parts[1], CPU)
     plain, two = encode(tower=tower), encode(tower=tower, views=2)
     assert len(list((tmp_path / "features").glob("[!.]*"))) == 3
     three = encode(tower=tower, views=3)
     assert len(list((tmp_path / "features").glob("[!.]*"))) == 4
-    monkeypatch.setattr(module, "read_images", None)
-    again = encode(tower=tower, views=3)
+    again = encode(tower=tower, views=3, **telling)
+    assert computed == []
     assert all(map(torch.equal, rows_of(again), rows_of(three)))
     assert all(map(torch.equal, rows_of(again), rows_of(two)))
     assert torch.equal(again.images.all(), plain.images.all())

@@ -14,9 +14,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast
 
 from pairstill.config import TextConfig
-from pairstill.encoders import text as module
 from pairstill.encoders.pretrained_text import load_encoder
-from pairstill.encoders.text import HashedNgrams, build_text_encoder
+from pairstill.encoders.text import HashedNgrams, TransformersEncoder, build_text_encoder
 from pairstill.errors import ConfigError, MissingDependencyError, NumericalError
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog", "runs", "over", "the", "green", "grass"]
@@ -126,10 +125,10 @@ def test_pooling_by_hand_and_padding_changes_nothing(folder, pooling, pool):
     assert encoder.spec.width == 8 and encoder.spec.pooling == pooling
 
 
-def test_batches_are_put_together_in_order(folder, monkeypatch):
-    encoder = build_text_encoder(TextConfig(name=str(folder)))
-    expected = encoder.encode(CAPTIONS)
-    monkeypatch.setattr(module, "BATCH", 2)
+def test_batches_are_put_together_in_order(folder):
+    config = TextConfig(name=str(folder))
+    expected = build_text_encoder(config).encode(CAPTIONS)
+    encoder = TransformersEncoder(config, str(folder), batch=2)
     torch.testing.assert_close(encoder.encode(CAPTIONS), expected, rtol=1e-5, atol=1e-5)
     assert encoder.encode([]).shape == (0, 8)
 

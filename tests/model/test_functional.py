@@ -1,8 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from pairstill.encoders import split as split_module
 from pairstill.model.dual_encoder import DropoutMasks
 from pairstill.model.functional import embed_split, pair_loss
 from pairstill.model.losses import info_nce, weighted_bce
@@ -48,7 +49,7 @@ def test_wbce_needs_similarities(case):
         pair_loss(model, parameters, (images, texts, None), "wbce", None)
 
 
-def test_a_split_is_embedded_whole_and_in_order(case, make_split, monkeypatch):
+def test_a_split_is_embedded_whole_and_in_order(case, make_split):
     _, model, parameters, _, _ = case
     split = make_split(images=7, captions=5)
     u, v = embed_split(model, parameters, split)
@@ -56,8 +57,8 @@ def test_a_split_is_embedded_whole_and_in_order(case, make_split, monkeypatch):
     expected_u, expected_v = model(split.image_inputs(torch.arange(7)), split.text_embeddings.all())
     torch.testing.assert_close(u, expected_u)
     torch.testing.assert_close(v, expected_v)
-    monkeypatch.setattr(split_module, "EVALUATION_BATCH", 2)
-    for found, expected in zip(embed_split(model, parameters, split), (u, v), strict=True):
+    in_batches = embed_split(model, parameters, replace(split, batch_size=2))
+    for found, expected in zip(in_batches, (u, v), strict=True):
         torch.testing.assert_close(found, expected)
         assert not found.requires_grad
 

@@ -19,7 +19,7 @@ from pairstill.storage.cache import cache_folder
 
 # Raise it when images are refused that were not before, so that what passed then is read again.
 _RULES = 1
-RECENT_SECONDS = 2.0
+SETTLED_SECONDS = 2.0
 """A file that changed this shortly before it was checked may change again within one tick of the disk's clock."""
 
 
@@ -88,16 +88,17 @@ class Checked:
             self._inside[folder] = real.is_relative_to(self._root)
         return self._inside[folder]
 
-    def keep(self, found: Mapping[str, tuple[Stamp | None, str]]) -> None:
+    def keep(self, found: Mapping[str, tuple[Stamp | None, str]], settled_seconds: float) -> None:
         """Write down what was found in images that were read, unless all of it is known.
 
         Args:
             found: the stamp that each had before it was read, and the SHA-256 of its content; empty if it is bad.
+            settled_seconds: a file that changed more shortly ago than this is left out.
 
         Raises:
             StorageError: the file cannot be written.
         """
-        before, now = dict(self._known), time.time_ns() - int(1e9 * RECENT_SECONDS)
+        before, now = dict(self._known), time.time_ns() - int(1e9 * settled_seconds)
         for image, (stamp, content) in found.items():
             self._known.pop(image, None)
             if content and stamp is not None and max(stamp.written, stamp.changed) < now:

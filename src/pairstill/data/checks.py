@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pairstill.data.checked import Checked, Stamp
+from pairstill.data.checked import SETTLED_SECONDS, Checked, Stamp
 from pairstill.data.images import decode_rgb
 from pairstill.data.inside import MissingFileError, read_inside
 from pairstill.errors import DataError
@@ -26,11 +26,15 @@ class Checking:
         cache_dir: the folder that runs share, for what was found out.
         max_pixels: larger images are refused from their header, before decoding.
         verify: whether images are read again that have not changed since they were checked.
+        settled_seconds: a file that changed this shortly before it was checked is read again the next time.
+        decode: decodes the content of a file, and raises `DataError` if that cannot be done.
     """
 
     cache_dir: Path
     max_pixels: int
     verify: bool = False
+    settled_seconds: float = SETTLED_SECONDS
+    decode: Callable[..., object] = decode_rgb
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,7 @@ def check_images(
     def check(some: Sequence[str]) -> list[ImageCheck]:
         known = [None if checking.verify else checked.digest_of(image) for image in some]
         return [
-            check_image(root, image, checking.max_pixels, decodable)
-            if content is None
-            else ImageCheck(content, read=False)
+            check_image(root, image, checking, decodable) if content is None else ImageCheck(content, read=False)
             for image, content in zip(some, known, strict=True)
         ]
 
@@ -102,17 +104,18 @@ def check_images(
             checks += some
             on_images(len(checks), len(images))
     outcomes = zip(images, checks, strict=True)
-    checked.keep({image: (check.stamp, check.digest) for image, check in outcomes if check.read})
+    found = {image: (check.stamp, check.digest) for image, check in outcomes if check.read}
+    checked.keep(found, checking.settled_seconds)
     return checks
 
 
-def check_image(root: Path, image: str, max_pixels: int, decodable: Collection[str] = ()) -> ImageCheck:
+def check_image(root: Path, image: str, checking: Checking, decodable: Collection[str] = ()) -> ImageCheck:
     """Return the outcome for one image.
 
     Args:
         root: the image root, resolved.
         image: its path relative to `root`.
-        max_pixels: the most pixels that it may have.
+        checking: how it is checked.
         decodable: digests of contents that are known to decode, which need not be decoded again.
     """
     stamp = Stamp.of(f"{root}/{image}")  # before it is read, so that a change while it is read is found later
@@ -120,7 +123,7 @@ def check_image(root: Path, image: str, max_pixels: int, decodable: Collection[s
         content = read_inside(root, image)
         digest = hashlib.sha256(content).hexdigest()
         if digest not in decodable:
-            decode_rgb(content, max_pixels=max_pixels)
+            checking.decode(content, max_pixels=checking.max_pixels)
     except MissingFileError as error:
         hint = "; write / between its folders, not a backslash" if "\\" in image else ""
         return ImageCheck("", f"{error}{hint}", missing=True)

@@ -60,7 +60,8 @@ def cached_rows(
     compute: Callable[[int, int], Tensor],
     *,
     about: dict[str, object],
-    shard_rows: int | None = None,
+    shard_rows: int = SHARD_ROWS,
+    chunk_rows: int = CHUNK_ROWS,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
 ) -> CachedRows:
     """Return the rows of a cache entry, computing the shards that are not there yet.
@@ -68,12 +69,13 @@ def cached_rows(
     Args:
         folder: the entry's folder; its name must contain the digest of everything that determines the rows.
         num_rows: how many rows there are.
-        compute: returns rows `start` to `stop`, at most `CHUNK_ROWS`, as a tensor (stop - start, ...).
+        compute: returns rows `start` to `stop`, at most `chunk_rows`, as a tensor (stop - start, ...).
         about: what the entry holds, written beside it for people.
-        shard_rows: rows of a shard, which is what a computation that is killed loses at most; None takes `SHARD_ROWS`.
+        shard_rows: rows of a shard, which is what a computation that is killed loses at most.
+        chunk_rows: rows that are computed at a time.
         on_rows: called with the rows done and all rows, as they are computed; not when all were there.
     """
-    shards, shard_rows = [], shard_rows or SHARD_ROWS
+    shards = []
     for number, start in enumerate(range(0, num_rows, shard_rows)):
         path = folder / f"{number:06d}.safetensors"
         if not path.is_file():
@@ -81,8 +83,8 @@ def cached_rows(
                 write_json(folder / "about.json", about)
             stop = min(start + shard_rows, num_rows)
             chunks = []
-            for at in range(start, stop, CHUNK_ROWS):
-                end = min(at + CHUNK_ROWS, stop)
+            for at in range(start, stop, chunk_rows):
+                end = min(at + chunk_rows, stop)
                 chunks.append(compute(at, end))
                 on_rows(end, num_rows)
             save_tensors(path, {"rows": torch.cat(chunks)})

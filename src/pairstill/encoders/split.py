@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 
 VIEWS = "augmented view 1"
 """What the digest of a view's rows begins with; raise the number when the same view becomes another one."""
-TOWER_BATCH = 64
-EVALUATION_BATCH = 256
 CHECKED_IMAGES = 4
 """Images whose given features are compared with what the tower makes of them."""
+TOWER_BATCH = 64
 FEATURE_TOLERANCE = 0.05
 """Of the features' norm: above what float16, TF32 and other decoders of images change, below any other tower's."""
 
@@ -45,6 +44,7 @@ class EncodedSplit:
         spec: the image tower's specification, with the normalisation of pixels.
         device: where batches are put.
         views: features of augmented views of the images, each like `images`; none unless they were asked for.
+        batch_size: images in a batch of `image_batches`; those of `text_batches` are eight times as large.
     """
 
     images: CachedRows
@@ -53,6 +53,7 @@ class EncodedSplit:
     spec: ImageSpec
     device: torch.device
     views: tuple[CachedRows, ...] = ()
+    batch_size: int = 256
 
     @property
     def num_images(self) -> int:
@@ -103,12 +104,12 @@ class EncodedSplit:
 
     def image_batches(self) -> Iterator[Tensor]:
         """Yield the inputs of all images in order."""
-        for start in range(0, self.num_images, EVALUATION_BATCH):
-            yield self.image_inputs(torch.arange(start, min(start + EVALUATION_BATCH, self.num_images)))
+        for start in range(0, self.num_images, self.batch_size):
+            yield self.image_inputs(torch.arange(start, min(start + self.batch_size, self.num_images)))
 
     def text_batches(self) -> Iterator[Tensor]:
         """Yield the embeddings of all captions in order."""
-        step = 8 * EVALUATION_BATCH
+        step = 8 * self.batch_size
         for start in range(0, self.num_captions, step):
             yield self.text_embeddings.slice(start, start + step).to(self.device)
 
@@ -134,6 +135,7 @@ class Encoding:
         cache_dir: the cache shared by runs.
         device: where the tower computes and batches are put.
         on_rows: called with `pixels`, `features` or `texts`, the rows done and all rows, while something is computed.
+        tower_batch: images that go through the frozen tower at a time.
     """
 
     image: ImageEncoder
@@ -142,6 +144,7 @@ class Encoding:
     cache_dir: Path
     device: torch.device
     on_rows: Callable[[str, int, int], None] = lambda kind, done, total: None
+    tower_batch: int = TOWER_BATCH
 
     def images(self, paths: Sequence[Path], digests: Iterable[str], about: str) -> CachedRows:
         """Return features (images, features), or uint8 pixels (images, 3, size, size) for a trainable tower.
@@ -233,7 +236,8 @@ class Encoding:
         return read_images(paths, self.image.spec.size)
 
     def _features(self, paths: Sequence[Path]) -> Tensor:
-        return self._of_tower(self._pixels(paths[at : at + TOWER_BATCH]) for at in range(0, len(paths), TOWER_BATCH))
+        step = self.tower_batch
+        return self._of_tower(self._pixels(paths[at : at + step]) for at in range(0, len(paths), step))
 
     def _view_features(self, paths: Sequence[Path], view: int, start: int, stop: int) -> Tensor:
         from pairstill.data.augment import TeacherAugmentation  # a second to import, and most runs do without
@@ -241,10 +245,10 @@ class Encoding:
         augment = TeacherAugmentation()
 
         def batch(first: int) -> Tensor:
-            pixels = self._pixels(paths[first : min(first + TOWER_BATCH, stop)])
+            pixels = self._pixels(paths[first : min(first + self.tower_batch, stop)])
             return augment(pixels.float() / 255, generator("augmented view", view, first))
 
-        return self._of_tower(map(batch, range(start, stop, TOWER_BATCH)))
+        return self._of_tower(map(batch, range(start, stop, self.tower_batch)))
 
     def _of_tower(self, batches: Iterable[Tensor]) -> Tensor:
         """Return the features of batches of pixels."""

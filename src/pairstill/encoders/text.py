@@ -157,12 +157,13 @@ class PrecomputedTexts:
 class TransformersEncoder:
     """A transformers encoder in evaluation mode, pooled by its first token or by the mean over tokens."""
 
-    def __init__(self, config: TextConfig, source: str) -> None:
-        """Load tokenizer and model from a hub name or a local folder.
+    def __init__(self, config: TextConfig, source: str, *, batch: int = BATCH) -> None:
+        """Load tokenizer and model from a hub name or a local folder; it encodes so many captions at a time.
 
         Raises:
             ConfigError: transformers cannot load `source` or not as a whole, or it does not encode captions.
         """
+        self._batch = batch
         self._tokenizer, self._model = load_encoder(config.name, source)
         self._pool: Callable[[Tensor, Tensor], Tensor] = _mean_pool if config.pooling == "mean" else _first_token
         least = self._tokenizer.num_special_tokens_to_add() + 1
@@ -192,7 +193,7 @@ class TransformersEncoder:
         embeddings = torch.empty(len(captions), self._spec.width, dtype=torch.float32)
         # captions of like length share a batch, so that little of it is padding
         lengths = torch.tensor([len(caption) for caption in captions])
-        for index in lengths.argsort(stable=True).split(BATCH) if captions else ():
+        for index in lengths.argsort(stable=True).split(self._batch) if captions else ():
             embeddings[index] = self._encode([captions[int(i)] for i in index])
         return embeddings
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 
 from pairstill.config import ColumnsConfig, DataConfig, SplitsConfig
-from pairstill.data.sources import webdataset
 from pairstill.data.sources.shards import Sample, read_samples
 from pairstill.data.sources.webdataset import read
 from pairstill.errors import DataError
@@ -194,10 +193,11 @@ def test_headers_that_announce_too_much_or_less_than_nothing(tmp_path):
             list(read_samples(path, {"jpg": 1000}))
 
 
-def test_captions_of_megabytes_are_refused_before_they_are_read(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(webdataset, "MAX_TEXT_BYTES", 10)
-    rewrite(tmp_path / "val-000.tar", [("a.jpg", b"1"), ("a.txt", b"x" * 11)])
-    with pytest.raises(DataError, match=r"val-000.tar has a member of 11 bytes, 'a\.txt', more than 10"):
+def test_captions_of_megabytes_are_refused_before_they_are_read(config, tmp_path):
+    announced = tarfile.TarInfo("a.txt")
+    announced.size = 2**24 + 1
+    (tmp_path / "val-000.tar").write_bytes(announced.tobuf() + b"x" * 1024)  # and far less follows
+    with pytest.raises(DataError, match=r"val-000.tar has a member of 16777217 bytes, 'a\.txt', more than 16777216"):
         read(config, tmp_path / "cache")
 
 

@@ -6,13 +6,13 @@ MAX_NAMES = 100_000
 _BRACES = re.compile(r"\{(?:(\d{1,9})\.\.(\d{1,9})|([^{}]*,[^{}]*))\}")
 
 
-def expand_braces(pattern: str) -> list[str]:
+def expand_braces(pattern: str, *, most: int = MAX_NAMES) -> list[str]:
     """Return what a pattern stands for: ranges of numbers and lists in braces are written out, all else stays.
 
     A range has as many digits as its ends where one of them begins with a zero.
 
     Raises:
-        ValueError: there are more than 100,000 names.
+        ValueError: there are more than `most` names.
 
     Example:
         >>> expand_braces("train-{08..10}.tar"), expand_braces("{a,b}-*.tar")
@@ -25,12 +25,12 @@ def expand_braces(pattern: str) -> list[str]:
         if match is None:
             done.append(now)
             continue
-        if match[3] is None and abs(int(match[2]) - int(match[1])) + len(done) + len(pending) >= MAX_NAMES:
-            raise ValueError(f"it stands for more than {MAX_NAMES} names")
+        if match[3] is None and abs(int(match[2]) - int(match[1])) + len(done) + len(pending) >= most:
+            raise ValueError(f"it stands for more than {most} names")
         choices = match[3].split(",") if match[3] is not None else _numbers(match[1], match[2])
         pending += [f"{now[: match.start()]}{choice}{now[match.end() :]}" for choice in reversed(choices)]
-        if len(done) + len(pending) > MAX_NAMES:
-            raise ValueError(f"it stands for more than {MAX_NAMES} names")
+        if len(done) + len(pending) > most:
+            raise ValueError(f"it stands for more than {most} names")
     return done
 
 
