@@ -86,18 +86,23 @@ def check_licences() -> int:
     return len(bad)
 
 
-def check_vulnerabilities() -> int:
-    """Let pip-audit look the packages up; return how many have known vulnerabilities, as far as it could ask."""
-    if importlib.util.find_spec("pip_audit") is None:
+def check_vulnerabilities(auditor: str = "pip_audit", seconds: float = SECONDS) -> int:
+    """Let pip-audit look the packages up; return how many have known vulnerabilities, as far as it could ask.
+
+    Args:
+        auditor: the module that is run.
+        seconds: how long it may take.
+    """
+    if importlib.util.find_spec(auditor) is None:
         print("vulnerabilities: not checked: pip-audit is not installed")
         return 0
-    command = [sys.executable, "-m", "pip_audit", "--requirement", str(LOCK), "--disable-pip", "--require-hashes"]
+    command = [sys.executable, "-m", auditor, "--requirement", str(LOCK), "--disable-pip", "--require-hashes"]
     options = ["--progress-spinner=off", "--timeout=15", "--format=json"]
     try:
-        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=seconds)
         packages = json.loads(done.stdout)["dependencies"]
     except subprocess.TimeoutExpired:
-        print(f"vulnerabilities: not checked: the service did not answer within {SECONDS} s")
+        print(f"vulnerabilities: not checked: the service did not answer within {seconds:g} s")
         return 0
     except (json.JSONDecodeError, KeyError, TypeError):
         why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1].strip()

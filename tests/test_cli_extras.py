@@ -1,6 +1,7 @@
 """Completion and the cache, as people use them."""
 
 import subprocess
+import sys
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_zsh_gets_a_script_too(capsys):
 
 
 def test_completion_without_its_package(capsys, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "shtab", None)  # as where it is not installed
     assert main(["completion", "bash"]) == 1
     assert "pairstill[completion]" in capsys.readouterr().err
 

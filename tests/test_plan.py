@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +24,7 @@ from pairstill.config import (
 )
 from pairstill.errors import ConfigError
 from pairstill.pipeline import Run
-from pairstill.plan import fit, make_plan
+from pairstill.plan import make_plan
 from pairstill.plan.counts import count, validated_epochs
 from pairstill.plan.fit import other_disk_bytes, warnings_of
 from pairstill.plan.probe import batch_seconds, encoding_seconds, probe_context
@@ -197,10 +198,11 @@ def test_a_warm_start_is_planned(config):
     assert "a warm start" in distilling.detail and distilling.seconds > 0
 
 
-def test_a_full_disk_is_told(config, monkeypatch):
-    usage = type("Usage", (), {"free": 10})
-    monkeypatch.setattr(fit.shutil, "disk_usage", lambda path: usage)
-    assert "will not fit on the disk" in make_plan(config).warnings[0]
+def test_a_full_disk_is_told(config):
+    asked = []
+    plan = make_plan(config, free_bytes=lambda path: asked.append(path) or 10)
+    assert "will not fit on the disk" in plan.warnings[0] and plan.free_disk_bytes == 10
+    assert asked == [Path(config.run_dir)]
 
 
 TINY = [

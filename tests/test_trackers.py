@@ -69,13 +69,15 @@ class FakeRun:
 def fake(monkeypatch):
     """Put a tracker's package in place that keeps what it is given."""
 
-    def make(name):
+    def make(name, *, opens=True):
         module, run = ModuleType(name), FakeRun()
         module.__spec__ = ModuleType("spec")
         run.opened = []
 
         def init(**options):
             print("welcome")
+            if not opens:
+                refuse("not logged in")
             run.opened.append(options)
             return run
 
@@ -147,16 +149,15 @@ def test_a_tracker_that_fails_is_told_of_once_and_left_out(fake, tmp_path):
     ]
 
 
-def test_a_tracker_that_cannot_be_opened_is_told_of_once(fake, tmp_path, monkeypatch):
-    fake("wandb")
+def test_a_tracker_that_cannot_be_opened_is_told_of_once(fake, tmp_path):
+    fake("wandb", opens=False)
     told = []
-    monkeypatch.setattr(sys.modules["wandb"], "init", lambda **_: refuse("not logged in"))
     tracker = Tracker("wandb", tmp_path, {}, told.append)
     tracker("stage", {"stage": "teach", "seconds": 3.0})
     assert len(told) == 1 and "wandb failed (AssertionError: not logged in)" in told[0]
 
 
 def test_a_package_that_is_missing_names_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setattr("pairstill.trackers.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "trackio", None)  # as where it is not installed
     with pytest.raises(MissingDependencyError, match=r'tracker is trackio: install it with pip install "pairstill\[tr'):
         Tracker("trackio", tmp_path, {}, refuse)

@@ -1,5 +1,6 @@
 """Which device computes, and in what precision."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -10,28 +11,41 @@ from pairstill.ranks import Ranks
 Precision = Literal["float32", "tf32", "bfloat16"]
 
 
-def choose_device(name: str, ranks: Ranks | None = None) -> torch.device:
+def gpus_here() -> int:
+    """Return the number of GPUs that can be used."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def choose_device(name: str, ranks: Ranks | None = None, *, count_gpus: Callable[[], int] = gpus_here) -> torch.device:
     """Return the device that the settings name: `auto`, `cpu`, `cuda`, `cuda:1`, ...; of several ranks, each its own.
+
+    Args:
+        name: the setting.
+        ranks: the processes of the run.
+        count_gpus: returns how many GPUs there are; asked where it matters.
 
     Raises:
         ConfigError: there is no such device, or not one for each rank.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if count_gpus() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"device is {name!r}; allowed are auto, cpu, cuda, cuda:0, ...") from error
     if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
         raise ConfigError(f"device is {name!r}; allowed are auto, cpu, cuda, cuda:0, ...")
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type == "cpu":
+        return device
+    gpus = count_gpus()
+    if not gpus:
         raise ConfigError(f"device is {name!r} but no GPU is available; use --device cpu")
-    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
-        raise ConfigError(f"device is {name!r} but there are {torch.cuda.device_count()} GPUs, counted from 0")
-    return _own_gpu(device, ranks) if device.type == "cuda" and ranks is not None and ranks.world > 1 else device
+    if device.index is not None and device.index >= gpus:
+        raise ConfigError(f"device is {name!r} but there are {gpus} GPUs, counted from 0")
+    return _own_gpu(device, ranks, gpus) if ranks is not None and ranks.world > 1 else device
 
 
-def _own_gpu(device: torch.device, ranks: Ranks) -> torch.device:
+def _own_gpu(device: torch.device, ranks: Ranks, gpus: int) -> torch.device:
     """Return the GPU of this rank: NCCL refuses two ranks on one."""
     if device.index is not None and ranks.local_world > 1:
         raise ConfigError(
@@ -39,9 +53,9 @@ def _own_gpu(device: torch.device, ranks: Ranks) -> torch.device:
         )
     if device.index is not None:
         return device
-    if ranks.local_rank >= torch.cuda.device_count():
+    if ranks.local_rank >= gpus:
         raise ConfigError(
-            f"{ranks.local_world} processes run on this machine but it has {torch.cuda.device_count()} GPUs; "
+            f"{ranks.local_world} processes run on this machine but it has {gpus} GPUs; "
             "start one for each GPU (--nproc_per_node), or use --device cpu"
         )
     return torch.device("cuda", ranks.local_rank)

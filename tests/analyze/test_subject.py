@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from pairstill.analyze import teachers
 from pairstill.analyze.settings import TeachersAnalysis
@@ -49,17 +50,20 @@ def test_features_are_learned_at_their_own_rate(trainable: bool, rate: float) ->
     assert problem.config.outer == OuterConfig(lr_images=rate)
 
 
-def test_analyses_draw_by_the_seed_of_the_distillation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_analyses_draw_by_the_seed_of_the_distillation(tmp_path: Path) -> None:
     drawn: list[int] = []
 
-    def draw_pairs(split: object, counts: list[int], draw: torch.Generator) -> None:
+    def epoch_order(captions: str, draw: torch.Generator) -> None:
         drawn.append(draw.initial_seed())
         raise KeyboardInterrupt
 
-    parts: Any = SimpleNamespace(config=CONFIG, splits=SimpleNamespace(train=None))
+    parts: Any = SimpleNamespace(
+        config=CONFIG,
+        splits=SimpleNamespace(train=SimpleNamespace(num_images=1000, epoch_order=epoch_order)),
+        factory=SimpleNamespace(build=lambda: None),
+        console=Console(quiet=True),
+    )
     assert analysis_seed(parts) == derive_seed(7, "analysis")
-    monkeypatch.setattr(teachers, "draw_pairs", draw_pairs)
-    monkeypatch.setattr(teachers, "_teacher_recalls", lambda *values: [])
     with pytest.raises(KeyboardInterrupt):
-        teachers.measure_teachers(parts, [], TeachersAnalysis(), Path())
+        teachers.measure_teachers(parts, [], TeachersAnalysis(), tmp_path)
     assert drawn == [generator(7, "initial pairs").initial_seed()]

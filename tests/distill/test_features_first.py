@@ -29,13 +29,12 @@ def test_pixels_get_the_features_and_a_smooth_change():
     assert (roughness(smooth - images) < roughness(rough - images))[1:].all()
 
 
-def test_images_are_found_each_by_itself(monkeypatch):
+def test_images_are_found_each_by_itself():
     images, wanted = torch.randn(3, 3, 4, 4), torch.randn(3, 2)
     config = FeaturesFirstConfig(inversion_steps=5)
     together = invert_features([Means()], images, [wanted], config)
-    monkeypatch.setattr("pairstill.distill.features_first.CHUNK", 2)
     seen = []
-    apart = invert_features([Means()], images, [wanted], config, lambda *told: seen.append(told[:2]))
+    apart = invert_features([Means()], images, [wanted], config, lambda *told: seen.append(told[:2]), chunk=2)
     torch.testing.assert_close(together, apart)
     assert seen == [(step, 10) for step in range(1, 11)]
 

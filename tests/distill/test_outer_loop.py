@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import pytest
@@ -6,11 +6,12 @@ import torch
 
 from pairstill.config import HypergradientConfig
 from pairstill.distill import outer_loop
-from pairstill.distill import trajectory_objective as module
 from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, draw_batches
 from pairstill.distill.learned import initial_values
 from pairstill.distill.matching import matching_losses
-from pairstill.distill.solvers import ExactRecompute, solver
+from pairstill.distill.objective import Stateless
+from pairstill.distill.solvers import solver
+from pairstill.distill.trajectory_objective import TrajectoryObjective
 from pairstill.distilled import compose_similarity
 from pairstill.errors import ArtifactError, NumericalError
 from pairstill.model.functional import pair_loss
@@ -126,11 +127,26 @@ def test_a_frozen_tower_is_run_once_in_an_outer_step_however_many_stretches(
     assert seen == calls * 3
 
 
-def test_many_stretches_report_the_mean_of_their_losses(make_problem, distil, monkeypatch):
-    singles, original = [], ExactRecompute.solve
-    monkeypatch.setattr(ExactRecompute, "solve", lambda *a: singles.append(original(*a)) or singles[-1])
-    reports = []
-    distil(make_problem(trajectories_per_step=4, phase={"outer_steps": 2}), on_step=reports.append)
+@dataclass(frozen=True)
+class Counted(TrajectoryObjective):
+    """An objective that keeps what the solver finds on every stretch."""
+
+    found: list = field(default_factory=list)
+
+    @property
+    def solver(self):
+        solve = super().solver
+        return lambda loop: self.found.append(solve(loop)) or self.found[-1]
+
+
+def counted(objective):
+    return Counted(**vars(objective))
+
+
+def test_many_stretches_report_the_mean_of_their_losses(make_problem, distil):
+    problem, reports = counted(make_problem(trajectories_per_step=4, phase={"outer_steps": 2})), []
+    distil(problem, on_step=reports.append)
+    singles = problem.found
     assert len(singles) == 8
     for report, found in zip(reports, (singles[:4], singles[4:]), strict=True):
         assert len(report.notes["experts"]) == len(report.notes["start_epochs"]) == 4
@@ -370,37 +386,44 @@ def test_patience_that_does_not_run_out_goes_to_the_end(make_problem, distil):
 # what goes wrong
 
 
+class Broken(Stateless):
+    """An objective of which one step, counted from 1, goes wrong."""
+
+    def __init__(self, objective, number, wrong):
+        self.objective, self.number, self.wrong = objective, number, wrong
+
+    def variables(self):
+        return self.objective.variables()
+
+    def step(self, values, number):
+        steps = self.objective.step(values, number)
+        return map(self.wrong, steps) if number == self.number - 1 else steps
+
+
 @pytest.mark.parametrize("bad", ["images", "texts"])
-def test_a_gradient_that_is_not_finite_names_phase_step_and_tensor(make_problem, distil, tmp_path, monkeypatch, bad):
-    checkpoint, original, calls = tmp_path / "c.safetensors", ExactRecompute.solve, []
+def test_a_gradient_that_is_not_finite_names_phase_step_and_tensor(make_problem, distil, tmp_path, bad):
+    checkpoint, problem = tmp_path / "c.safetensors", make_problem()
 
-    def broken(*arguments):
-        found = original(*arguments)
-        calls.append(1)
-        if len(calls) == 4:
-            getattr(found, bad)[0] = float("nan")
-        return found
+    def broken(step):
+        step.gradients[bad][0] = float("nan")
+        return step
 
-    monkeypatch.setattr(ExactRecompute, "solve", broken)
     with pytest.raises(NumericalError, match=f"phase 1, step 4: the gradient of {bad} is not finite"):
-        distil(make_problem(), checkpoint)
+        distil(problem, checkpoint, moved_by=Broken(problem, 4, broken))
     stored = load_tensors(checkpoint)
     assert all(value.isfinite().all() for value in stored.values())
-    monkeypatch.undo()
     # the checkpoint of step 2 is intact: without the fault the run ends as if nothing had been
     assert equal(distil(make_problem(), checkpoint), distil(make_problem()))
 
 
-def test_a_loss_that_is_not_finite(make_problem, distil, monkeypatch):
-    original = module.matching_losses
+def test_a_loss_that_is_not_finite(make_problem, distil):
+    problem = make_problem()
 
-    def broken(*arguments):
-        losses = original(*arguments)
-        return {part: value * (float("nan") if part == "text" else 1) for part, value in losses.items()}
+    def broken(step):
+        return replace(step, losses={**step.losses, "text": step.losses["text"] * float("nan")})
 
-    monkeypatch.setattr(module, "matching_losses", broken)
     with pytest.raises(NumericalError, match="phase 1, step 1: the matching loss of text is not finite"):
-        distil(make_problem())
+        distil(problem, moved_by=Broken(problem, 1, broken))
 
 
 def test_a_diverging_run_stops(make_problem, distil):
@@ -474,10 +497,10 @@ def test_the_next_experts_are_fetched_ahead(make_problem, distil):
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
-def test_ranks_share_the_stretches_and_their_mean_is_that_of_all(make_problem, distil, monkeypatch, mode):
+def test_ranks_share_the_stretches_and_their_mean_is_that_of_all(make_problem, distil, mode):
     """Three ranks, one after another; each sees the mean that the others' parts would have made with its own."""
     settings = {**mode, "trajectories_per_step": 6, "phase": {"outer_steps": 1}}
-    parts, computed, reports = [], [], []
+    parts, reports, computed = [], [], []
 
     class Alone(Ranks):
         def from_main(self, compute):
@@ -487,17 +510,12 @@ def test_ranks_share_the_stretches_and_their_mean_is_that_of_all(make_problem, d
             parts.append(dict(tensors))
             return dict(tensors)
 
-    original = ExactRecompute.solve
-
-    def counted(self, loop):
-        computed.append(loop)
-        return original(self, loop)
-
-    monkeypatch.setattr(ExactRecompute, "solve", counted)
     for rank in (0, 1, 2, None):
         ranks = Alone() if rank is None else Alone(rank, 3)
-        distil(replace(make_problem(**settings), ranks=ranks), on_step=reports.append)
-    assert len(computed) == 3 * 2 + 6
+        problem = counted(replace(make_problem(**settings), ranks=ranks))
+        distil(problem, on_step=reports.append)
+        computed.append(len(problem.found))
+    assert computed == [2, 2, 2, 6]
     *shares, whole = parts
     assert whole.keys() == {"images", "texts", "similarity/matrix", "inner_lr_image", "inner_lr_text"} | {
         "loss/image",

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,12 +12,12 @@ from pairstill.config import (
     SimilarityConfig,
     TeacherConfig,
 )
-from pairstill.distill import paths as module
 from pairstill.distill.features_first import FeatureRange, features_of
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.paths import ExpertPaths
 from pairstill.distill.phases import Distillation
 from pairstill.distill.recipe import Recipe, matching_of, pixels_of
+from pairstill.errors import ArtifactError
 from pairstill.storage import load_tensors, save_tensors
 from pairstill.trajectories.shortcut import recorded_path, shortcut_path
 from pairstill.trajectories.teacher import epochs_to_keep
@@ -274,16 +275,19 @@ def test_expert_paths_are_shortcuts_or_snapshots(experts, shortcut):
         assert all(torch.equal(found[name], value) for name, value in expected.at(epoch).items())
 
 
-def test_expert_paths_are_read_when_asked_for_and_the_last_stay(experts, monkeypatch):
-    files, opened = experts(), []
-    original = Trajectory.open
-    monkeypatch.setattr(module, "PATHS_IN_MEMORY", 1)
-    monkeypatch.setattr(module.Trajectory, "open", staticmethod(lambda path: opened.append(path) or original(path)))
-    paths = ExpertPaths(files, PHASES[0], CONFIG, CPU)
-    assert opened == []
-    for expert in (0, 0, 1, 1, 0):
-        _ = paths[expert]
-    assert opened == [files[0], files[1], files[0]]
+def test_expert_paths_are_read_when_asked_for_and_the_last_stay(experts, tmp_path):
+    files = experts()
+    places = [tmp_path / "moved" / file.name for file in files]
+    paths = ExpertPaths(places, PHASES[0], CONFIG, CPU, in_memory=1)
+    shutil.copytree(files[0].parent, tmp_path / "moved")  # nothing was read before
+    first = paths[0]
+    places[0].unlink()
+    assert paths[0] is first
+    second = paths[1]
+    places[1].unlink()
+    assert paths[1] is second
+    with pytest.raises(ArtifactError, match="does not exist"):
+        _ = paths[0]  # forgotten for the second
 
 
 def test_a_result_on_disk_is_taken_as_it_is(make_distillation, tmp_path):

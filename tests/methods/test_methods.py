@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from pairstill import methods
 from pairstill.config import (
     AutoPhasesConfig,
     CharacteristicConfig,
@@ -208,13 +207,12 @@ def test_settings_from_before_methods_had_their_own_mean_what_they_meant(method)
     assert found["evaluate"]["closed_form"] == form
 
 
-def test_the_example_in_the_guide_is_a_method(monkeypatch):
+def test_the_example_in_the_guide_is_a_method():
     guide = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
     defined = {}
     exec(compile(example, "CONTRIBUTING.md", "exec"), defined)
     method = defined["SHORT_STRETCHES"]
-    monkeypatch.setattr(methods, "METHODS", (*METHODS, method))
-    config = with_method(RunConfig(method=method.name))
+    config = with_method(RunConfig(method=method.name), (*METHODS, method))
     assert config.distill == replace(config.distill, inner_steps=4) != RunConfig().distill
-    assert find_method(method.name) is method
+    assert find_method(method.name, (*METHODS, method)) is method

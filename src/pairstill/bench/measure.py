@@ -43,16 +43,22 @@ class Subject:
     close: Callable[[], None] = lambda: None
 
 
-def seconds_in_turn(variants: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device) -> dict[str, float]:
+def seconds_in_turn(
+    variants: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    device: torch.device,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """Return each variant's median seconds; rounds take the variants in turn, so that a slow moment strikes all."""
     times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, call in variants.items():
             _wait(device)
-            began = time.perf_counter()
+            began = clock()
             call()
             _wait(device)
-            times[name].append(time.perf_counter() - began)
+            times[name].append(clock() - began)
     return {name: median(values) for name, values in times.items()}
 
 

@@ -83,6 +83,8 @@ def invert_features(
     features: Sequence[Tensor],
     config: FeaturesFirstConfig,
     on_step: OnInversion = lambda step, steps, error: None,
+    *,
+    chunk: int = CHUNK,
 ) -> Tensor:
     """Return images whose features are near the given ones, for all towers at once, and which change smoothly.
 
@@ -95,12 +97,13 @@ def invert_features(
         features: the wanted features (images, width) of each tower.
         config: steps, rate and smoothness.
         on_step: called after every step.
+        chunk: images that are found at a time.
 
     Raises:
         NumericalError: a pixel is not finite.
     """
     found: list[Tensor] = []
-    chunks = list(zip(images.split(CHUNK), *(wanted.split(CHUNK) for wanted in features), strict=True))
+    chunks = list(zip(images.split(chunk), *(wanted.split(chunk) for wanted in features), strict=True))
     rate = config.lr_pixels * float(images.std())
     for number, (start, *wanted) in enumerate(chunks):
         x = start.clone().requires_grad_()

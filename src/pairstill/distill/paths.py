@@ -35,9 +35,25 @@ class TeacherPaths(Protocol):
 class ExpertPaths:
     """The paths of one phase, read when they are needed or just before; the last few stay in memory."""
 
-    def __init__(self, experts: list[Path], phase: PhaseConfig, config: DistillConfig, device: torch.device) -> None:
-        """Serve shortcuts to the phase's endpoint, or the recorded snapshots when shortcuts are off."""
-        self._experts = experts
+    def __init__(
+        self,
+        experts: list[Path],
+        phase: PhaseConfig,
+        config: DistillConfig,
+        device: torch.device,
+        *,
+        in_memory: int = PATHS_IN_MEMORY,
+    ) -> None:
+        """Serve shortcuts to the phase's endpoint, or the recorded snapshots when shortcuts are off.
+
+        Args:
+            experts: their files.
+            phase: the phase.
+            config: the distillation's settings.
+            device: where paths are put.
+            in_memory: how many paths stay.
+        """
+        self._experts, self._in_memory = experts, in_memory
 
         def read(expert: int) -> TeacherPath:
             trajectory = Trajectory.open(experts[expert])
@@ -65,5 +81,5 @@ class ExpertPaths:
             if expert not in self._reading:
                 self._reading[expert] = self._reader.submit(self._read, expert)
             self._reading.move_to_end(expert)
-        while len(self._reading) > max(PATHS_IN_MEMORY, len(experts)):
+        while len(self._reading) > max(self._in_memory, len(experts)):
             self._reading.popitem(last=False)

@@ -1,5 +1,6 @@
 """The methods: each is one module that says what it is, and one line here."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pairstill.config import DistillConfig, RunConfig
@@ -39,26 +40,31 @@ METHODS: tuple[Method, ...] = (
 )
 
 
-def find_method(name: str) -> Method:
-    """Return the method with this name.
+def find_method(name: str, among: Sequence[Method] | None = None) -> Method:
+    """Return the method with this name, among these or all that there are.
 
     Raises:
         ConfigError: there is none.
     """
-    for method in METHODS:
+    methods = METHODS if among is None else among
+    for method in methods:
         if method.name == name:
             return method
-    names = [method.name for method in METHODS]
+    names = [method.name for method in methods]
     raise ConfigError(f"method is {name!r}{did_you_mean(nearest(name, names))} The methods are {', '.join(names)}")
 
 
-def with_method(config: RunConfig) -> RunConfig:
+def with_method(config: RunConfig, among: Sequence[Method] | None = None) -> RunConfig:
     """Return the settings as their method has them; those that it has resolved already stay as they are.
+
+    Args:
+        config: the settings.
+        among: the methods that there are, if not those of this package.
 
     Raises:
         ConfigError: there is no such method, or it does not go with the other settings.
     """
-    method = find_method(config.method)
+    method = find_method(config.method, among)
     distill = own_settings(config, method.settings)
     if isinstance(distill, DistillConfig):
         distill = one_phase(distill) if method.one_phase else distill

@@ -25,12 +25,18 @@ from pairstill.report.plans import Plan
 from pairstill.runfolder import RunFolder
 
 
-def make_plan(config: RunConfig, tell: Callable[[str], None] = lambda stage: None) -> Plan:
+def make_plan(
+    config: RunConfig,
+    tell: Callable[[str], None] = lambda stage: None,
+    *,
+    free_bytes: Callable[[Path], int] = free_disk_bytes,
+) -> Plan:
     """Probe the run that `config` describes and return what it will take; nothing is written to its folder.
 
     Args:
         config: the run's settings.
         tell: called with what is probed next.
+        free_bytes: returns the free bytes of the disk that a path will be on.
 
     Raises:
         PairstillError: what the run itself would raise for these settings and pairs.
@@ -45,7 +51,7 @@ def make_plan(config: RunConfig, tell: Callable[[str], None] = lambda stage: Non
     with TemporaryDirectory(prefix="pairstill-plan-") as folder:
         probe = probe_context(replace(config, run_dir=str(Path(folder) / "run")))
         with probe.torch_state():
-            return _plan(config, probe, Path(folder), tell)
+            return _plan(config, probe, Path(folder), tell, free_bytes(Path(config.run_dir)))
 
 
 def _stand_in(config: RunConfig) -> DistillConfig:
@@ -63,7 +69,7 @@ def _stand_in(config: RunConfig) -> DistillConfig:
     return replace(distill, phases=equal)
 
 
-def _plan(config: RunConfig, probe: RunContext, folder: Path, tell: Callable[[str], None]) -> Plan:
+def _plan(config: RunConfig, probe: RunContext, folder: Path, tell: Callable[[str], None], free: int) -> Plan:
     tell("pairs")
     train = probe.splits.train
     counts = count(config, train.num_images, train.num_captions)
@@ -72,7 +78,6 @@ def _plan(config: RunConfig, probe: RunContext, folder: Path, tell: Callable[[st
     distillation, memory = found.distillation, device_bytes(probe.device)
     trajectories = trajectory_bytes(expert, config.teacher.num_experts - found.teachers)
     disk = trajectories + other_disk_bytes(probe, distillation.distilled)
-    free = free_disk_bytes(Path(config.run_dir))
     modes = planned_modes(distillation, config.matching, memory)
     return Plan(
         stages=planned_stages(config, counts, found),
