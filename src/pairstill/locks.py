@@ -65,7 +65,7 @@ def exclusive(folder: Path, on_wait: Callable[[str], None] | None = None) -> Ite
 
 
 @contextmanager
-def to_hand_over(folder: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[int]:
+def to_hand_over(folder: Path) -> Iterator[int]:
     """Give the open file that the lock of a folder is on, for processes begun in the block; see `hold`.
 
     One that inherits it, as `subprocess` lets it with `pass_fds`, holds the lock until it ends, whatever becomes of
@@ -73,7 +73,7 @@ def to_hand_over(folder: Path, on_wait: Callable[[str], None] | None = None) -> 
     """
     path = folder.resolve() / LOCK
     descriptor = _open(path)
-    _take(descriptor, path, folder, on_wait)
+    _take(descriptor, path, folder, on_wait=None)
     try:
         yield descriptor
     finally:

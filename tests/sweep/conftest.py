@@ -14,6 +14,7 @@ from pathlib import Path
 command, config, *rest = sys.argv[1:]
 said = dict(line.split(": ") for line in Path(config.partition("=")[2]).read_text().splitlines())
 makes, tries = Path(said["makes"]), Path(said["makes"] + ".tries")
+Path(said["makes"] + ".pids").write_text(f"{os.getpid()} {os.getppid()}")
 with tries.open("a") as stream:
     stream.write(" ".join([command, *rest, "OMP", os.environ["OMP_NUM_THREADS"]]) + "\n")
 count = len(tries.read_text().splitlines())

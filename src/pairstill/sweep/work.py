@@ -7,16 +7,19 @@ be at work as long as it is, and is never run twice at a time.
 import os
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pairstill.errors import BusyError
 from pairstill.locks import to_hand_over
 
 LOG = "log.txt"
 ENDING_SECONDS = 30.0
 """How long a row may take to write down where it is, once it is asked to end."""
+NAP = 0.2
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,17 @@ class Job:
         return self.folder / LOG
 
 
-def begin(job: Job, *, wait: bool = False, apart: bool = False) -> "subprocess.Popen[bytes]":
+def begin(job: Job, *, apart: bool = False) -> "subprocess.Popen[bytes]":
     """Begin a row's process.
 
     Args:
         job: the row.
-        wait: whether to wait while a process of an earlier sitting still works on the row.
         apart: whether signals to this process's group, such as Ctrl-C, pass the row by.
 
     Raises:
-        BusyError: such a process does, and `wait` is off.
+        BusyError: a process of an earlier sitting still works on the row.
     """
-    with to_hand_over(job.folder, (lambda holder: None) if wait else None) as descriptor, job.log.open("ab") as log:
+    with to_hand_over(job.folder) as descriptor, job.log.open("ab") as log:
         when = datetime.now(UTC).isoformat(timespec="seconds")
         log.write(f"--- {when} {' '.join(job.command)}\n".encode())
         log.flush()
@@ -71,13 +73,26 @@ def begin(job: Job, *, wait: bool = False, apart: bool = False) -> "subprocess.P
 
 
 def work(job: Job) -> int:
-    """Run a row and return its exit status, negative for the signal that killed it; clusters call it."""
-    process = begin(job, wait=True)
+    """Run a row and return its exit status, negative for the signal that killed it; clusters call it.
+
+    It waits in short naps: Ray's way to interrupt a task does not wake one that waits for a process or a lock.
+    """
+    process = _begin_when_free(job)
     try:
-        return process.wait()
+        while (status := process.poll()) is None:
+            time.sleep(NAP)
+        return status
     except BaseException:
         end(process)
         raise
+
+
+def _begin_when_free(job: Job) -> "subprocess.Popen[bytes]":
+    while True:
+        try:
+            return begin(job)
+        except BusyError:
+            time.sleep(NAP)
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
