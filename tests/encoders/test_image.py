@@ -5,9 +5,11 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models import register_model
 
 from pairstill.config import ImageConfig
-from pairstill.encoders.image import build_image_encoder, to_channels_last
+from pairstill.encoders.frozen import frozen_tower
+from pairstill.encoders.image import build_image_encoder, is_dual, to_channels_last
 from pairstill.errors import ConfigError
 
 
@@ -156,3 +158,51 @@ def test_weights_of_batch_norms_that_give_no_numbers(tmp_path):
     save_file(state, tmp_path / "tower.safetensors")
     with pytest.raises(ConfigError, match="resnet18 gives features that are not finite"):
         build_image_encoder(ImageConfig(name="resnet18", size=32, weights=str(tmp_path / "tower.safetensors")))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "width"),
+    [("mobilenetv3_small_100", 64, 1024), ("mobilenetv4_conv_small_035", 64, 1280), ("levit_128s", None, 384)],
+)
+def test_the_width_is_what_a_probe_measures(name, size, width):
+    encoder = build_image_encoder(ImageConfig(name=name, size=size))
+    size = encoder.spec.size
+    assert encoder.spec.width == width == encoder.tower(torch.zeros(1, 3, size, size)).shape[1]
+
+
+@pytest.mark.parametrize("name", ["test_mambaout", "test_efficientnet", "test_vit", "test_resnet", "test_nfnet"])
+def test_a_few_of_the_families(name):
+    encoder = build_image_encoder(ImageConfig(name=name, size=64, trainable=False))
+    pixels = torch.rand(2, 3, 64, 64, requires_grad=True)
+    features = frozen_tower(encoder, torch.device("cpu"))(pixels)
+    features.square().sum().backward()
+    assert features.shape == (2, encoder.spec.width)
+    assert pixels.grad is not None and bool(pixels.grad.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "said"),
+    [
+        ("mixer_s32_224", 160, "own size is 224; it takes 224 alone: set image.size"),
+        ("test_maxvit", 100, "own size is 160; it takes 96, 128, 160: set image.size to one of them"),
+    ],
+)
+def test_a_size_that_does_not_do_is_answered_with_those_that_do(name, size, said):
+    with pytest.raises(ConfigError, match=f"image.size is {size}, and {name} cannot take .*{said}"):
+        build_image_encoder(ImageConfig(name=name, size=size))
+
+
+@register_model
+def tower_of_a_map(pretrained=False, **kwargs):
+    tower = torch.nn.Conv2d(3, 4, 1)
+    tower.pretrained_cfg = {"input_size": (3, 8, 8), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    return tower
+
+
+def test_a_tower_that_gives_no_row_of_features():
+    with pytest.raises(ConfigError, match=r"features of shape \(1, 4, 8, 8\); a tower must give one row of features"):
+        build_image_encoder(ImageConfig(name="tower_of_a_map"))
+
+
+def test_a_name_that_timm_does_not_know_may_be_a_checkpoint():
+    assert is_dual("openai/clip-vit-base-patch32") and not is_dual("resnet18") and not is_dual("resnt18")

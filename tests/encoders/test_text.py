@@ -11,7 +11,15 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
-from transformers import BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    GPT2Model,
+    PreTrainedTokenizerFast,
+    T5EncoderModel,
+)
 
 from pairstill.config import TextConfig
 from pairstill.encoders.pretrained_text import load_encoder
@@ -141,7 +149,7 @@ def test_long_captions_are_cut(folder):
 
 def test_the_model_is_frozen(folder):
     encoder = build_text_encoder(TextConfig(name=str(folder)))
-    model = encoder._model
+    model = encoder._model._model
     assert not any(layer.training for layer in model.modules())
     assert not any(p.requires_grad for p in model.parameters())
     assert torch.equal(encoder.encode(CAPTIONS), encoder.encode(CAPTIONS))
@@ -289,6 +297,53 @@ def test_weights_too_large_for_their_precision(folder, tmp_path):
     config = changed(folder, tmp_path, lambda s: s[LAYER].fill_(1e38))
     with pytest.raises(NumericalError, match="whose embedding of .* is not finite"):
         build_text_encoder(config).encode(CAPTIONS)
+
+
+# models that read from left to right, and encoders before a decoder
+
+
+def alone(model, folder, caption):
+    """Token vectors of one caption alone, without padding."""
+    ids = AutoTokenizer.from_pretrained(folder)(caption)["input_ids"]
+    with torch.no_grad():
+        return model.eval()(torch.tensor([ids])).last_hidden_state[0]
+
+
+@pytest.mark.parametrize(("pooling", "pool"), [("last", lambda h: h[-1]), ("mean", lambda h: h.mean(0))])
+@pytest.mark.parametrize("kind", ["gpt2", "t5"])
+def test_models_without_a_first_token_are_pooled_without_their_padding(request, kind, pooling, pool):
+    folder = request.getfixturevalue(f"{kind}_folder")
+    model = GPT2Model.from_pretrained(folder) if kind == "gpt2" else T5EncoderModel.from_pretrained(folder)
+    encoder = build_text_encoder(TextConfig(name=str(folder), pooling=pooling))
+    expected = torch.stack([pool(alone(model, folder, caption)) for caption in CAPTIONS])
+    torch.testing.assert_close(encoder.encode(CAPTIONS), expected, rtol=1e-4, atol=1e-5)
+    assert (encoder.spec.width, encoder.spec.pooling) == (16, pooling)
+
+
+def test_a_first_token_that_has_seen_nothing(gpt2_folder):
+    with pytest.raises(ConfigError, match="text.pooling is cls, .* reads from left to right: .* to last .* or mean"):
+        build_text_encoder(TextConfig(name=str(gpt2_folder)))
+
+
+def test_a_folder_with_the_encoder_alone(t5_folder, tmp_path):
+    folder = shutil.copytree(t5_folder, tmp_path / "alone", ignore=shutil.ignore_patterns("*.safetensors"))
+    T5EncoderModel.from_pretrained(t5_folder).save_pretrained(folder)
+    whole, part = (build_text_encoder(TextConfig(name=str(path), pooling="mean")) for path in (t5_folder, folder))
+    assert torch.equal(part.encode(CAPTIONS), whole.encode(CAPTIONS))
+
+
+def test_a_tokenizer_that_pads_on_the_left(folder, tmp_path):
+    config = changed(folder, tmp_path)
+    path = Path(config.name) / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"padding_side": "left"}))
+    expected = build_text_encoder(TextConfig(name=str(folder))).encode(CAPTIONS)
+    torch.testing.assert_close(build_text_encoder(config).encode(CAPTIONS), expected)
+
+
+def test_a_caption_without_any_token(gpt2_folder):
+    encoder = build_text_encoder(TextConfig(name=str(gpt2_folder), pooling="last"))
+    with pytest.raises(ConfigError, match="the tokenizer makes no token of a caption"):
+        encoder.encode(["a dog", ""])
 
 
 # MiniLM

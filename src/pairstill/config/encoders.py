@@ -12,7 +12,8 @@ class ImageConfig:
     """The image tower.
 
     Attributes:
-        name: `nf_resnet_tiny` (embedded, no weights needed), `mobilenetv1_075`, or any timm model by name.
+        name: `nf_resnet_tiny` (embedded, no weights needed), `mobilenetv1_075`, any timm model by name, or a CLIP or
+            SigLIP checkpoint by hub name (OWNER/NAME) or local folder, frozen.
         pretrained: fetch the weights that timm knows for this name from the hub.
         weights: a local safetensors file with the tower's weights, instead of `pretrained`.
         trainable: train the tower (the paper's main protocol); otherwise it is frozen and only the heads learn.
@@ -24,6 +25,7 @@ class ImageConfig:
             `bfloat16` (autocast). Parameters, heads, losses and the sums of the hypergradient stay in float32.
         features: a file with the features of all images, for a frozen tower, which then encodes no real image;
             `pairstill prepare --features_out` writes one. The tower is needed all the same, for distilled images.
+        projection: whether a dual encoder's features are those behind its projection into the shared space.
     """
 
     name: str = "nf_resnet_tiny"
@@ -36,6 +38,7 @@ class ImageConfig:
     init_seed: int = 0
     precision: Literal["float32", "tf32", "bfloat16"] = setting("float32", role="model")
     features: str | None = None
+    projection: bool = True
 
     def __post_init__(self) -> None:
         require(
@@ -66,18 +69,22 @@ class TextConfig:
 
     Attributes:
         name: `hashed_ngrams` (embedded, no weights needed), `minilm` (extra `minilm`, works offline), any
-            transformers encoder by hub name or local folder, or `precomputed`, which reads embeddings from `file`.
-        pooling: `cls` (the first token) or `mean` (over the tokens of the caption); only for transformers encoders.
+            transformers model of text by hub name or local folder (of T5 and its like the encoder alone), the text side
+            of a CLIP or SigLIP checkpoint likewise, or `precomputed`, which reads embeddings from `file`.
+        pooling: `cls` (the first token), `mean` (over the tokens of the caption) or `last` (the last token, for models
+            that read from left to right); only for transformers models; dual encoders have a pooling of their own.
         max_tokens: captions are cut after this many tokens.
         width: width of the `hashed_ngrams` embedding; other encoders have their own.
         file: the embeddings of all captions, for `precomputed`; `pairstill prepare --texts_out` writes one.
+        projection: whether a dual encoder's embeddings are those behind its projection into the shared space.
     """
 
     name: str = "hashed_ngrams"
-    pooling: Literal["cls", "mean"] = "cls"
+    pooling: Literal["cls", "mean", "last"] = "cls"
     max_tokens: int = 64
     width: int = 128
     file: str | None = None
+    projection: bool = True
 
     def __post_init__(self) -> None:
         require(

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from PIL import Image
@@ -12,9 +14,59 @@ from torch import Tensor
 from pairstill.data.images import decode_rgb
 from pairstill.errors import DataError
 
+LONGEST = 32
+"""How many times its shorter side a photo's longer side counts where only its middle is seen."""
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
 
-def read_image(path: Path, size: int) -> Tensor:
-    """Return one image as uint8 RGB of shape (3, size, size), resized bicubically; the aspect ratio is not kept.
+
+@dataclass(frozen=True)
+class Resizing:
+    """How a photo of any shape becomes a square.
+
+    Attributes:
+        kind: `squash` gives up the aspect ratio; `crop` keeps it and cuts the middle out.
+        enlarged: for `crop`, the shorter side before the cut, as a multiple of the square's side, 1 or more.
+        interpolation: between pixels, one of `INTERPOLATIONS`; always antialiased.
+    """
+
+    kind: Literal["squash", "crop"] = "squash"
+    enlarged: float = 1.0
+    interpolation: str = "bicubic"
+
+    def __call__(self, image: Image.Image, size: int) -> Image.Image:
+        """Return the image as a square of `size` x `size`.
+
+        Example:
+            >>> Resizing("crop")(Image.new("RGB", (20, 10)), 4).size
+            (4, 4)
+        """
+        resample = INTERPOLATIONS[self.interpolation]
+        if self.kind == "squash":
+            return image.resize((size, size), resample)
+        if max(image.size) > LONGEST * min(image.size):  # a line, resized, would fill the memory
+            longest = LONGEST * min(image.size)
+            left, top = (max(side - longest, 0) // 2 for side in image.size)
+            image = image.crop((left, top, left + min(image.width, longest), top + min(image.height, longest)))
+        short = round(size * self.enlarged)
+        # whole pixels as Hugging Face's and torchvision's own code count them
+        width, height = (short * side // min(image.size) for side in image.size)
+        left, top = (width - size) // 2, (height - size) // 2
+        return image.resize((width, height), resample).crop((left, top, left + size, top + size))
+
+
+SQUASH = Resizing()
+"""What images are made square with, unless a tower has a way of its own."""
+
+
+def read_image(path: Path, size: int, resizing: Resizing = SQUASH) -> Tensor:
+    """Return one image as uint8 RGB of shape (3, size, size).
 
     Raises:
         DataError: the file is missing or does not decode.
@@ -25,7 +77,7 @@ def read_image(path: Path, size: int) -> Tensor:
         raise DataError(f"image {path} cannot be read ({error}); build the manifest again") from error
     except DataError as error:
         raise DataError(f"image {path} {error}; build the manifest again") from error
-    image = image.resize((size, size), Image.Resampling.BICUBIC)
+    image = resizing(image, size)
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return pixels.reshape(size, size, 3).permute(2, 0, 1).contiguous()
 
@@ -50,7 +102,7 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return (unit.float() - centre) / scale
 
 
-def read_images(paths: Sequence[Path], size: int) -> Tensor:
+def read_images(paths: Sequence[Path], size: int, resizing: Resizing = SQUASH) -> Tensor:
     """Return images in order, as uint8 of shape (images, 3, size, size).
 
     They are decoded in threads, since decoding leaves Python's lock.
@@ -61,4 +113,4 @@ def read_images(paths: Sequence[Path], size: int) -> Tensor:
     if not paths:
         return torch.empty(0, 3, size, size, dtype=torch.uint8)
     with ThreadPoolExecutor() as pool:
-        return torch.stack(list(pool.map(partial(read_image, size=size), paths)))
+        return torch.stack(list(pool.map(partial(read_image, size=size, resizing=resizing), paths)))

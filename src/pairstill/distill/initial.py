@@ -51,7 +51,7 @@ def real_pairs(manifest: Manifest, split: EncodedSplit, captions: Tensor) -> Ini
     paths, texts = manifest.image_paths("train"), manifest.captions("train")
     records = manifest.split("train")
     owners = split.caption_owner[captions].tolist()
-    pixels = read_images([paths[owner] for owner in owners], split.spec.size)
+    pixels = read_images([paths[owner] for owner in owners], split.spec.size, split.spec.resizing)
     return InitialPairs(
         normalise(pixels, split.spec.mean, split.spec.std),
         split.text_embeddings.take(captions).clone(),

@@ -1,7 +1,8 @@
 """The image tower: any timm model, its weights, and the input it expects."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+import warnings
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pairstill.config import ImageConfig
+from pairstill.data.loader import SQUASH, Resizing
 from pairstill.encoders import towers as _registered  # noqa: F401 - importing registers the towers with timm
+from pairstill.encoders.dual import Channels, DualImages, dual_images
 from pairstill.encoders.hub import without_waiting
 from pairstill.encoders.weights import check_finite, check_keys
-from pairstill.errors import ConfigError
+from pairstill.errors import SHOWN_CHARACTERS, ConfigError
 from pairstill.rng import seeded_globally
 from pairstill.wording import did_you_mean, nearest
 
@@ -31,6 +34,7 @@ class ImageSpec:
         std: standard deviation of the input normalisation per channel.
         width: number of pooled features.
         digest: SHA-256 of the tower's initial parameters and buffers.
+        resizing: how photos are made square.
     """
 
     name: str
@@ -39,10 +43,17 @@ class ImageSpec:
     std: tuple[float, float, float]
     width: int
     digest: str
+    resizing: Resizing = field(default=SQUASH, repr=False)
+
+    @property
+    def key(self) -> str:
+        """What features depend on, for digests: the same as before there was more than one way of resizing."""
+        return repr(self) if self.resizing == SQUASH else f"{self!r} {self.resizing!r}"
 
     def to_json(self) -> dict[str, object]:
-        """Return the fields as JSON values."""
-        return asdict(self)
+        """Return the fields as JSON values, without a resizing that is the common one."""
+        known = asdict(self)
+        return known if self.resizing != SQUASH else {name: known[name] for name in known if name != "resizing"}
 
 
 @dataclass(frozen=True)
@@ -61,13 +72,21 @@ def check_image_tower(config: ImageConfig) -> None:
     """Refuse a tower that cannot be built, as far as that is seen at once.
 
     Raises:
-        ConfigError: timm does not know the name, or the file of the weights is not there.
+        ConfigError: the name is not known, the file of the weights is not there, or a setting does not fit the tower.
     """
+    if is_dual(config.name):
+        _check_dual(config)
+        return
     if not timm.is_model(config.name):
         near = nearest(config.name.partition(".")[0], timm.list_models())
         raise ConfigError(
             f"image.name is {config.name!r}, which timm does not know{did_you_mean(near)} Any name of "
-            "timm.list_models() will do"
+            "timm.list_models() will do, or the folder or hub name (OWNER/NAME) of a CLIP or SigLIP checkpoint"
+        )
+    if not config.projection:
+        raise ConfigError(
+            f"image.projection is off, but {config.name!r} is no dual encoder, which alone have projections; leave "
+            "image.projection out"
         )
     if config.weights is not None and not Path(config.weights).is_file():
         raise ConfigError(
@@ -75,33 +94,56 @@ def check_image_tower(config: ImageConfig) -> None:
         )
 
 
+def is_dual(name: str) -> bool:
+    """Return whether `image.name` is a dual encoder's: a folder or a hub name, which no tower of timm has."""
+    return not timm.is_model(name) and ("/" in name or Path(name).is_dir())
+
+
+def _check_dual(config: ImageConfig) -> None:
+    if config.trainable:
+        raise ConfigError(
+            f"image.name is {config.name!r}, the image side of a dual encoder, which pairstill takes frozen: the "
+            "hypergradient through its training is not made for it. Set image.trainable to false, heads.image to true "
+            "and heads.width, such as 512; a tower to train is any of timm, vit_base_patch16_clip_224 among them"
+        )
+    given = [name for name in ("pretrained", "weights", "init_seed") if getattr(config, name) not in (False, None, 0)]
+    if given:
+        raise ConfigError(
+            f"image.{given[0]} is {getattr(config, given[0])!r}, but {config.name!r} is a dual encoder, which comes "
+            f"with its weights; leave image.{given[0]} out"
+        )
+
+
 def build_image_encoder(config: ImageConfig) -> ImageEncoder:
     """Build the tower that `config` names, without a classifier.
 
     Raises:
-        ConfigError: timm does not know the name, or the weights do not fit the model.
+        ConfigError: the name is not known, the weights do not fit the model, or the settings do not fit the tower.
     """
     check_image_tower(config)
+    if is_dual(config.name):
+        return _dual_encoder(config, dual_images(config, str(Path(config.name).expanduser())))
     with seeded_globally("image tower", config.init_seed):
         tower = _create(config)
     if config.weights is not None:
         _load_weights(tower, Path(config.weights))
-    tower = tower.eval().to(memory_format=torch.channels_last)
     known = tower.pretrained_cfg
     own = int(known["input_size"][-1])
+    return _encoder(config, tower, own, tuple(known["mean"]), tuple(known["std"]))
+
+
+def _dual_encoder(config: ImageConfig, side: DualImages) -> ImageEncoder:
+    encoder = _encoder(config, side.tower, side.size, side.mean, side.std)
+    return replace(encoder, spec=replace(encoder.spec, resizing=side.resizing))
+
+
+def _encoder(config: ImageConfig, tower: Any, own: int, mean: Channels, std: Channels) -> ImageEncoder:
+    """Return the tower with what it expects, which the settings may change."""
+    tower = tower.eval().to(memory_format=torch.channels_last)
     size = config.size or own
-    width = _checked_width(config.name, tower, size, own)
-    return ImageEncoder(
-        tower,
-        ImageSpec(
-            name=config.name,
-            size=size,
-            mean=config.mean or tuple(known["mean"]),
-            std=config.std or tuple(known["std"]),
-            width=width,
-            digest=_state_digest(tower),
-        ),
-    )
+    width = _measured_width(config, tower, size, own)
+    spec = ImageSpec(config.name, size, config.mean or mean, config.std or std, width, _state_digest(tower))
+    return ImageEncoder(tower, spec)
 
 
 def _create(config: ImageConfig) -> Any:
@@ -146,29 +188,59 @@ def _kind(value: Tensor) -> tuple[object, ...]:
     return value.is_floating_point(), value.is_complex(), value.shape
 
 
-def _checked_width(name: str, tower: Any, size: int, own: int) -> int:
-    """Return `num_features`, after checking that images of this size really give features of this width."""
-    width = int(tower.num_features)
+def _measured_width(config: ImageConfig, tower: Any, size: int, own: int) -> int:
+    """Return the width of the features that images of this size give; `num_features` is not always that."""
     try:
-        if size != own and hasattr(tower, "set_input_size"):  # transformers, whose places are learned for one size
-            tower.set_input_size(img_size=(size, size))
-        with torch.no_grad():
-            found = tower(torch.zeros(1, 3, size, size))
-    except (RuntimeError, AssertionError, ValueError) as error:  # no room for them, or less than one patch
+        features = _probe(tower, size, own)
+    except Exception as error:  # less than one patch, no room for the places: each family says so in its own way
         raise ConfigError(
-            f"image.size is {size}, and {name} cannot take an image of {size} x {size} ({error}); its own size is {own}"
+            f"image.size is {size}, and {config.name} cannot take an image of {size} x {size} ({_line(error)}); "
+            f"its own size is {own}" + _other_sizes(config, size, own)
         ) from error
-    if found.shape != (1, width):
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        found = f"shape {tuple(features.shape)}" if isinstance(features, Tensor) else f"type {type(features).__name__}"
         raise ConfigError(
-            f"the image tower gives features of shape {tuple(found.shape)} where its num_features says (1, {width}); "
-            "choose a model whose pooled features are its num_features"
+            f"image.name is {config.name!r}, which gives an image features of {found}; a tower must give one row of "
+            "features for each image: choose a model of image classification, such as resnet50 or vit_small_patch16_224"
         )
-    if not bool(found.isfinite().all()):
+    if not bool(features.isfinite().all()):
         raise ConfigError(
-            f"the image tower {name} gives features that are not finite for a black image; its weights are damaged: "
-            "give others"
+            f"the image tower {config.name} gives features that are not finite for a black image; its weights are "
+            "damaged: give others"
         )
-    return width
+    return features.shape[1]
+
+
+@torch.no_grad()
+def _probe(tower: Any, size: int, own: int) -> Any:
+    """Return what the tower makes of a black image of this size, which it is set to."""
+    if size != own and hasattr(tower, "set_input_size"):  # transformers, whose places are learned for one size
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # timm's own, of how it interpolates
+            tower.set_input_size(img_size=(size, size))
+    return tower(torch.zeros(1, 3, size, size))
+
+
+def _other_sizes(config: ImageConfig, size: int, own: int) -> str:
+    """Return which sizes near the one that was asked for would do, as the end of an error; each is tried."""
+    near = {size // step * step + more for step in (16, 32, own // 7) for more in (0, step)}
+    found = {own}
+    if is_dual(config.name):
+        return ""
+    for other in {min(max(one, 16), 2 * own) for one in near} - {size, own}:
+        try:
+            with seeded_globally("image tower", config.init_seed):
+                _probe(timm.create_model(config.name, num_classes=0).eval(), other, own)
+        except Exception:  # this size will not do either
+            continue
+        found.add(other)
+    alone = " alone" if len(found) == 1 else ""
+    return f"; it takes {', '.join(map(str, sorted(found)))}{alone}: set image.size to one of them or leave it out"
+
+
+def _line(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    return " ".join(str(error).split())[:SHOWN_CHARACTERS] or type(error).__name__
 
 
 def _state_digest(module: nn.Module) -> str:

@@ -12,8 +12,15 @@ IMAGE_OPTIONS: dict[str, tuple[type, ...]] = {
     "pretrained": (bool,),
     "size": (int, type(None)),
     "init_seed": (int,),
+    "projection": (bool,),
 }
-TEXT_OPTIONS: dict[str, tuple[type, ...]] = {"pooling": (str,), "max_tokens": (int,), "width": (int,), "file": (str,)}
+TEXT_OPTIONS: dict[str, tuple[type, ...]] = {
+    "pooling": (str,),
+    "max_tokens": (int,),
+    "width": (int,),
+    "file": (str,),
+    "projection": (bool,),
+}
 
 
 def named_image(asked: str, own: ImageConfig) -> ImageConfig:

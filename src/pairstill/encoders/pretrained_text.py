@@ -1,4 +1,4 @@
-"""Tokenizer and weights of a transformers encoder, whole or refused: nothing is filled in at random."""
+"""Checkpoints of transformers, whole or refused: nothing is filled in at random."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -26,6 +26,9 @@ MAX_LAYERS = 1000
 def load_encoder(name: str, source: str) -> tuple[Any, Any]:
     """Return the tokenizer and the model in evaluation mode, of a hub name or a local folder.
 
+    Of an encoder with a decoder (T5, BART) the model is the encoder alone; of a dual encoder (CLIP, SigLIP) it is the
+    whole, with `get_text_features`.
+
     Args:
         name: what the settings call it, for errors.
         source: the hub name, or the folder.
@@ -33,28 +36,72 @@ def load_encoder(name: str, source: str) -> tuple[Any, Any]:
     Raises:
         ConfigError: transformers cannot load it, weights are missing or left over, or hold values that are not finite.
     """
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoTokenizer
 
+    with loading("text.name", name, source, "a tokenizer"):
+        tokenizer: Any = AutoTokenizer.from_pretrained(source)
+        model, found = read_model(source)
+    check_model("text.name", name, model, found)
+    model = model.eval().requires_grad_(False)
+    return tokenizer, model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else model
+
+
+@contextmanager
+def loading(setting: str, name: str, source: str, beside: str) -> Iterator[None]:
+    """Load with transformers in the block: quietly, and without waiting for a hub that does not answer.
+
+    Args:
+        setting: what names the checkpoint in the settings.
+        name: the name there.
+        source: the hub name, or the folder.
+        beside: what is needed beside config.json and weights.
+
+    Raises:
+        ConfigError: the block raised anything.
+    """
     try:
         # what it fills in at random, such as a pooler that nothing uses, shall at least be the same every time
         with _quiet_loading(), seeded_globally("text tower"), without_waiting(asks=not Path(source).is_dir()):
-            tokenizer: Any = AutoTokenizer.from_pretrained(source)
-            settings: Any = AutoConfig.from_pretrained(source)
-            layers = getattr(settings, "num_hidden_layers", None)
-            if isinstance(layers, int) and layers > MAX_LAYERS:  # which would all be made first
-                raise ValueError(f"its config.json asks for {layers} layers, more than {MAX_LAYERS}")
-            model, found = AutoModel.from_pretrained(
-                source, config=settings, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
-            )
+            yield
     except Exception as error:  # it raises whatever a damaged file leads to, KeyError and ZeroDivisionError included
         raise ConfigError(
-            f"text.name is {name!r}{_near(name)} transformers cannot load it ({_reason(error)}); "
-            "give a hub name, or a local folder with config.json, a tokenizer and safetensors weights that belong "
+            f"{setting} is {name!r}{_near(name)} transformers cannot load it ({_reason(error)}); "
+            f"give a hub name, or a local folder with config.json, {beside} and safetensors weights that belong "
             "together"
         ) from error
-    _check_keys(name, model, found)
-    check_finite(f"text.name is {name!r}, which", model)
-    return tokenizer, model.eval().requires_grad_(False)
+
+
+def read_model(source: str, **more: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Return a model of transformers and what its loading report says; of T5 and its like, without the decoder."""
+    from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
+
+    settings: Any = AutoConfig.from_pretrained(source)
+    layers = getattr(settings, "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > MAX_LAYERS:  # which would all be made first
+        raise ValueError(f"its config.json asks for {layers} layers, more than {MAX_LAYERS}")
+    texts: Any = MODEL_FOR_TEXT_ENCODING_MAPPING
+    alone = type(settings) in texts and texts[type(settings)].__name__.endswith("EncoderModel")
+    kind: Any = AutoModelForTextEncoding if alone else AutoModel
+    return kind.from_pretrained(
+        source, config=settings, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **more
+    )
+
+
+def check_model(setting: str, name: str, model: Any, found: Mapping[str, Any]) -> None:
+    """Refuse a model whose weights are not all there, not its own, or not finite.
+
+    Args:
+        setting: what names the checkpoint in the settings.
+        name: the name there.
+        model: the model.
+        found: what its loading report says.
+
+    Raises:
+        ConfigError: it is so.
+    """
+    _check_keys(f"{setting} is {name!r}", model, found)
+    check_finite(f"{setting} is {name!r}, which", model)
 
 
 def encoder_digest(source: str, model: Any) -> str:
@@ -80,13 +127,13 @@ def _reason(error: Exception) -> str:
     return text if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {text}"
 
 
-def _check_keys(name: str, model: Any, found: Mapping[str, Any]) -> None:
-    """Refuse weights that are not the model's, but for poolers, and heads beside the encoder, which are not used."""
+def _check_keys(what: str, model: Any, found: Mapping[str, Any]) -> None:
+    """Refuse weights that are not the model's, but for poolers, and what stands beside it, which are not used."""
     below = f"{model.base_model_prefix}."
     saved_as = model.config.architectures
     has_head = isinstance(saved_as, list) and type(model).__name__ not in saved_as
     check_keys(
-        f"text.name is {name!r}, whose weights are not those of the {type(model).__name__} in its config.json",
+        f"{what}, whose weights are not those of the {type(model).__name__} in its config.json",
         missing=(key for key in found["missing_keys"] if not _is_pooler(key)),
         other=(f"{key} is {tuple(got)}, not {tuple(wanted)}" for key, got, wanted in found["mismatched_keys"]),
         left_over=(

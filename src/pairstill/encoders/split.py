@@ -156,7 +156,7 @@ class Encoding:
         """
         spec, content = self.image.spec, digest(*digests)
         kind, compute = ("pixels", self._pixels) if self.tower is None else ("features", self._features)
-        parts = (str(spec.size), content) if self.tower is None else (repr(spec), content)
+        parts = (str(spec.size), content) if self.tower is None else (spec.key, content)
         return cached_rows(
             cache_folder(self.cache_dir, kind) / digest(*parts),
             len(paths),
@@ -210,7 +210,7 @@ class Encoding:
         spec, content = self.image.spec, digest(*digests)
         return tuple(
             cached_rows(
-                cache_folder(self.cache_dir, "features") / digest(repr(spec), content, VIEWS, str(view)),
+                cache_folder(self.cache_dir, "features") / digest(spec.key, content, VIEWS, str(view)),
                 len(paths),
                 partial(self._view_features, paths, view),
                 about={"kind": "features", "augmented view": view, "images": len(paths), "encoder": spec.to_json()},
@@ -233,7 +233,7 @@ class Encoding:
         )
 
     def _pixels(self, paths: Sequence[Path]) -> Tensor:
-        return read_images(paths, self.image.spec.size)
+        return read_images(paths, self.image.spec.size, self.image.spec.resizing)
 
     def _features(self, paths: Sequence[Path]) -> Tensor:
         step = self.tower_batch

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pairstill.config import TextConfig
-from pairstill.encoders.pretrained_text import encoder_digest, load_encoder
+from pairstill.encoders.caption_models import caption_model
 from pairstill.encoders.row_files import RowFile, caption_digest
 from pairstill.errors import ConfigError, DataError, MissingDependencyError, NumericalError, shown
 from pairstill.storage import digest, file_digest
@@ -155,7 +155,7 @@ class PrecomputedTexts:
 
 
 class TransformersEncoder:
-    """A transformers encoder in evaluation mode, pooled by its first token or by the mean over tokens."""
+    """A transformers model in evaluation mode that gives each caption one vector."""
 
     def __init__(self, config: TextConfig, source: str, *, batch: int = BATCH) -> None:
         """Load tokenizer and model from a hub name or a local folder; it encodes so many captions at a time.
@@ -164,18 +164,17 @@ class TransformersEncoder:
             ConfigError: transformers cannot load `source` or not as a whole, or it does not encode captions.
         """
         self._batch = batch
-        self._tokenizer, self._model = load_encoder(config.name, source)
-        self._pool: Callable[[Tensor, Tensor], Tensor] = _mean_pool if config.pooling == "mean" else _first_token
-        least = self._tokenizer.num_special_tokens_to_add() + 1
+        self._model = caption_model(config, source)
+        least = self._model.added_tokens + 1
         if config.max_tokens < least:
             raise ConfigError(
                 f"text.max_tokens is {config.max_tokens}, but {config.name!r} adds {least - 1} tokens to each caption; "
                 f"it must be {least} or more"
             )
-        self._spec = TextSpec(config.name, config.pooling, config.max_tokens, 0, "")
+        self._spec = TextSpec(config.name, self._model.pooling, config.max_tokens, 0, "")
         width = self._encode(["a caption"]).shape[1]
         # the packaged one never changes, and is known by its weights alone
-        known = file_digest(Path(source) / WEIGHTS) if config.name == "minilm" else encoder_digest(source, self._model)
+        known = file_digest(Path(source) / WEIGHTS) if config.name == "minilm" else self._model.digest
         self._spec = replace(self._spec, width=width, digest=known)
 
     @property
@@ -202,13 +201,10 @@ class TransformersEncoder:
         """Return the embeddings of one batch."""
         seen = "captions"
         try:
-            tokens = self._tokenizer(
-                captions, padding=True, truncation=True, max_length=self._spec.max_tokens, return_tensors="pt"
-            )
-            ids, known = tokens["input_ids"], self._model.get_input_embeddings().weight.shape[0]
+            tokens = self._model.tokens(captions, self._spec.max_tokens)
+            ids, known = tokens["input_ids"], self._model.vocabulary
             seen = f"captions of {ids.shape[1]} tokens, numbered up to {int(ids.max())}, of which it knows {known}"
-            hidden = self._model(**tokens).last_hidden_state
-            embeddings = self._pool(hidden, tokens["attention_mask"]).float()
+            embeddings = self._model.embed(tokens).float()
         except Exception as error:  # a tokenizer and a model that do not belong together fail in any way
             raise ConfigError(
                 f"text.name is {self._spec.name!r}, which cannot encode {seen} ({type(error).__name__}: {error}); "
@@ -220,12 +216,3 @@ class TransformersEncoder:
                 "its weights are damaged, or too large for their precision: give others"
             )
         return embeddings
-
-
-def _first_token(hidden: Tensor, mask: Tensor) -> Tensor:
-    return hidden[:, 0]
-
-
-def _mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
-    weights = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(1) / weights.sum(1)

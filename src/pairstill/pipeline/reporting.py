@@ -88,7 +88,7 @@ def _phases(context: RunContext, distilled: DistilledSet | None) -> tuple[list[P
     def starts() -> list[Real]:
         context.check_data(distilled)
         captions = training_captions(context)
-        return [real_of(phase, captions) for phase in distilled.phases]
+        return [real_of(phase, captions, context.image.spec.resizing) for phase in distilled.phases]
 
     real = _if_at_hand(context, "Where the pairs started and what they are near to", starts)
     side = picture_side(distilled.num_pairs)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pairstill.data.loader import read_images
+from pairstill.data.loader import Resizing, read_images
 from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.evaluate.answers import Answer, answers, draw
 from pairstill.evaluate.measurement import rates_are_chosen
@@ -47,13 +47,13 @@ def training_captions(context: RunContext) -> Captions:
     )
 
 
-def real_of(phase: DistilledPhase, captions: Captions) -> Real:
+def real_of(phase: DistilledPhase, captions: Captions, resizing: Resizing) -> Real:
     """Return where a phase started, unless that was noise, and the captions that its texts are near to."""
     near = nearest_captions(phase.text_embeddings, captions.embeddings, captions.texts)
     if not all(phase.sources):
         return Real(near)
     started = [captions.number[pair] for pair in zip(phase.sources, phase.captions, strict=True)]
-    pixels = read_images([captions.path[source] for source in phase.sources], phase.images.shape[-1])
+    pixels = read_images([captions.path[source] for source in phase.sources], phase.images.shape[-1], resizing)
     return Real(near, pixels.float() / 255, captions.embeddings[started])
 
 
@@ -83,10 +83,10 @@ class _Shown:
 
     def __init__(self, context: RunContext) -> None:
         self._paths, self._captions = context.manifest.image_paths("test"), context.manifest.captions("test")
-        self._size = context.image.spec.size
+        self._spec = context.image.spec
 
     def _picture(self, image: int) -> str:
-        return data_uri(read_images([self._paths[image]], self._size)[0], LARGE_SIDE)
+        return data_uri(read_images([self._paths[image]], self._spec.size, self._spec.resizing)[0], LARGE_SIDE)
 
     def by_caption(self, answer: Answer, total: int) -> Question:
         hits = [ShownHit(self._picture(hit.index), "", hit.score, hit.right) for hit in answer.hits]

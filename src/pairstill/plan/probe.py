@@ -60,16 +60,17 @@ def encoding_seconds(probe: RunContext) -> float:
     """Return the seconds of reading and encoding all pairs, from one batch of each."""
     manifest = probe.manifest
     paths = manifest.image_paths("train")[:TOWER_BATCH]
-    pixels = seconds_of(lambda: read_images(paths, probe.image.spec.size), probe.device) / len(paths)
+    spec = probe.image.spec
+    pixels = seconds_of(lambda: read_images(paths, spec.size, spec.resizing), probe.device) / len(paths)
     if probe.tower is not None:
-        size, tower = probe.image.spec.size, probe.tower
-        batch = torch.zeros(len(paths), 3, size, size, device=probe.device)
+        tower = probe.tower
+        batch = torch.zeros(len(paths), 3, spec.size, spec.size, device=probe.device)
         with torch.no_grad():
             tower(batch)
             pixels += seconds_of(lambda: tower(batch), probe.device) / len(paths)
     images = sum(len(manifest.split(split)) for split in SPLITS) * pixels
     if probe.num_views:
-        view = pixels + _augmenting_seconds(len(paths), probe.image.spec.size)
+        view = pixels + _augmenting_seconds(len(paths), spec.size)
         images += probe.num_views * len(manifest.split("train")) * view
     captions = manifest.captions("train")[: 2 * TOWER_BATCH]
     probe.text.encode(captions[:8])
