@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,9 @@ SPARE = 4.0
 """Seconds that are kept to end a part and to write what came of it."""
 
 
-def main() -> int:
-    """Do the parts that are asked for."""
-    asked = _arguments()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do the parts that are asked for by these arguments, or those of the command line."""
+    asked = _arguments(arguments)
     asked.out, asked.work = asked.out.absolute(), asked.work.absolute()
     site = unpacked_wheels(asked.pack, asked.work)
     if site is not None:
@@ -75,7 +76,7 @@ def main() -> int:
     return status
 
 
-def _arguments() -> Any:
+def _arguments(arguments: Sequence[str] | None) -> Any:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=9)
     parser.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS], default=[p.name for p in PARTS])
@@ -87,7 +88,7 @@ def _arguments() -> Any:
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "gpu_kit")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "gpu_kit" / "out")
     parser.add_argument("--part", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     asked.device = asked.device or ("cpu" if asked.tiny else "cuda:0")
     return asked
 

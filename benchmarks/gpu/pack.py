@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,9 @@ sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = Finder
 """Python as it would be without some modules: asked for, they are not found."""
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Make the folder and say what it holds, and which wheels to bring."""
-    asked = _arguments()
+    asked = _arguments(arguments)
     if asked.installed is not None:
         missing = wheels_to_bring(_names(asked.installed.read_text()))
         brought = {_normal(path.name.split("-")[0]) for path in (asked.wheels or Path("/none")).glob("*.whl")}
@@ -66,7 +67,7 @@ def main() -> int:
     return 0
 
 
-def _arguments() -> Any:
+def _arguments(arguments: Sequence[str] | None) -> Any:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--annotations", default="dataset_flickr8k.json")
@@ -80,7 +81,7 @@ def _arguments() -> Any:
     parser.add_argument("--quality", type=int, default=80)
     parser.add_argument("--limit", type=float, default=60, help="MB")
     parser.add_argument("--out", type=Path, default=ROOT / ".gpu_pack")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def pack(asked: Any) -> None:

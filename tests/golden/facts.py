@@ -36,6 +36,16 @@ def _digest(value: Any) -> str:
 
 
 @cache
+def _loaded(*options: str) -> RunConfig:
+    return settings_from(options)
+
+
+def load(options: list[str]) -> RunConfig:
+    """Return the settings that options amount to; many rows read one file."""
+    return _loaded(*options)
+
+
+@cache
 def rows() -> dict[str, RunConfig]:
     """Return every row that can be measured, with its settings as its method sets them."""
     return dict(_rows())
@@ -43,14 +53,14 @@ def rows() -> dict[str, RunConfig]:
 
 def _rows() -> Iterator[tuple[str, RunConfig]]:
     for row in methods_rows(CONFIGS):
-        yield f"flickr8k/{row.name}", with_method(row.load(settings_from))
+        yield f"flickr8k/{row.name}", with_method(row.load(load))
     tables = read_tables(CONFIGS / "paper")
     for scale in ("paper", "scenes", "flickr8k"):
-        base = base_of(scale, CONFIGS, settings_from)
+        base = base_of(scale, CONFIGS, load)
         for table in tables:
             if table.command is None and (base is None or table.scaled):
-                for row in table_rows(tables, table, base, CONFIGS, settings_from):
-                    yield f"{scale}/{table.name}/{row.name}", with_method(row.load(settings_from))
+                for row in table_rows(tables, table, base, CONFIGS, load):
+                    yield f"{scale}/{table.name}/{row.name}", with_method(row.load(load))
 
 
 def settings() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The kit for a GPU, at toy size on the CPU, and what it is packed into."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -23,13 +24,22 @@ def script(name, *options, **more):
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, **more)
 
 
+@pytest.fixture
+def modules(monkeypatch):
+    """Import the kit's modules, which are found as they are where it is unpacked."""
+    monkeypatch.syspath_prepend(str(KIT))
+    return importlib.import_module
+
+
 def lines(out):
     return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
 
 
-def test_every_part_at_toy_size_and_nothing_twice(tmp_path):
-    options = ("--tiny", "--work", tmp_path / "work", "--out", tmp_path / "out")
-    done = script("kit.py", *options)
+def test_every_part_at_toy_size_and_nothing_twice(modules, tmp_path):
+    kit, options = modules("kit"), ["--tiny", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+    for part in kit.PARTS[:-1]:  # as the processes do that the kit starts
+        assert kit.main([*options, "--part", part.name]) == 0, part.name
+    done = script("kit.py", *options, "--parts", "results")
     assert done.returncode == 0, done.stdout + done.stderr
     found = lines(tmp_path / "out")
     assert {line["part"] for line in found} == {"works", "engine", "plan", "results"}
@@ -38,8 +48,7 @@ def test_every_part_at_toy_size_and_nothing_twice(tmp_path):
         line["check"] for line in found
     }
     # a process that was stopped has written what it had: the next one begins after that
-    again = script("kit.py", *options, "--parts", "results")
-    assert again.returncode == 0 and lines(tmp_path / "out") == found
+    assert kit.main([*options, "--part", "results"]) == 0 and lines(tmp_path / "out") == found
     assert list((tmp_path / "out").glob("pairs_ptm_st_*.safetensors"))
 
 
@@ -64,21 +73,18 @@ def photos(tmp_path):
 
     save_file({"a": torch.ones(1)}, weights)
     write_row_file(texts, "texts", [caption_digest(f"photo {n}") for n in range(3)], torch.ones(3, 4).half(), "")
-    return ["--data", data, "--weights", weights, "--texts", texts]
+    return ["--data", str(data), "--weights", str(weights), "--texts", str(texts)]
 
 
-def test_a_pack_holds_what_the_product_reads(photos, tmp_path, monkeypatch):
+def test_a_pack_holds_what_the_product_reads(modules, photos, tmp_path, capsys):
+    module = modules("pack")
     pack, wheels = tmp_path / "pack", tmp_path / "wheels"
     wheels.mkdir()
     with zipfile.ZipFile(wheels / "some-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("some.py", "")
-    done = script("pack.py", *photos, "--out", pack, "--size", "16", "--wheels", wheels)
-    assert done.returncode == 0, done.stderr
+    assert module.main([*photos, "--out", str(pack), "--size", "16", "--wheels", str(wheels)]) == 0
     assert (pack / "wheels" / "some-1.0-py3-none-any.whl").is_file()
     assert len([path for path in pack.rglob("*") if path.is_file()]) == 6, "photos are one file, not thousands"
-    monkeypatch.syspath_prepend(str(KIT))
-    import pack as module
-
     root = module.unpack(pack, tmp_path / "work")
     entries = json.loads((root / module.ANNOTATIONS).read_text())["images"]
     assert entries[1] == {"filename": "1.jpg", "split": "val", "sentences": [{"raw": "Photo 1."}]}
@@ -86,18 +92,18 @@ def test_a_pack_holds_what_the_product_reads(photos, tmp_path, monkeypatch):
         assert image.size == (16, 16)
     whole = (tmp_path / "texts.safetensors").read_bytes()
     assert (root / module.TEXTS).read_bytes() == whole and not list(pack.glob("*.whole"))
-    done = script("kit.py", "--dry-run", "--pack", pack, "--work", tmp_path / "work")
-    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "missing: nothing", done.stderr
+    capsys.readouterr()
+    assert modules("kit").main(["--dry-run", "--pack", str(pack), "--work", str(tmp_path / "work")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "missing: nothing"
 
 
-def test_a_pack_that_is_too_large_is_refused(photos, tmp_path):
-    done = script("pack.py", *photos, "--out", tmp_path / "pack", "--limit", "0.0001")
-    assert done.returncode == 1 and "lower --size or --quality" in done.stdout
+def test_a_pack_that_is_too_large_is_refused(modules, photos, tmp_path, capsys):
+    assert modules("pack").main([*photos, "--out", str(tmp_path / "pack"), "--limit", "0.0001"]) == 1
+    assert "lower --size or --quality" in capsys.readouterr().out
 
 
-def test_lists_of_packages_are_read_as_they_come(monkeypatch):
-    monkeypatch.syspath_prepend(str(KIT))
-    import pack as module
-
-    found = module._names("Package Version\nPyYAML 6.0\njinja2==3.1, docstring_parser,typing-extensions ; python\n")
+def test_lists_of_packages_are_read_as_they_come(modules):
+    found = modules("pack")._names(
+        "Package Version\nPyYAML 6.0\njinja2==3.1, docstring_parser,typing-extensions ; python\n"
+    )
     assert {"pyyaml", "jinja2", "docstring-parser", "typing-extensions"} <= found

@@ -17,17 +17,30 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pretend_gpu import ELSEWHERE, pretended_gpu  # noqa: E402 - a helper beside the tests, which are no package
 
 TINY = str(Path(__file__).parent / "tiny.yaml")
+SMALL = (  # every operation takes its way through Python
+    *("--data.scenes.train", "12", "--data.scenes.val", "6", "--data.scenes.test", "6", "--teacher.num_experts", "1"),
+    *("--student.epochs", "1", "--evaluate.num_students", "1", "--evaluate.references.full_epochs", "1"),
+)
+SHORT = (
+    "--distill.phases",
+    "[{num_pairs: 6, outer_steps: 2, range_start: 0, range_end: 1, endpoint: 2},"
+    " {num_pairs: 4, outer_steps: 1, range_start: 1, range_end: 2, endpoint: 3}]",
+)
 FROZEN = ("--image.trainable", "false", "--heads.image", "true", "--heads.width", "16", "--heads.kind", "linear")
 CASES = {
     "trained": (
+        *SHORT,
         *("--distill.similarity.kind", "low_rank", "--distill.similarity.rank", "2"),
         *("--teacher.augment", "paper"),
     ),
-    "frozen": FROZEN,
-    "frozen, residual": (*FROZEN, "--heads.kind", "residual"),
+    "frozen": (*FROZEN, *SHORT),
+    "frozen, residual": (*FROZEN, *SHORT, "--heads.kind", "residual"),
     "apm": (*FROZEN, "--method", "apm", "--evaluate.methods", "[distilled, closed_form]"),
-    "ncfm": (*FROZEN, "--method", "ncfm"),
-    "features_first": (*FROZEN, "--method", "features_first", "--distill.features_first.steps", "2"),
+    "ncfm": (*FROZEN, "--method", "ncfm", "--distill.outer_steps", "2"),
+    "features_first": (
+        *(*FROZEN, *SHORT, "--method", "features_first", "--distill.features_first.steps", "2"),
+        *("--distill.features_first.inversion_steps", "3"),
+    ),
 }
 
 
@@ -44,7 +57,7 @@ class AtOnce:
 
 
 def settings(tmp_path, name, *options):
-    asked = ["--config", TINY, "--evaluate.num_students", "1", "--teacher.epochs", "3", *options]
+    asked = ["--config", TINY, *SMALL, *options]
     config = settings_from(asked)
     return replace(config, run_dir=str(tmp_path / name), cache_dir=str(tmp_path / "cache"), device="cpu")
 

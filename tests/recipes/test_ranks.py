@@ -1,10 +1,14 @@
 """Runs of two processes, as torchrun starts them, against runs of one."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,37 +23,30 @@ from pairstill.storage import load_tensors
 # three experts do not go evenly into two ranks, four stretches do
 SHARED = ("--teacher.num_experts=3", "--distill.trajectories_per_step=4", "--evaluate.num_students=1")
 
-KILLER = """
-import os, signal, sys
-from pairstill.cli import main
-from pairstill.distill import outer_loop
 
-advance = outer_loop._advance
-
-def killed(state, problem, mode):
-    if os.environ["RANK"] == "1" and (problem.number, state.step) == (1, 3):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return advance(state, problem, mode)
-
-outer_loop._advance = killed
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def torchrun(*command):
-    """Run two processes and return what came of it."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+@pytest.fixture(scope="module")
+def ranks():
+    """Do a command as two ranks, one perhaps killed after a phase and a step; return statuses, output and errors."""
+    server = [sys.executable, str(Path(__file__).parent / "forked_ranks.py")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*launcher, *command], capture_output=True, text=True, env=environment, timeout=300)
+    with subprocess.Popen(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
+
+        def do(command, killed_after=None):
+            process.stdin.write(json.dumps({"command": command, "killed_after": killed_after}) + "\n")
+            process.stdin.flush()
+            return SimpleNamespace(**json.loads(process.stdout.readline()))
+
+        yield do
+        process.stdin.close()
 
 
 @pytest.fixture(scope="module")
-def shared(tiny, options_of, tmp_path_factory):
+def shared(ranks, tiny, options_of, tmp_path_factory):
     """Finished runs of two processes, by mode, with what they printed."""
     folder, found = tmp_path_factory.mktemp("ranks"), {}
     for mode, options in options_of.items():
-        done = torchrun("-m", "pairstill", *tiny("run", folder / mode, *options, *SHARED))
-        assert done.returncode == 0, done.stderr
+        done = ranks(tiny("run", folder / mode, *options, *SHARED))
+        assert done.status == [0, 0], done.err
         found[mode] = (folder / mode, done)
     return found
 
@@ -95,37 +92,40 @@ def test_one_process_alone_writes_and_shows(shared, alone, events, mode):
     assert Counter(e["event"] for e in events(folder)) == Counter(e["event"] for e in events(alone[mode]))
     assert {p.name for p in folder.iterdir()} == {p.name for p in alone[mode].iterdir()}
     assert {p.name for p in folder.rglob(".*")} == {".lock"}, "nothing is left half written"
-    assert done.stdout.count("Recall on the test split") == 1
-    assert done.stderr.count("Checking the pairs") == 1
+    assert done.out.count("Recall on the test split") == 1
+    assert done.err.count("Checking the pairs") == 1
 
 
 def test_a_killed_process_ends_the_run_which_goes_on_to_the_same_bits(
-    tiny, options_of, shared, same_set, events, tmp_path
+    ranks, tiny, options_of, shared, same_set, events, tmp_path
 ):
-    (tmp_path / "killer.py").write_text(KILLER)
     command = tiny("distill", tmp_path / "run", *options_of["trainable"], *SHARED)
-    found = torchrun(str(tmp_path / "killer.py"), *command)
-    assert found.returncode != 0
-    assert "pairstill: error on rank 0: " in found.stderr
-    assert "The same command goes on from the last checkpoint" in found.stderr
+    found = ranks(command, killed_after=(1, 3))
+    assert found.status == [1, -signal.SIGKILL]
+    assert "pairstill: error on rank 0: " in found.err
+    assert "The same command goes on from the last checkpoint" in found.err
     assert not (tmp_path / "run" / "distilled").exists()
     before = len(events(tmp_path / "run", "distill_step"))
     assert before == 3
-    found = torchrun("-m", "pairstill", *command)
-    assert found.returncode == 0, found.stderr
+    found = ranks(command)
+    assert found.status == [0, 0], found.err
     assert events(tmp_path / "run", "distill_step")[before]["step"] == 3, "the last checkpoint was after step 2"
     assert same_set(tmp_path / "run", shared["trainable"][0])
 
 
-def test_two_processes_ask_for_pairs_that_nobody_made(tiny, events, tmp_path):
+def test_torchrun_starts_two_processes_that_ask_for_pairs_that_nobody_made(tiny, events, tmp_path):
     again = ("--reuse=true", f"--cache_dir={tmp_path / 'cache'}", *SHARED)
-    found = torchrun("-m", "pairstill", *tiny("distill", tmp_path / "run", *again))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launcher, "-m", "pairstill", *tiny("distill", tmp_path / "run", *again)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert found.returncode == 0, found.stderr
     assert events(tmp_path / "run", "distill_step")
+    assert found.stderr.count("Checking the pairs") == 1
 
 
 @pytest.mark.parametrize(
-    ("name", "ranks", "expected"),
+    ("name", "rank", "expected"),
     [
         ("auto", Ranks(), "cuda"),
         ("auto", Ranks(3, 4, 1, 2), "cuda:1"),
@@ -136,9 +136,9 @@ def test_two_processes_ask_for_pairs_that_nobody_made(tiny, events, tmp_path):
         ("auto", Ranks(2, 3, 2, 3), "3 processes run on this machine but it has 2 GPUs"),
     ],
 )
-def test_each_process_has_a_gpu_of_its_own(name, ranks, expected):
+def test_each_process_has_a_gpu_of_its_own(name, rank, expected):
     try:
-        assert str(choose_device(name, ranks, count_gpus=lambda: 2)) == expected
+        assert str(choose_device(name, rank, count_gpus=lambda: 2)) == expected
     except ConfigError as error:
         assert expected in str(error)
 
