@@ -40,10 +40,10 @@ def reproduce(tmp_path):
     (tmp_path / "configs" / "scenes").mkdir()
     places = [f"--out={tmp_path / 'out'}", f"--configs={tmp_path / 'configs'}", f"--cache_dir={tmp_path / 'cache'}"]
 
-    def run(table: str, *rows: str, base: dict[str, Any] = BASE) -> Path:
+    def run(table: str, *rows: str, base: dict[str, Any] = BASE, queue: tuple[str, ...] = ()) -> Path:
         (tmp_path / "configs" / "scenes" / "tables.yaml").write_text(yaml.safe_dump(base))
         command = ["reproduce", table, "--scale=scenes", "--threads=1", "--device=cpu", *places]
-        assert main([*command, f"--only={json.dumps(rows)}"]) == 0
+        assert main([*command, f"--only={json.dumps(rows)}", *queue]) == 0
         return tmp_path / "out" / "scenes" / "tables"
 
     return run
@@ -78,6 +78,17 @@ def test_a_table_is_measured_row_by_row_and_goes_on(reproduce, tmp_path, capsys)
         == {"scenes": pytest.approx(float(rows["d1"]["mean"]), abs=0.01)}
     )
     assert "scenes" not in ours["table15", "d2"]
+
+
+def test_two_rows_at_a_time_make_the_same_table(reproduce, tmp_path, capsys):
+    folder = reproduce("table15", "lors", "d1", queue=("--jobs=2",))
+    page, files = capsys.readouterr().out, {path.name: path.read_bytes() for path in folder.glob("table15.*[!l]")}
+    logs = list((tmp_path / "out" / "scenes" / "queue").glob("tables/*/*/seed0/log.txt"))
+    assert len(logs) == 2 and "2 of 4 rows are measured" in page
+    assert "Stage 1" not in capsys.readouterr().err
+    reproduce("table15", "lors", "d1")
+    again = capsys.readouterr()
+    assert again.out == page and files == {path.name: path.read_bytes() for path in folder.glob("table15.*[!l]")}
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser, settings_from
+from pairstill.cli.queueing import add_queue, picked
 from pairstill.cli.running import shown_on
 from pairstill.errors import ConfigError
 from pairstill.reproduce.settings import Reproduction, shipped_settings
+from pairstill.sweep.settings import QueueConfig
 
 NAME = "reproduce"
 TEXT = "measure the rows of a table of the paper, or of a benchmark; rows that are measured already are skipped"
@@ -29,6 +31,7 @@ def _parser(_: Sequence[str]) -> ArgumentParser:
     for name, text in POSITIONAL.items():
         parser.add_argument(name, nargs="?", help=text)
     parser.add_class_arguments(Reproduction, skip=set(POSITIONAL))
+    add_queue(parser)
     parser.add_argument(
         "--list", action="store_true", help="list every row of the paper's tables instead, or those of one"
     )
@@ -43,11 +46,13 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
         return _list(values["configs"], Path(values["out"]).expanduser(), values["benchmark"], as_json=as_json)
     if values["benchmark"] is None:
         raise ConfigError("name what to reproduce, such as table4 or flickr8k; --list shows the tables and their rows")
+    settings, queue = picked(Reproduction, values), picked(QueueConfig, values)
     # the heavy imports
     from pairstill.reproduce.run import reproduce
 
-    print(reproduce(Reproduction(**values), settings_from, shown_on(stderr=True)))
-    return 0
+    outcome = reproduce(settings, queue, settings_from, shown_on(stderr=True))
+    print(outcome.page)
+    return 1 if outcome.failed else 0
 
 
 def _list(configs: str | None, out: Path, table_name: str | None, *, as_json: bool) -> int:

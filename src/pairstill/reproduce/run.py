@@ -1,4 +1,4 @@
-"""Measure rows one at a time; what is measured already is not measured again."""
+"""Measure rows, one at a time or as a queue; what is measured already is not measured again."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from pairstill.evaluate.ledger import FILES
 from pairstill.evaluate.results import summarise
+from pairstill.locks import exclusive
 from pairstill.pipeline import Run
 from pairstill.report.tables import markdown
 from pairstill.reproduce.measured import Measured, results_of
@@ -20,6 +21,10 @@ from pairstill.reproduce.settings import METHODS_BENCHMARK, Reproduction
 from pairstill.runfolder import is_run
 from pairstill.storage import write_text_atomic
 from pairstill.storage.owned import content_of, refuse_others
+from pairstill.sweep.queue import Queue, Task
+from pairstill.sweep.rows import task_of
+from pairstill.sweep.run import QUEUE, Outcome, drain
+from pairstill.sweep.settings import QueueConfig
 
 PAGE, RESULTS = "results.md", FILES["retrieval"]
 
@@ -39,17 +44,35 @@ class Job:
     write: Callable[[], str]
 
 
-def reproduce(settings: Reproduction, load: Load, console: Console) -> str:
-    """Measure the rows that are not measured yet and return the tables of all rows so far, as Markdown.
+def reproduce(settings: Reproduction, queue: QueueConfig, load: Load, console: Console) -> Outcome:
+    """Measure the rows that are not measured yet and return the tables of all rows so far.
 
     Args:
         settings: what to measure.
+        queue: how many rows at a time, and by whom.
         load: makes a run's settings from command-line options.
         console: where progress is shown.
     """
     job = _methods(settings, load) if settings.benchmark == METHODS_BENCHMARK else _table(settings, load)
     rows = chosen(job.rows, settings.only)
     refuse_others(job.out, "a reproduction", "out", lambda out: _is_own(out, job.rows))
+    if queue.jobs == 1 and queue.executor == "local":
+        _measure_here(rows, job, settings, load, console)
+        return Outcome(job.write(), failed=0)
+    tasks = [_task(row, seed, job, settings, load) for seed in range(settings.seeds) for row in rows]
+    unique = list({task.name: task for task in tasks}.values())  # several rows may be the same run
+    with exclusive(job.out / QUEUE):
+        failed = drain(Queue(job.out / QUEUE, unique), queue, console, job.write)
+    return Outcome(job.write(), failed)
+
+
+def _task(row: Row, seed: int, job: Job, settings: Reproduction, load: Load) -> Task:
+    config = placed(row.load(load), row, seed, settings, job.out)
+    return task_of(f"{row.folder}/seed{seed}", config, "run" if row.makes_pairs else "evaluate")
+
+
+def _measure_here(rows: Sequence[Row], job: Job, settings: Reproduction, load: Load, console: Console) -> None:
+    """Measure rows one after another in this process."""
     for seed in range(settings.seeds):
         for number, row in enumerate(rows, start=1):
             console.print(f"Row {number} of {len(rows)}: {row.name}, seed {seed}")
@@ -60,12 +83,11 @@ def reproduce(settings: Reproduction, load: Load, console: Console) -> str:
                     pipeline.prepare()
                     pipeline.evaluate()
             job.write()
-    return job.write()
 
 
 def _is_own(out: Path, rows: Sequence[Row]) -> bool:
     """Return whether a folder holds nothing but what a reproduction of these rows makes; tables come after a run."""
-    made = {"tables", TEACHERS, *(Path(row.folder).parts[0] for row in rows)}
+    made = {"tables", TEACHERS, QUEUE, *(Path(row.folder).parts[0] for row in rows)}
     names = set(content_of(out))
     any_run = any(is_run(run) for row in rows for run in (out / row.folder).glob("seed*"))
     return names <= made | ({RESULTS, PAGE} if any_run else set())

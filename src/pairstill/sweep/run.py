@@ -60,9 +60,8 @@ def sweep(
 
     with exclusive(out):
         write_json(out / SWEEP, settings.to_json())
-        drain(queue, config, console, write)
-        page = write()
-    return Outcome(page, sum(state.stage == "failed" for state in states_of(rows, queue).values()))
+        failed = drain(queue, config, console, write)
+        return Outcome(write(), failed)
 
 
 def queue_of(rows: Rows, out: Path, program: Sequence[str] = PROGRAM) -> Queue:
@@ -75,8 +74,8 @@ def states_of(rows: Rows, queue: Queue) -> dict[SweepRow, RowState]:
     return {row: queue.state(task) for row, task in zip(rows.rows, queue.tasks, strict=True)}
 
 
-def drain(queue: Queue, config: QueueConfig, console: Console, write: Callable[[], object]) -> None:
-    """Run the rows of a queue that are not done yet.
+def drain(queue: Queue, config: QueueConfig, console: Console, write: Callable[[], object]) -> int:
+    """Run the rows of a queue that are not done yet, and return how many failed.
 
     Args:
         queue: the rows.
@@ -92,6 +91,10 @@ def drain(queue: Queue, config: QueueConfig, console: Console, write: Callable[[
             write()
 
     Drain(queue, choose_executor(config, queue.folder), config, changed).run()
+    failed = sum(queue.state(task).stage == "failed" for task in queue.tasks)
+    if failed:
+        console.print(f"{counted(failed, 'row')} failed; --retry takes them again", style="red")
+    return failed
 
 
 def _telling(queue: Queue, console: Console) -> Tell:
