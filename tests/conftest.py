@@ -72,13 +72,13 @@ def make_split() -> Callable[..., EncodedSplit]:
     """Build an encoded split of random rows: pixels, or features of a frozen tower."""
 
     def make(images: int = 8, captions: int = 2, *, pixels: bool = True, seed: int = 0) -> EncodedSplit:
-        draw = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         rows = (
-            torch.randint(256, (images, 3, SIZE, SIZE), generator=draw, dtype=torch.uint8)
+            torch.randint(256, (images, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)
             if pixels
-            else torch.randn(images, FEATURES, generator=draw)
+            else torch.randn(images, FEATURES, generator=generator)
         )
-        texts = torch.randn(images * captions, TEXT_WIDTH, generator=draw)
+        texts = torch.randn(images * captions, TEXT_WIDTH, generator=generator)
         owner = torch.arange(images).repeat_interleave(captions)
         return EncodedSplit(CachedRows([rows]), CachedRows([texts]), owner, _spec(), CPU)
 
@@ -90,11 +90,11 @@ def walk() -> Callable[..., list[Parameters]]:
     """Return parameters after each of some random steps, as a teacher would leave them."""
 
     def make(initial: Parameters, epochs: int, size: float = 0.05, seed: int = 0) -> list[Parameters]:
-        draw = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         places, now = [], initial
         for _ in range(epochs):
             now = {
-                name: value + size * torch.randn(value.shape, generator=draw, dtype=value.dtype)
+                name: value + size * torch.randn(value.shape, generator=generator, dtype=value.dtype)
                 for name, value in now.items()
             }
             places.append(now)
@@ -107,21 +107,21 @@ def walk() -> Callable[..., list[Parameters]]:
 def make_phase() -> Callable[..., DistilledPhase]:
     """Build a phase of small random pairs whose similarity is of a kind: `full`, `low_rank` or `identity`."""
 
-    def similarity(kind: str, pairs: int, draw: torch.Generator) -> dict[str, Tensor]:
+    def similarity(kind: str, pairs: int, generator: torch.Generator) -> dict[str, Tensor]:
         match kind:
             case "full":
-                return {"matrix": torch.randn(pairs, pairs, generator=draw)}
+                return {"matrix": torch.randn(pairs, pairs, generator=generator)}
             case "low_rank":
-                sides = {side: torch.randn(pairs, 2, generator=draw) for side in ("left", "right")}
-                return {"weights": torch.randn(pairs, generator=draw), **sides, "scale": torch.tensor(0.1)}
+                sides = {side: torch.randn(pairs, 2, generator=generator) for side in ("left", "right")}
+                return {"weights": torch.randn(pairs, generator=generator), **sides, "scale": torch.tensor(0.1)}
         return {}
 
     def make(kind: str, pairs: int, seed: int = 0) -> DistilledPhase:
-        draw = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         return DistilledPhase(
-            torch.randn(pairs, 3, 4, 5, generator=draw),
-            torch.randn(pairs, 6, generator=draw),
-            similarity(kind, pairs, draw),
+            torch.randn(pairs, 3, 4, 5, generator=generator),
+            torch.randn(pairs, 6, generator=generator),
+            similarity(kind, pairs, generator),
             0.1 + seed + 1e-12,  # rates that no float32 holds
             1 / 3 + seed,
             tuple(f"caption {seed} {i} mit Straße" for i in range(pairs)),

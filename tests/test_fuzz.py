@@ -10,15 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairstill.checksums import sealed
 from pairstill.config import DataConfig, RunConfig
+from pairstill.core.errors import PairstillError
 from pairstill.data.manifest import build_manifest
 from pairstill.distilled import DistilledPhase, DistilledSet
-from pairstill.errors import PairstillError
-from pairstill.runfolder import RunFolder
-from pairstill.runlog import read_events
+from pairstill.run.folder import RunFolder
+from pairstill.run.log import read_events
 from pairstill.storage import file_digest, load_tensors, read_json_lines, save_tensors
-from pairstill.trajectories.trajectory import SHARED_PREFIX, Trajectory, TrajectoryRecorder
+from pairstill.storage.checksums import sealed
+from pairstill.teachers.trajectory import SHARED_PREFIX, Trajectory, TrajectoryRecorder
 
 fuzz = settings(max_examples=25, deadline=None, derandomize=True)
 plain = (

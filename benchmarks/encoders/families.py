@@ -17,9 +17,9 @@ import timm
 import torch
 
 from pairstill.config import ImageConfig
+from pairstill.core.errors import ConfigError
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import build_image_encoder
-from pairstill.errors import ConfigError
 
 RESULTS = Path(__file__).with_name("families.jsonl")
 OTHER_SIZE = 160

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from pairstill.cli.command import settings_of_run
 from pairstill.distilled import DistilledSet
-from pairstill.pipeline import Run
 from pairstill.report.tables import markdown_table
+from pairstill.run.pipeline import Run
 
 
 def with_similarity(distilled: DistilledSet, similarity: Tensor) -> DistilledSet:
@@ -42,7 +42,7 @@ def cells(name: str, similarity: Tensor, distilled: DistilledSet, pipeline: Run)
     beside = similarity[~torch.eye(len(similarity), dtype=torch.bool)]
     tried = with_similarity(distilled, similarity)
     students = range(pipeline.config.evaluate.num_students)
-    outcomes = [pipeline.context.bench.distilled(tried, student)[0] for student in students]
+    outcomes = [pipeline.context.evaluator.distilled(tried, student)[0] for student in students]
     numbers = [similarity.diagonal().mean(), beside.mean(), 100 * (beside > 0.5).float().mean()]
     recalls = [mean(o.validation or 0.0 for o in outcomes), mean(o.recalls.mean for o in outcomes)]
     return [name, *(f"{float(number):.2f}" for number in numbers), *(f"{recall:.1f}" for recall in recalls)]

@@ -10,11 +10,11 @@ import torch
 from record import Record
 from torch.profiler import ProfilerActivity, profile
 
-from pairstill.bench.hypergradient import agreement, build, stretch
-from pairstill.bench.measure import peak_bytes, seconds_in_turn
-from pairstill.bench.settings import HypergradientBench
-from pairstill.distill.solvers import Hypergradient
-from pairstill.distill.step_derivative import step_graph
+from pairstill.distill.bilevel.solvers import Hypergradient
+from pairstill.distill.bilevel.step_derivative import step_graph
+from pairstill.tools.bench.hypergradient import agreement, build, segment
+from pairstill.tools.bench.measure import peak_bytes, seconds_in_turn
+from pairstill.tools.bench.settings import HypergradientBench
 
 ORDER = ("unrolled", "exact_store", "exact_store, bfloat16", "exact_recompute, double backward")
 """What is measured first."""
@@ -104,7 +104,7 @@ def _self_device_us(event: Any) -> float:
 
 def _graphed(settings: HypergradientBench, device: torch.device) -> dict[str, Any]:
     """Return what an inner step's derivative takes, called as it is and replayed as a CUDA graph, and if they agree."""
-    loop = stretch(settings, device, torch.channels_last)
+    loop = segment(settings, device, torch.channels_last)
     direction = {name: torch.full_like(value, 1e-3) for name, value in loop.start.items()}
 
     def step() -> list[torch.Tensor]:

@@ -144,7 +144,7 @@ def _dry_run(asked: Any, parts: list[Part]) -> int:
     print(f"missing: {', '.join(missing) or 'nothing'}")
     try:
         import pairstill.cli
-        import pairstill.pipeline  # noqa: F401 - whether they can be imported is the question
+        import pairstill.run.pipeline  # noqa: F401 - whether they can be imported is the question
     except ImportError as error:
         print(f"missing: {error}")
         return 1
@@ -166,7 +166,7 @@ def do_part(asked: Any, site: Path | None) -> int:
     record = Record(asked.out / "results.jsonl", asked.part, _state(asked, device))
     if not record.has("machine"):
         record.add("machine", ok=True, **_machine(asked, device))
-    from pairstill.torch_state import own_torch_state
+    from pairstill.core.torch_state import own_torch_state
 
     with own_torch_state():
         _do(record, device, asked, site)
@@ -194,8 +194,8 @@ def _do(record: Any, device: Any, asked: Any, site: Path | None) -> None:
 def _state(asked: Any, device: Any) -> dict[str, Any]:
     import torch
 
-    from pairstill.pipeline.reusing import code_digest
-    from pairstill.provenance import commit
+    from pairstill.core.provenance import commit
+    from pairstill.run.reuse import code_digest
 
     made = asked.pack / "pack.json"
     now = commit()
@@ -208,8 +208,8 @@ def _state(asked: Any, device: Any) -> dict[str, Any]:
 
 
 def _machine(asked: Any, device: Any) -> dict[str, Any]:
-    from pairstill.bench.measure import hardware
-    from pairstill.provenance import PACKAGES, installed_version
+    from pairstill.core.provenance import PACKAGES, installed_version
+    from pairstill.tools.bench.measure import hardware
 
     versions = {package: installed_version(package) for package in (*PACKAGES, "triton")}
     command = shlex.join(["python", *sys.argv])
@@ -258,7 +258,7 @@ def _rows(asked: Any) -> list[tuple[str, int, Any]]:
 def _plan(record: Any, asked: Any) -> None:
     from pack import ANNOTATIONS, IMAGES, unpack
 
-    from pairstill.plan import make_plan
+    from pairstill.tools.plan import make_plan
 
     if asked.tiny:
         settings = {"tiny": _short_settings(asked)}

@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "src"))
 ANNOTATIONS, IMAGES, WEIGHTS, TEXTS = "captions.json", "images", "mobilenetv1_075.safetensors", "texts.safetensors"
 XZ = ({"id": lzma.FILTER_LZMA2, "preset": 1, "lp": 1, "pb": 1},)  # numbers of two bytes
 IMPORTS = """
-import pairstill.analyze.run, pairstill.bench.run, pairstill.cli, pairstill.pipeline, pairstill.plan
+import pairstill.analyze.run, pairstill.tools.bench.run, pairstill.cli, pairstill.run.pipeline, pairstill.tools.plan
 import torch.distributed.run, torch.profiler, timm
 from pairstill.cli.command import settings_parser
 settings_parser("run", "every option")
@@ -86,8 +86,8 @@ def _arguments(arguments: Sequence[str] | None) -> Any:
 
 def pack(asked: Any) -> None:
     """Write the folder anew."""
-    from pairstill.pipeline.reusing import code_digest
-    from pairstill.provenance import commit
+    from pairstill.core.provenance import commit
+    from pairstill.run.reuse import code_digest
 
     shutil.rmtree(asked.out, ignore_errors=True)
     asked.out.mkdir(parents=True)
@@ -126,8 +126,8 @@ def _shrunk(source: Path, asked: Any) -> bytes:
 def _encode(asked: Any) -> Path:
     """Return the file of MiniLM's embeddings of all captions, encoded now unless they are in the cache."""
     from pairstill.config import DataConfig, ImageConfig, RunConfig, TextConfig
-    from pairstill.pipeline import Run
-    from pairstill.pipeline.encoded import EncodedFiles
+    from pairstill.run.encoded import EncodedFiles
+    from pairstill.run.pipeline import Run
 
     made = asked.out.with_suffix(".making")
     data = DataConfig("karpathy", str(asked.data), asked.annotations, asked.images)

@@ -8,7 +8,7 @@ from record import Record
 
 from pairstill.config import PhaseConfig, RunConfig
 from pairstill.distilled import DistilledSet
-from pairstill.pipeline import Run
+from pairstill.run.pipeline import Run
 from pairstill.storage import save_tensors
 
 METHODS = ("lors", "mtt_vl", "ptm_st")

@@ -11,21 +11,21 @@ import torch
 from record import Record, environment_of
 from torch import nn
 
-from pairstill.bench.frozen import stretch as frozen_stretch
-from pairstill.bench.hypergradient import agreement
-from pairstill.bench.hypergradient import stretch as trained_stretch
-from pairstill.bench.recall import build as build_recall
-from pairstill.bench.settings import HypergradientBench, RecallBench
 from pairstill.config import HeadsConfig, ImageConfig, RunConfig
-from pairstill.distill.inner_loop import InnerLoop, InnerStep, draw_batches
-from pairstill.distill.solvers import solver
+from pairstill.core.rng import make_generator
+from pairstill.core.world import World
+from pairstill.distill.bilevel.inner_loop import InnerLoop, InnerStep, draw_batches
+from pairstill.distill.bilevel.solvers import solver
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.image import build_image_encoder
 from pairstill.model.dual_encoder import ModelFactory
-from pairstill.pipeline import Run
-from pairstill.ranks import Ranks
-from pairstill.rng import generator
+from pairstill.run.pipeline import Run
 from pairstill.storage import load_tensors
+from pairstill.tools.bench.frozen import segment as frozen_segment
+from pairstill.tools.bench.hypergradient import agreement
+from pairstill.tools.bench.hypergradient import segment as trained_segment
+from pairstill.tools.bench.recall import build as build_recall
+from pairstill.tools.bench.settings import HypergradientBench, RecallBench
 
 PAIRS, BATCH, STEPS, SIZE, TEXT_WIDTH = 12, 8, 4, 32, 16
 WAYS = {
@@ -58,7 +58,7 @@ def run(record: Record, device: torch.device, work: Path, config: RunConfig, sit
 
 
 def _loop(kind: str, dtype: torch.dtype, device: torch.device) -> InnerLoop:
-    """Return a short stretch of a kind of model."""
+    """Return a short segment of a kind of model."""
     if kind == "trained":
         settings = HypergradientBench(
             model="nf_resnet_tiny",
@@ -69,16 +69,16 @@ def _loop(kind: str, dtype: torch.dtype, device: torch.device) -> InnerLoop:
             text_width=TEXT_WIDTH,
             micro_batch=3,
         )
-        return trained_stretch(settings, device, torch.channels_last, dtype=dtype)
+        return trained_segment(settings, device, torch.channels_last, dtype=dtype)
     heads = HeadsConfig("linear" if "linear" in kind else "residual", image=True, width=8)
     encoder = build_image_encoder(ImageConfig("nf_resnet_tiny", trainable=False, size=SIZE))
     factory = ModelFactory(encoder, False, TEXT_WIDTH, heads, device)
-    draw = generator("gpu kit", kind)
-    texts = torch.randn(PAIRS, TEXT_WIDTH, generator=draw).to(device, dtype)
-    features = torch.randn(PAIRS, encoder.spec.width, generator=draw).to(device, dtype)
-    batches = draw_batches(PAIRS, BATCH, STEPS, draw)
-    steps = [InnerStep(index.to(device), factory.draw_masks(len(index), draw)) for index in batches]
-    return frozen_stretch(factory, texts, steps, 0, features, nn.Identity())
+    generator = make_generator("gpu kit", kind)
+    texts = torch.randn(PAIRS, TEXT_WIDTH, generator=generator).to(device, dtype)
+    features = torch.randn(PAIRS, encoder.spec.width, generator=generator).to(device, dtype)
+    batches = draw_batches(PAIRS, BATCH, STEPS, generator)
+    steps = [InnerStep(index.to(device), factory.draw_masks(len(index), generator)) for index in batches]
+    return frozen_segment(factory, texts, steps, 0, features, nn.Identity())
 
 
 def _exactness(kind: str, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
@@ -172,14 +172,14 @@ def _torchrun(work: Path, site: Path | None, device: torch.device) -> dict[str, 
 
 def group(device: torch.device) -> str:
     """Go through everything that ranks agree on, in a group of one process; return the backends."""
-    ranks = Ranks(grouped=True)
-    ranks.join(device, timeout_minutes=1)
+    world = World(grouped=True)
+    world.join(device, timeout_minutes=1)
     gradients = {"images": torch.full((3, 2), 2.0, device=device), "rate": torch.tensor(1.0, device=device)}
-    found = ranks.mean(gradients)
+    found = world.mean(gradients)
     assert all(torch.equal(found[name], gradients[name]) for name in gradients)
-    assert ranks.from_main(lambda: {"a": 1}) == {"a": 1} and ranks.gather(5) == [5]
-    assert ranks.main_first(lambda: 7) == 7
-    ranks.barrier()
+    assert world.from_main(lambda: {"a": 1}) == {"a": 1} and world.gather(5) == [5]
+    assert world.main_first(lambda: 7) == 7
+    world.barrier()
     backends = str(torch.distributed.get_backend_config())
-    ranks.leave()
+    world.leave()
     return backends

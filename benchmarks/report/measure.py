@@ -34,13 +34,13 @@ MOMENTS = """() => {
 
 def make_page(pairs: int, size: int) -> Page:
     """Return a page of one phase of this many pairs, with images of this size."""
-    draw = torch.Generator().manual_seed(0)
-    rough = torch.rand(pairs, 3, 10, 10, generator=draw)
+    generator = torch.Generator().manual_seed(0)
+    rough = torch.rand(pairs, 3, 10, 10, generator=generator)
     start = F.interpolate(rough, size=(size, size), mode="bicubic").clamp(0, 1)
-    images = (start - 0.5) / 0.25 + 0.3 * torch.randn(pairs, 3, size, size, generator=draw)
-    texts = torch.randn(pairs, 384, generator=draw)
+    images = (start - 0.5) / 0.25 + 0.3 * torch.randn(pairs, 3, size, size, generator=generator)
+    texts = torch.randn(pairs, 384, generator=generator)
     captions = tuple(f"a photo of something that has the number {index} and looks like it" for index in range(pairs))
-    factors = {"matrix": torch.eye(pairs) + 0.02 * torch.randn(pairs, pairs, generator=draw)}
+    factors = {"matrix": torch.eye(pairs) + 0.02 * torch.randn(pairs, pairs, generator=generator)}
     phase = DistilledPhase(images, texts, factors, 0.1, 0.1, captions, captions)
     near = [[Near(caption, 0.5)] * 3 for caption in captions]
     view = phase_view(1, phase, ENCODER, Real(near, start, texts), picture_side(pairs))

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch  # noqa: F401 - imported here once, and not by every run
 
-import pairstill.pipeline  # noqa: F401 - likewise
+import pairstill.run.pipeline  # noqa: F401 - likewise
 from pairstill.cli import main
 from pairstill.exchange.settings import LAYOUTS
 

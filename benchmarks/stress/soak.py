@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from pairstill.cli import main
-from pairstill.runlog import MetricsLog
+from pairstill.run.log import MetricsLog
 
 MIB = 2**20
 # the tests' tiny run

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pairstill.config import RunConfig
+    from pairstill.core.errors import PairstillError
     from pairstill.distilled import DistilledPairs, DistilledPhase, DistilledSet
-    from pairstill.errors import PairstillError
     from pairstill.evaluate.retrieval import Recalls, retrieval_ranks
     from pairstill.exchange.folder import open_set as load_set
     from pairstill.methods import METHODS, find_method
-    from pairstill.pipeline import Run
-    from pairstill.pipeline.exporting import Export
+    from pairstill.run.export import Export
+    from pairstill.run.pipeline import Run
 
 __version__ = "0.1.0"
 
@@ -28,11 +28,11 @@ _HOMES = {
     "DistilledPairs": "pairstill.distilled",
     "DistilledPhase": "pairstill.distilled",
     "DistilledSet": "pairstill.distilled",
-    "Export": "pairstill.pipeline.exporting",
+    "Export": "pairstill.run.export",
     "METHODS": "pairstill.methods",
-    "PairstillError": "pairstill.errors",
+    "PairstillError": "pairstill.core.errors",
     "Recalls": "pairstill.evaluate.retrieval",
-    "Run": "pairstill.pipeline",
+    "Run": "pairstill.run.pipeline",
     "RunConfig": "pairstill.config",
     "find_method": "pairstill.methods",
     "load_set": "pairstill.exchange.folder:open_set",

@@ -6,14 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pairstill.analyze.geometry import (
-    combine,
-    distances,
-    gram,
-    principal_coordinates,
-    step_lengths,
-    turning_angles,
-)
+from pairstill.analyze.geometry import combine, distances, gram, principal_coordinates, step_lengths, turning_angles
 
 SQUARE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from pairstill.analyze import one_step
 from pairstill.analyze.one_step import Bound, BoundTerms, OneStepProblem
 from pairstill.analyze.proposition import Differences
-from pairstill.distill.inner_loop import InnerData, InnerRates, PairLoss
-from pairstill.trajectories.shortcut import Path as TeacherPath
+from pairstill.distill.bilevel.inner_loop import InnerData, InnerRates, PairLoss
+from pairstill.teachers.shortcut import TeacherPath
 
 ETA, EPOCHS = 0.5, 4
 START, END = torch.tensor([1.0, -2.0]), torch.tensor([5.0, 2.0])

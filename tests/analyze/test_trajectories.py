@@ -7,8 +7,8 @@ import torch
 
 from pairstill.analyze.trajectories import angle_rows, distance_rows, length_rows, measure_trajectories
 from pairstill.model.dual_encoder import Parameters
-from pairstill.trajectories.shortcut import shortcut_path
-from pairstill.trajectories.trajectory import Trajectory, TrajectoryRecorder
+from pairstill.teachers.shortcut import shortcut_path
+from pairstill.teachers.trajectory import Trajectory, TrajectoryRecorder
 
 CPU = torch.device("cpu")
 

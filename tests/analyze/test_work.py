@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pairstill.analyze.work import work_folder
 from pairstill.config import RunConfig
-from pairstill.runfolder import plain
+from pairstill.run.folder import plain
 from pairstill.storage import read_json, write_json
 
 RUN = plain(RunConfig())

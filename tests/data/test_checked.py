@@ -4,11 +4,11 @@ import shutil
 import pytest
 
 from pairstill.config import DataConfig
+from pairstill.core.errors import DataError
 from pairstill.data.checked import Stamp
 from pairstill.data.checks import Checking, check_images
 from pairstill.data.images import decode_rgb
 from pairstill.data.manifest import build_manifest
-from pairstill.errors import DataError
 from pairstill.storage import read_sealed, write_sealed
 
 MAX_PIXELS = DataConfig().max_pixels

@@ -3,8 +3,8 @@ import os
 
 import pytest
 
+from pairstill.core.errors import DataError
 from pairstill.data.checks import check_image, check_images, clean_path
-from pairstill.errors import DataError
 
 LIMIT = 1_000
 

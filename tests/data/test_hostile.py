@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from pairstill.config import ColumnsConfig, DataConfig, SplitsConfig
+from pairstill.core.errors import DataError, shown
 from pairstill.data import captions
 from pairstill.data.manifest import build_manifest
 from pairstill.data.sources import webdataset
-from pairstill.errors import DataError, shown
 
 PLAIN = {"filename": "a.png", "split": "train", "sentences": [{"raw": "a caption"}]}
 

@@ -5,8 +5,8 @@ import zlib
 import pytest
 from PIL import Image
 
+from pairstill.core.errors import DataError
 from pairstill.data.images import decode_rgb
-from pairstill.errors import DataError
 
 
 def encoded(image, form, **options):

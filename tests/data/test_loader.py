@@ -2,8 +2,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pairstill.core.errors import DataError
 from pairstill.data.loader import normalise, read_image, read_images
-from pairstill.errors import DataError
 
 
 def test_read_image_puts_channels_first_and_rows_before_columns(tmp_path):

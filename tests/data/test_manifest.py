@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from pairstill.config import DataConfig, ScenesConfig
+from pairstill.core.errors import ArtifactError, DataError
+from pairstill.core.schema import ImageRecord
 from pairstill.data.manifest import Manifest, build_manifest
-from pairstill.errors import ArtifactError, DataError
-from pairstill.schema import ImageRecord
 from pairstill.storage import digest, file_digest
 
 

@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pairstill.config import DistillConfig, HypergradientConfig, OuterConfig, PhaseConfig, SimilarityConfig
-from pairstill.distill.initial import InitialPairs
-from pairstill.distill.inner_loop import (
+from pairstill.config import HypergradientConfig, OuterConfig, PhaseConfig, SimilarityConfig, TrajectoryConfig
+from pairstill.distill.bilevel.inner_loop import (
     InnerData,
     InnerLoop,
     InnerRates,
@@ -21,15 +20,16 @@ from pairstill.distill.inner_loop import (
     LossHalves,
     draw_batches,
 )
-from pairstill.distill.matching import matching_losses
+from pairstill.distill.bilevel.matching import matching_losses
+from pairstill.distill.bilevel.objective import TrajectoryObjective
+from pairstill.distill.initial import InitialPairs
+from pairstill.distill.loop import LoopSettings, OuterHooks, PhaseProblem, distill_phase
 from pairstill.distill.objective import Objective
-from pairstill.distill.outer_loop import LoopSettings, OuterHooks, PhaseProblem, distill_phase
 from pairstill.distill.pairs import Pixels, PlainPairs
 from pairstill.distill.similarity import Similarity
-from pairstill.distill.trajectory_objective import TrajectoryObjective
 from pairstill.model.dual_encoder import ModelFactory, Parameters
 from pairstill.model.functional import embed_images, embedded_pair_loss, loss_of_embeddings, pair_loss
-from pairstill.trajectories.shortcut import Path as TeacherPath
+from pairstill.teachers.shortcut import TeacherPath
 
 CPU = torch.device("cpu")
 PAIRS, BATCH, SIZE, FEATURES, TEXT_WIDTH = 5, 3, 6, 5, 7
@@ -53,7 +53,7 @@ def make_loop(
     ) -> InnerLoop:
         heads = {"kind": "linear"} if linear else {}
         factory = make_factory(trainable=trainable, dropout=dropout, **heads)
-        draw = torch.Generator().manual_seed(1)
+        generator = torch.Generator().manual_seed(1)
         model = factory.build()
         start = {name: value.double() for name, value in factory.initial_parameters(0).items()}
         target = {name: value.to(dtype) for name, value in walk(start, 1, size=0.1)[0].items()}
@@ -61,12 +61,15 @@ def make_loop(
         shape = (PAIRS, 3, SIZE, SIZE) if trainable else (PAIRS, FEATURES)
         # drawn in double precision, so that both precisions see the same problem
         data = InnerData(
-            torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype),
-            torch.randn(PAIRS, TEXT_WIDTH, generator=draw, dtype=torch.float64).to(dtype),
-            (0.8 * torch.eye(PAIRS) + 0.1 * torch.rand(PAIRS, PAIRS, generator=draw, dtype=torch.float64)).to(dtype),
+            torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype),
+            torch.randn(PAIRS, TEXT_WIDTH, generator=generator, dtype=torch.float64).to(dtype),
+            (0.8 * torch.eye(PAIRS) + 0.1 * torch.rand(PAIRS, PAIRS, generator=generator, dtype=torch.float64)).to(
+                dtype
+            ),
         )
         inner = [
-            InnerStep(index, factory.draw_masks(len(index), draw)) for index in draw_batches(PAIRS, BATCH, steps, draw)
+            InnerStep(index, factory.draw_masks(len(index), generator))
+            for index in draw_batches(PAIRS, BATCH, steps, generator)
         ]
         return InnerLoop(
             loss=lambda p, x, y, s, masks: pair_loss(model, p, (x, y, s), loss, masks),
@@ -89,7 +92,7 @@ def make_loop(
 
 PHASE = PhaseConfig(num_pairs=PAIRS, outer_steps=6, range_start=0, range_end=1, endpoint=3)
 OUTER = OuterConfig(lr_images=0.05, lr_texts=0.05, lr_similarity=0.02, lr_inner_lr=0.002)
-CONFIG = DistillConfig(
+CONFIG = TrajectoryConfig(
     phases=(PHASE,),
     inner_steps=3,
     batch_size=BATCH,
@@ -132,17 +135,17 @@ def make_problem(
             places = walk(initial, 4, size=0.1, seed=expert)
             moves = [{name: place[name] - initial[name] for name in initial} for place in places]
             paths.append(TeacherPath(initial, None, dict(enumerate(moves, start=1))))
-        draw = torch.Generator().manual_seed(2)
+        generator = torch.Generator().manual_seed(2)
         pairs = phase_config.num_pairs
         begin = InitialPairs(
-            torch.randn(pairs, 3, SIZE, SIZE, generator=draw),
-            2 * torch.randn(pairs, TEXT_WIDTH, generator=draw),
+            torch.randn(pairs, 3, SIZE, SIZE, generator=generator),
+            2 * torch.randn(pairs, TEXT_WIDTH, generator=generator),
             ("",) * pairs,
             ("",) * pairs,
         )
         similarity = Similarity()
         if config.loss == "wbce":
-            similarity = Similarity.initial(config.similarity, pairs, draw)
+            similarity = Similarity.initial(config.similarity, pairs, generator)
         kind = Pixels(None if trainable else factory.encoder.tower)
         return TrajectoryObjective(
             number=1,
@@ -171,7 +174,7 @@ def distil(tmp_path: Path) -> Callable[..., dict[str, Tensor]]:
     ) -> dict[str, Tensor]:
         path = checkpoint or tmp_path / f"checkpoint-{len(list(tmp_path.iterdir()))}.safetensors"
         settings = LoopSettings.of(objective.config, objective.phase.outer_steps)
-        problem = PhaseProblem(objective.number, moved_by or objective, settings, CPU, objective.ranks)
+        problem = PhaseProblem(objective.number, moved_by or objective, settings, CPU, objective.world)
         return distill_phase(problem, path, OuterHooks(on_step, validate, on_damage))
 
     return run

@@ -6,21 +6,21 @@ import pytest
 import torch
 
 from pairstill.config import AutoPhasesConfig, PhaseConfig
+from pairstill.core.errors import ConfigError, NumericalError
 from pairstill.distill.auto_phases import (
     EndpointRange,
     Evidence,
-    Segment,
+    PhaseRange,
     admissible_endpoints,
-    choose_segments,
+    choose_ranges,
+    divide_starts,
     endpoints_of,
     gain_ahead,
     most_phases,
-    segment_starts,
     share_out,
     sized_phases,
     useful_starts,
 )
-from pairstill.errors import ConfigError, NumericalError
 
 AUTO = AutoPhasesConfig()
 
@@ -85,32 +85,35 @@ def test_pairs_and_steps_bound_the_phases():
 
 def test_a_division_by_hand():
     # {0} {1 2 3}: 1 + sqrt(3 + 2 (0.7 + 0.3 + 0.8)) = 3.57; {0 1} {2 3}: sqrt 2.2 + sqrt 3.6 = 3.38; {0 1 2} opposes
-    found = segment_starts({4: FOUR}, (4, 4), 4, AUTO)
+    found = divide_starts({4: FOUR}, (4, 4), 4, AUTO)
     assert found is not None
     assert [(s.first, s.last, s.endpoint) for s in found] == [(0, 0, 4), (1, 3, 4)]
     assert [s.agreement for s in found] == pytest.approx([1.0, 0.6])
 
 
 def test_what_opposes_is_not_put_together():
-    assert segment_starts({4: FOUR}, (4,), 4, AUTO) is None
-    assert segment_starts({4: FOUR}, (4,), 4, replace(AUTO, min_agreement=-0.5)) is not None
-    assert segment_starts({4: FOUR}, (4, 4), 4, replace(AUTO, min_agreement=0.5)) is None
+    assert divide_starts({4: FOUR}, (4,), 4, AUTO) is None
+    assert divide_starts({4: FOUR}, (4,), 4, replace(AUTO, min_agreement=-0.5)) is not None
+    assert divide_starts({4: FOUR}, (4, 4), 4, replace(AUTO, min_agreement=0.5)) is None
 
 
 def test_each_phase_is_judged_on_its_own_shortcut():
     same = torch.ones(3, 3, dtype=torch.float64)
     opposed = block([1, 0.9, -0.1], [0.9, 1, -0.1], [-0.1, -0.1, 1])
     for agreement, expected in (({4: same, 6: opposed}, [(0, 1), (2, 2)]), ({4: opposed, 6: same}, [(0, 0), (1, 2)])):
-        found = segment_starts(agreement, (4, 6), 3, AUTO)
+        found = divide_starts(agreement, (4, 6), 3, AUTO)
         assert found is not None and [(s.first, s.last) for s in found] == expected
     # with a span of 3 the start 1 cannot come before the endpoint 3
-    assert segment_starts({3: same, 6: same}, (3, 6), 3, AUTO, span=3) == [Segment(0, 0, 3, 1.0), Segment(1, 2, 6, 1.0)]
+    assert divide_starts({3: same, 6: same}, (3, 6), 3, AUTO, span=3) == [
+        PhaseRange(0, 0, 3, 1.0),
+        PhaseRange(1, 2, 6, 1.0),
+    ]
 
 
 def test_the_smallest_number_that_covers_the_most():
     along = {4: torch.tensor([0.0, 50.0, 70.0, 80.0, 100.0])}
     ranges = [
-        [(s.first, s.last) for s in choose_segments(evidence({4: FOUR}, along, 4, 4), most, AUTO)] for most in (1, 2, 3)
+        [(s.first, s.last) for s in choose_ranges(evidence({4: FOUR}, along, 4, 4), most, AUTO)] for most in (1, 2, 3)
     ]
     # one phase gives up starts 2 and 3, two cover all, and three would cover no more
     assert ranges == [[(0, 1)], [(0, 0), (1, 3)], [(0, 0), (1, 3)]]
@@ -118,26 +121,26 @@ def test_the_smallest_number_that_covers_the_most():
 
 def test_starts_with_little_ahead_are_left_out():
     along = {4: torch.tensor([0.0, 50.0, 70.0, 96.0, 100.0])}
-    found = choose_segments(evidence({4: FOUR}, along, 4, 4), 2, AUTO)
+    found = choose_ranges(evidence({4: FOUR}, along, 4, 4), 2, AUTO)
     assert [(s.first, s.last) for s in found] == [(0, 0), (1, 2)]
 
 
 def test_teachers_that_agree_need_one_phase():
     along = {e: torch.linspace(0, 100, e + 1) for e in (3, 5)}
     agreement = {e: torch.ones(e, e) for e in (3, 5)}
-    found = choose_segments(evidence(agreement, along, 3, 5), 1, AUTO)
+    found = choose_ranges(evidence(agreement, along, 3, 5), 1, AUTO)
     assert [(s.first, s.last, s.endpoint) for s in found] == [(0, 2, 3)]
 
 
 def test_gradients_of_zero_give_one_start():
-    found = choose_segments(evidence({2: torch.zeros(2, 2)}, {2: torch.tensor([0.0, 1.0, 9.0])}, 2, 2), 1, AUTO)
+    found = choose_ranges(evidence({2: torch.zeros(2, 2)}, {2: torch.tensor([0.0, 1.0, 9.0])}, 2, 2), 1, AUTO)
     assert [(s.first, s.last) for s in found] == [(0, 1)]
 
 
 def test_an_agreement_that_is_not_finite_is_an_error():
     cosines = {2: torch.full((2, 2), float("nan"))}
     with pytest.raises(NumericalError, match="shortcut to 2 are not finite"):
-        choose_segments(evidence(cosines, {2: torch.tensor([0.0, 1.0, 9.0])}, 2, 2), 1, AUTO)
+        choose_ranges(evidence(cosines, {2: torch.tensor([0.0, 1.0, 9.0])}, 2, 2), 1, AUTO)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +166,6 @@ def test_shares_add_up_and_none_is_below_the_least(total):
 
 
 def test_sizes_go_with_the_path_and_steps_are_equal():
-    segments = [Segment(0, 0, 4, 1.0), Segment(1, 2, 5, 0.7)]
-    phases = sized_phases(segments, torch.tensor([4.0, 3.5, 2.5, 9.0, 9.0]), 100, 25, 10)
+    ranges = [PhaseRange(0, 0, 4, 1.0), PhaseRange(1, 2, 5, 0.7)]
+    phases = sized_phases(ranges, torch.tensor([4.0, 3.5, 2.5, 9.0, 9.0]), 100, 25, 10)
     assert phases == (PhaseConfig(40, 13, 0, 0, 4), PhaseConfig(60, 12, 1, 2, 5))

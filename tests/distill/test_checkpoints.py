@@ -4,8 +4,8 @@ import json
 import pytest
 import torch
 
+from pairstill.core.errors import ArtifactError, StorageError
 from pairstill.distill.checkpoints import last_whole
-from pairstill.errors import ArtifactError, StorageError
 from pairstill.storage import files, open_tensors, save_tensors
 
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from pairstill.config import FeaturesFirstConfig
+from pairstill.core.errors import NumericalError
 from pairstill.distill.features_first import FeatureRange, features_of, invert_features, roughness
-from pairstill.errors import NumericalError
 
 
 class Means(nn.Module):

@@ -5,11 +5,11 @@ import torch
 from PIL import Image
 
 from pairstill.config import PhaseConfig
+from pairstill.core.errors import DataError
+from pairstill.core.schema import ImageRecord
 from pairstill.data.loader import normalise, read_image
 from pairstill.data.manifest import Manifest
 from pairstill.distill.initial import InitialPairs, draw_pairs, initial_pairs, noise_like, pixel_range, real_pairs
-from pairstill.errors import DataError
-from pairstill.schema import ImageRecord
 
 
 def draw(seed=0):

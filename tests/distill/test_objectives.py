@@ -7,7 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pairstill.config import CharacteristicConfig, DistillConfig, OuterConfig, ProjectorConfig, RunConfig
+from pairstill.config import CharacteristicConfig, OuterConfig, ProjectorConfig, RunConfig, TrajectoryConfig
+from pairstill.core.rng import make_generator
+from pairstill.distill.bilevel.inner_loop import InnerData
 from pairstill.distill.characteristic import (
     SCALES,
     CharacteristicObjective,
@@ -15,7 +17,6 @@ from pairstill.distill.characteristic import (
     cluster,
     draw_from_clusters,
 )
-from pairstill.distill.inner_loop import InnerData
 from pairstill.distill.learned import Variable, initial_values
 from pairstill.distill.objective import Stateless, differentiated
 from pairstill.distill.projector import (
@@ -27,7 +28,6 @@ from pairstill.distill.projector import (
     targets_of,
 )
 from pairstill.methods import with_method
-from pairstill.rng import generator
 
 
 def _random(*shape, seed=0):
@@ -138,7 +138,7 @@ def test_targets_take_turns(make_split, make_problem):
     for number in range(3):
         (step,) = objective.step(values, number)
         assert step.gradients.keys() == {"images", "texts"}
-        drawn = generator(0, "phase", 1, "step", number, "turn", 0)
+        drawn = make_generator(0, "phase", 1, "step", number, "turn", 0)
         expected = objective.losses(pairs.render(values).data, objective.targets[number % 2], drawn)
         assert {part: float(value) for part, value in step.losses.items()} == pytest.approx(
             {part: float(value.detach()) for part, value in expected.items()}
@@ -261,7 +261,7 @@ def test_every_cluster_has_a_move_with_its_own_pairs(make_problem):
     first = next(iter(objective.step(values, 0)))
     assert first.gradients.keys() == {"images", "texts", SCALES}
     data = objective.pairs.render(values, torch.tensor([1, 3])).data
-    drawn = generator(0, "phase", 1, "step", 0, "turn", 0)
+    drawn = make_generator(0, "phase", 1, "step", 0, "turn", 0)
     distance = objective.distance(data, 0, torch.zeros(12), drawn)
     assert float(first.losses["characteristic"]) == pytest.approx(300 * float(distance.detach()), rel=1e-4)
 
@@ -297,7 +297,7 @@ def test_a_phase_minimises_its_objective_and_what_ascends_goes_against_it(make_p
 def test_ncfm_moves_its_pairs_at_the_papers_rates(make_problem, distil):
     """By the paper's SGD at 0.1, on the distance itself, pairs moved by less than a thousandth of a deviation."""
     paper = OuterConfig(optimizer="sgd", rate_unit="absolute", lr_images=0.1, lr_texts=0.1)
-    outer = with_method(RunConfig(method="ncfm", distill=DistillConfig(outer=paper))).distill.loop.outer
+    outer = with_method(RunConfig(method="ncfm", distill=TrajectoryConfig(outer=paper))).distill.loop.outer
     problem = make_problem(trainable=False, loss="infonce", phase={"outer_steps": 20}, outer=asdict(outer))
     initial = initial_values(problem.variables())
     learned = distil(problem, moved_by=characteristic_of(problem, torch.arange(5) % 2))

@@ -5,30 +5,30 @@ import pytest
 import torch
 
 from pairstill.config import (
-    DistillConfig,
     FeaturesFirstConfig,
     OuterConfig,
     PhaseConfig,
     SimilarityConfig,
     TeacherConfig,
+    TrajectoryConfig,
 )
+from pairstill.core.errors import ArtifactError
+from pairstill.distill.bilevel.paths import ExpertPaths
 from pairstill.distill.features_first import FeatureRange, features_of
 from pairstill.distill.initial import InitialPairs
-from pairstill.distill.paths import ExpertPaths
 from pairstill.distill.phases import Distillation
 from pairstill.distill.recipe import Recipe, matching_of, pixels_of
-from pairstill.errors import ArtifactError
 from pairstill.storage import load_tensors, save_tensors
-from pairstill.trajectories.shortcut import recorded_path, shortcut_path
-from pairstill.trajectories.teacher import epochs_to_keep
-from pairstill.trajectories.trajectory import Trajectory, TrajectoryRecorder
+from pairstill.teachers.shortcut import recorded_path, shortcut_path
+from pairstill.teachers.training import epochs_to_keep
+from pairstill.teachers.trajectory import Trajectory, TrajectoryRecorder
 
 CPU = torch.device("cpu")
 PHASES = (
     PhaseConfig(num_pairs=4, outer_steps=3, range_start=0, range_end=1, endpoint=2),
     PhaseConfig(num_pairs=3, outer_steps=2, range_start=1, range_end=2, endpoint=3),
 )
-CONFIG = DistillConfig(
+CONFIG = TrajectoryConfig(
     phases=PHASES,
     inner_steps=2,
     batch_size=3,
@@ -60,11 +60,11 @@ def experts(tmp_path, make_factory, walk):
 def make_distillation(experts, make_factory):
     def make(config=CONFIG, seed=0, *, frozen=False):
         factory = make_factory(trainable=not frozen, image=True, width=4)
-        draw = torch.Generator().manual_seed(3)
+        generator = torch.Generator().manual_seed(3)
         initial = [
             InitialPairs(
-                torch.randn(phase.num_pairs, 3, 6, 6, generator=draw),
-                torch.randn(phase.num_pairs, 7, generator=draw),
+                torch.randn(phase.num_pairs, 3, 6, 6, generator=generator),
+                torch.randn(phase.num_pairs, 7, generator=generator),
                 tuple(f"caption {i}" for i in range(phase.num_pairs)),
                 tuple(f"{i}.png" for i in range(phase.num_pairs)),
             )

@@ -11,7 +11,7 @@ import pytest
 
 from pairstill.cli import COMMANDS, build_parser, main, parsed_by
 from pairstill.cli.by_method import method_of
-from pairstill.errors import PairstillError
+from pairstill.core.errors import PairstillError
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -20,7 +20,7 @@ PAGES = [
     *sorted((ROOT / "benchmarks").rglob("*.md")),
 ]
 # the guides' example of a method is none that is there
-STANDS_FOR = {"COMMAND": "run", "TABLE": "table4", "ROW": "SETTINGS", "short_stretches": "ptm_st"}
+STANDS_FOR = {"COMMAND": "run", "TABLE": "table4", "ROW": "SETTINGS", "short_segments": "ptm_st"}
 """What is put in the place of words in capitals; others, such as DATA, are names as good as any."""
 FILLED_IN = {"kind": "teachers"}
 BASH = shutil.which("bash")

@@ -39,12 +39,12 @@ def test_the_tour_runs_from_top_to_bottom(here, capsys):
 
 
 def test_the_ten_lines_of_pytorch_read_what_was_exported(here, capsys):
-    draw = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     phases = tuple(
         DistilledPhase(
-            torch.randn(pairs, 3, 4, 4, generator=draw),
-            torch.randn(pairs, 6, generator=draw),
-            {"matrix": torch.randn(pairs, pairs, generator=draw)},
+            torch.randn(pairs, 3, 4, 4, generator=generator),
+            torch.randn(pairs, 6, generator=generator),
+            {"matrix": torch.randn(pairs, pairs, generator=generator)},
             0.1,
             0.2,
             ("a caption",) * pairs,
@@ -76,11 +76,11 @@ TINY = ["--device=cpu", "--image.size=16", "--distill.phases=[{num_pairs: 3, out
 @pytest.mark.parametrize(("source", "package"), [("webdataset", "webdataset"), ("huggingface", "datasets")])
 def test_pairs_that_are_written_as_the_page_says_are_read_as_it_says(here, capsys, source, package):
     pytest.importorskip(package)
-    draw, pairs = torch.Generator().manual_seed(0), {}
+    generator, pairs = torch.Generator().manual_seed(0), {}
     for split, images in (("train", 4), ("val", 2), ("test", 2)):
         pairs[split] = []
         for number in range(images):
-            pixels = torch.randint(256, (20, 20, 3), dtype=torch.uint8, generator=draw)
+            pixels = torch.randint(256, (20, 20, 3), dtype=torch.uint8, generator=generator)
             Image.fromarray(pixels.numpy()).save(here / f"{split}{number}.jpg")
             pairs[split].append((f"{split}{number}.jpg", [f"caption {number}", f"another caption {number}"]))
     (code,) = (example for example in examples("your_data.md") if f"import {package}" in example)

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from pairstill.reproduce.paper import read_tables
+from pairstill.tools.reproduce.paper import read_tables
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reproducing.md").read_text(encoding="utf-8")

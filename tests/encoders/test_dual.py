@@ -12,11 +12,11 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from pairstill import load_set
 from pairstill.cli import main
 from pairstill.config import ImageConfig, TextConfig
+from pairstill.core.errors import ConfigError
 from pairstill.data.loader import normalise, read_images
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import build_image_encoder
 from pairstill.encoders.text import build_text_encoder
-from pairstill.errors import ConfigError
 
 CAPTIONS = ["a dog runs", "dog", "a dog runs over the green grass"]
 KINDS = {"clip": (CLIPModel, CLIPImageProcessorPil), "siglip": (SiglipModel, SiglipImageProcessorPil)}

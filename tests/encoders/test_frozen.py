@@ -7,9 +7,9 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from pairstill.config import ImageConfig
+from pairstill.core.errors import ConfigError
 from pairstill.encoders.frozen import LeanClamp, fold_batch_norm, frozen_tower, lean_activations
 from pairstill.encoders.image import build_image_encoder
-from pairstill.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +19,15 @@ def tiny():
 
 def randomise(tower, seed=0):
     """Give every batch norm statistics and weights far from the identity."""
-    draw = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     for layer in tower.modules():
         if isinstance(layer, nn.BatchNorm2d):
             n = layer.num_features
-            layer.running_mean.copy_(0.3 * torch.randn(n, generator=draw))
-            layer.running_var.copy_(0.5 + torch.rand(n, generator=draw))
+            layer.running_mean.copy_(0.3 * torch.randn(n, generator=generator))
+            layer.running_var.copy_(0.5 + torch.rand(n, generator=generator))
             if layer.affine:
-                layer.weight.data.copy_(0.5 + torch.rand(n, generator=draw))
-                layer.bias.data.copy_(0.2 * torch.randn(n, generator=draw))
+                layer.weight.data.copy_(0.5 + torch.rand(n, generator=generator))
+                layer.bias.data.copy_(0.2 * torch.randn(n, generator=generator))
     return tower
 
 

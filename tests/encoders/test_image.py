@@ -8,9 +8,9 @@ from safetensors.torch import save_file
 from timm.models import register_model
 
 from pairstill.config import ImageConfig
+from pairstill.core.errors import ConfigError
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import build_image_encoder, is_dual, to_channels_last
-from pairstill.errors import ConfigError
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from pairstill.core.errors import ArtifactError, DataError
 from pairstill.encoders.row_files import SCHEMES, RowFile, caption_digest, write_row_file
-from pairstill.errors import ArtifactError, DataError
 
 CAPTIONS = ["a dog", "eine Straße", "a dog", "two cats"]
 ROWS = torch.tensor([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0], [5.0, 0.1]])

@@ -154,7 +154,7 @@ def test_views_are_drawn_evenly(make_split):
 
 def test_features_are_not_augmented(make_split):
     with pytest.raises(ValueError, match="augment pixels, or take a view's features"):
-        make_split(pixels=False).image_inputs(torch.tensor([0]), lambda images, draw: images)
+        make_split(pixels=False).image_inputs(torch.tensor([0]), lambda images, generator: images)
 
 
 def test_augmentation_gets_unit_pixels_and_a_seed(make_split):
@@ -183,8 +183,8 @@ def test_all_captions_of_an_epoch_are_a_permutation(make_split):
 
 def test_a_sampled_epoch_has_every_image_once(make_split):
     split = make_split(images=40, captions=5)
-    draw = torch.Generator().manual_seed(0)
-    orders = [split.epoch_order("sample", draw) for _ in range(30)]
+    generator = torch.Generator().manual_seed(0)
+    orders = [split.epoch_order("sample", generator) for _ in range(30)]
     for order in orders:
         owners = split.caption_owner[order].tolist()
         assert sorted(owners) == list(range(40)) != owners

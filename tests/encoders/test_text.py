@@ -22,9 +22,9 @@ from transformers import (
 )
 
 from pairstill.config import TextConfig
+from pairstill.core.errors import ConfigError, MissingDependencyError, NumericalError
 from pairstill.encoders.pretrained_text import load_encoder
 from pairstill.encoders.text import HashedNgrams, TransformersEncoder, build_text_encoder
-from pairstill.errors import ConfigError, MissingDependencyError, NumericalError
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog", "runs", "over", "the", "green", "grass"]
 FROZEN = [-0.3849, 0.0, -1.9245, -1.1547, -0.3849, 1.1547, -1.1547, 0.0]

@@ -8,7 +8,7 @@ import torch
 from pairstill.config import EvaluateConfig, ReferencesConfig, StudentConfig, TeacherConfig
 from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.encoders.cache import CachedRows
-from pairstill.evaluate.protocol import Bench, Splits
+from pairstill.evaluate.protocol import Evaluator, Splits
 from pairstill.model.dual_encoder import ModelFactory
 
 SIZE, TEXT_WIDTH, BATCH = 6, 7, 3
@@ -62,8 +62,8 @@ class CountedFactory(ModelFactory):
 
 
 @pytest.fixture
-def make_bench(make_factory, make_split):
-    """Build a bench; validation and test hold 30 images each, so that recalls tell epochs apart."""
+def make_evaluator(make_factory, make_split):
+    """Build an evaluator; validation and test hold 30 images each, so that recalls tell epochs apart."""
 
     def make(*, trainable=True, evaluate=STRICT, seed=0, **heads):
         factory = CountedFactory(**vars(make_factory(trainable=trainable, **heads)))
@@ -71,18 +71,18 @@ def make_bench(make_factory, make_split):
             *(counted(make_split(images=n, seed=s, pixels=trainable)) for n, s in ((12, 1), (30, 2), (30, 3)))
         )
         tower = None if trainable else factory.encoder.tower
-        return Bench(factory, tower, splits, STUDENT, BATCH, TEACHER, evaluate, seed)
+        return Evaluator(factory, tower, splits, STUDENT, BATCH, TEACHER, evaluate, seed)
 
     return make
 
 
 @pytest.fixture
 def distilled():
-    draw = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     phases = tuple(
         DistilledPhase(
-            torch.randn(pairs, 3, SIZE, SIZE, generator=draw),
-            torch.randn(pairs, TEXT_WIDTH, generator=draw),
+            torch.randn(pairs, 3, SIZE, SIZE, generator=generator),
+            torch.randn(pairs, TEXT_WIDTH, generator=generator),
             {"matrix": torch.eye(pairs)},
             0.3,
             0.2,

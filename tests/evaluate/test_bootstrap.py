@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from pairstill.errors import DataError
+from pairstill.core.errors import DataError
 from pairstill.evaluate.bootstrap import (
     ImageHits,
     difference,

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
+from pairstill.core.errors import ConfigError
 from pairstill.distill.projector import Covariances
 from pairstill.encoders.cache import CachedRows
-from pairstill.errors import ConfigError
 from pairstill.evaluate.closed_form import ClosedForm, choose_closed_form, closed_form_parameters
 
 IMAGE_WIDTH, TEXT_WIDTH = 5, 7
@@ -18,9 +18,9 @@ IMAGE_WIDTH, TEXT_WIDTH = 5, 7
 @pytest.mark.parametrize("width", [7, 3])
 def test_cosines_are_those_of_the_projectors(make_factory, width):
     factory = make_factory(trainable=False, kind="linear", width=9)
-    draw = torch.Generator().manual_seed(0)
-    images, texts = torch.randn(12, IMAGE_WIDTH, generator=draw), torch.randn(12, TEXT_WIDTH, generator=draw)
-    others, captions = torch.randn(4, IMAGE_WIDTH, generator=draw), torch.randn(6, TEXT_WIDTH, generator=draw)
+    generator = torch.Generator().manual_seed(0)
+    images, texts = torch.randn(12, IMAGE_WIDTH, generator=generator), torch.randn(12, TEXT_WIDTH, generator=generator)
+    others, captions = torch.randn(4, IMAGE_WIDTH, generator=generator), torch.randn(6, TEXT_WIDTH, generator=generator)
     parameters = closed_form_parameters(factory, images, texts, ClosedForm(0.05, width))
     assert parameters.keys() == factory.initial_parameters(0).keys()
     u, v = functional_call(factory.build(), parameters, (others, captions))

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pairstill.errors import DataError
+from pairstill.core.errors import DataError
 from pairstill.evaluate.protocol import best_epochs, recalls_on
 from pairstill.evaluate.student import student_phases, train_student
-from pairstill.trajectories.teacher import RealTraining, train_on_real_pairs
+from pairstill.teachers.training import RealTraining, train_on_real_pairs
 
 METHODS = ["distilled", "random", "full"]
 
@@ -25,14 +25,14 @@ def shuffled(split):
 def measure_all(distilled):
     """The outcomes of a student by every protocol that is asked for."""
 
-    def run(bench, method, student=0):
+    def run(evaluator, method, student=0):
         match method:
             case "distilled":
-                return bench.distilled(distilled, student)
+                return evaluator.distilled(distilled, student)
             case "random":
-                return bench.random(6, student)
+                return evaluator.random(6, student)
             case _:
-                return bench.full(student)
+                return evaluator.full(student)
 
     return run
 
@@ -41,31 +41,33 @@ def measure_all(distilled):
 def measure(measure_all):
     """The outcome of a student by the only protocol."""
 
-    def run(bench, method, student=0):
-        (outcome,) = measure_all(bench, method, student)
-        assert outcome.protocol == bench.evaluate.protocol and outcome.ranks.recalls == outcome.recalls
+    def run(evaluator, method, student=0):
+        (outcome,) = measure_all(evaluator, method, student)
+        assert outcome.protocol == evaluator.evaluate.protocol and outcome.ranks.recalls == outcome.recalls
         return outcome
 
     return run
 
 
-def with_evaluate(bench, **settings):
-    return replace(bench, evaluate=replace(bench.evaluate, **settings))
+def with_evaluate(evaluator, **settings):
+    return replace(evaluator, evaluate=replace(evaluator.evaluate, **settings))
 
 
-def with_references(bench, **settings):
-    return with_evaluate(bench, references=replace(bench.evaluate.references, **settings))
+def with_references(evaluator, **settings):
+    return with_evaluate(evaluator, references=replace(evaluator.evaluate.references, **settings))
 
 
-def with_split(bench, **splits):
-    return replace(bench, splits=replace(bench.splits, **splits))
+def with_split(evaluator, **splits):
+    return replace(evaluator, splits=replace(evaluator.splits, **splits))
 
 
-def students_epochs(bench, distilled, seed, *splits):
+def students_epochs(evaluator, distilled, seed, *splits):
     """The parameters of every epoch of a student, and its recalls on the splits, found without the protocol."""
-    factory, model = bench.factory, bench.factory.build()
-    phases = student_phases(distilled.phases, distilled.loss, bench.tower, factory.device)
-    epochs = train_student(factory, model, phases, distilled.loss, bench.student, *seed, batch_size=bench.batch_size)
+    factory, model = evaluator.factory, evaluator.factory.build()
+    phases = student_phases(distilled.phases, distilled.loss, evaluator.tower, factory.device)
+    epochs = train_student(
+        factory, model, phases, distilled.loss, evaluator.student, *seed, batch_size=evaluator.batch_size
+    )
     return [(copied(now), *(recalls_on(model, now, split) for split in splits)) for _, now in epochs]
 
 
@@ -86,33 +88,33 @@ def without_time(outcome):
 
 @pytest.mark.parametrize("trainable", [True, False])
 @pytest.mark.parametrize("method", METHODS)
-def test_strict_reads_the_test_split_exactly_once_for_an_outcome(make_bench, measure, method, trainable):
-    bench = with_references(make_bench(trainable=trainable), rate_scales=(0.1, 1.0))
-    measure(bench, method)
-    assert readings(bench.splits.test) == (1, 1)
-    assert min(readings(bench.splits.val)) > 1
-    measure(bench, method, 1)
-    assert readings(bench.splits.test) == (2, 2)
+def test_strict_reads_the_test_split_exactly_once_for_an_outcome(make_evaluator, measure, method, trainable):
+    evaluator = with_references(make_evaluator(trainable=trainable), rate_scales=(0.1, 1.0))
+    measure(evaluator, method)
+    assert readings(evaluator.splits.test) == (1, 1)
+    assert min(readings(evaluator.splits.val)) > 1
+    measure(evaluator, method, 1)
+    assert readings(evaluator.splits.test) == (2, 2)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_strict_chooses_the_same_whatever_the_test_split_holds(make_bench, measure, method):
-    bench = with_references(make_bench(), rate_scales=(0.1, 1.0))
-    found = measure(bench, method)
-    other = measure(with_split(bench, test=shuffled(bench.splits.test)), method)
+def test_strict_chooses_the_same_whatever_the_test_split_holds(make_evaluator, measure, method):
+    evaluator = with_references(make_evaluator(), rate_scales=(0.1, 1.0))
+    found = measure(evaluator, method)
+    other = measure(with_split(evaluator, test=shuffled(evaluator.splits.test)), method)
     assert without_time(replace(other, recalls=found.recalls)) == without_time(found)
     assert other.recalls != found.recalls
     # and the validation split does decide
-    wrong = measure(with_split(bench, val=shuffled(bench.splits.val)), method)
+    wrong = measure(with_split(evaluator, val=shuffled(evaluator.splits.val)), method)
     assert (wrong.validation, wrong.epoch, wrong.settings) != (found.validation, found.epoch, found.settings)
 
 
-def test_strict_takes_the_best_epoch_on_validation_and_measures_it_on_test(make_bench, distilled):
-    bench, chosen = make_bench(), set()
+def test_strict_takes_the_best_epoch_on_validation_and_measures_it_on_test(make_evaluator, distilled):
+    evaluator, chosen = make_evaluator(), set()
     for student in range(4):
-        (found,) = bench.distilled(distilled, student)
-        seed = (bench.seed, "student", student)
-        epochs = students_epochs(bench, distilled, seed, bench.splits.val, bench.splits.test)
+        (found,) = evaluator.distilled(distilled, student)
+        seed = (evaluator.seed, "student", student)
+        epochs = students_epochs(evaluator, distilled, seed, evaluator.splits.val, evaluator.splits.test)
         parameters, on_val, on_test = zip(*epochs, strict=True)
         best = max(recalls.mean for recalls in on_val)
         first = next(number for number, recalls in enumerate(on_val) if recalls.mean == best)
@@ -126,44 +128,44 @@ def test_strict_takes_the_best_epoch_on_validation_and_measures_it_on_test(make_
 # paper
 
 
-def test_paper_reports_the_best_epoch_on_the_test_split(make_bench, distilled):
-    bench = with_evaluate(make_bench(), protocol="paper")
+def test_paper_reports_the_best_epoch_on_the_test_split(make_evaluator, distilled):
+    evaluator = with_evaluate(make_evaluator(), protocol="paper")
     for student in range(3):
-        (found,) = bench.distilled(distilled, student)
-        seed = (bench.seed, "student", student)
-        on_test = [recalls for _, recalls in students_epochs(bench, distilled, seed, bench.splits.test)]
+        (found,) = evaluator.distilled(distilled, student)
+        seed = (evaluator.seed, "student", student)
+        on_test = [recalls for _, recalls in students_epochs(evaluator, distilled, seed, evaluator.splits.test)]
         assert found.recalls.mean == max(recalls.mean for recalls in on_test)
         assert on_test[found.epoch - 1] == found.recalls
         assert found.validation is None
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_paper_has_no_use_for_the_validation_split(make_bench, measure, method):
-    bench = with_evaluate(make_bench(), protocol="paper")
-    measure(bench, method)
-    assert readings(bench.splits.val) == (0, 0) and min(readings(bench.splits.test)) > 1
+def test_paper_has_no_use_for_the_validation_split(make_evaluator, measure, method):
+    evaluator = with_evaluate(make_evaluator(), protocol="paper")
+    measure(evaluator, method)
+    assert readings(evaluator.splits.val) == (0, 0) and min(readings(evaluator.splits.test)) > 1
 
 
 # both
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_both_protocols_report_one_training_as_each_would_alone(make_bench, measure, measure_all, method):
-    bench = with_references(make_bench(), rate_scales=(0.1, 1.0))
-    alone = [measure(with_evaluate(bench, protocol=protocol), method) for protocol in ("strict", "paper")]
-    bench.factory.seeds.clear()
-    found = measure_all(with_evaluate(bench, protocol="both"), method)
+def test_both_protocols_report_one_training_as_each_would_alone(make_evaluator, measure, measure_all, method):
+    evaluator = with_references(make_evaluator(), rate_scales=(0.1, 1.0))
+    alone = [measure(with_evaluate(evaluator, protocol=protocol), method) for protocol in ("strict", "paper")]
+    evaluator.factory.seeds.clear()
+    found = measure_all(with_evaluate(evaluator, protocol="both"), method)
     assert list(map(without_time, found)) == list(map(without_time, alone))
     assert [outcome.protocol for outcome in found] == ["strict", "paper"]
     assert found[1].recalls.mean >= found[0].recalls.mean
-    assert len(bench.factory.seeds) == (1 if method == "distilled" else 2)  # for each rate once
+    assert len(evaluator.factory.seeds) == (1 if method == "distilled" else 2)  # for each rate once
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_beside_paper_strict_still_chooses_the_same_whatever_the_test_split_holds(make_bench, measure_all, method):
-    bench = with_evaluate(with_references(make_bench(), rate_scales=(0.1, 1.0)), protocol="both")
-    found, paper = measure_all(bench, method)
-    other, other_paper = measure_all(with_split(bench, test=shuffled(bench.splits.test)), method)
+def test_beside_paper_strict_still_chooses_the_same_whatever_the_test_split_holds(make_evaluator, measure_all, method):
+    evaluator = with_evaluate(with_references(make_evaluator(), rate_scales=(0.1, 1.0)), protocol="both")
+    found, paper = measure_all(evaluator, method)
+    other, other_paper = measure_all(with_split(evaluator, test=shuffled(evaluator.splits.test)), method)
     assert without_time(replace(other, recalls=found.recalls)) == without_time(found)
     assert without_time(other_paper) != without_time(paper)
     # of the same epochs, the best on test is at least as good as the one that validation chose
@@ -225,76 +227,78 @@ def test_a_protocol_is_charged_for_training_and_for_its_own_choice():
 
 @pytest.mark.parametrize("trainable", [True, False])
 @pytest.mark.parametrize("protocol", ["strict", "paper"])
-def test_validation_never_touches_the_test_split(make_bench, distilled, protocol, trainable):
-    bench = with_evaluate(make_bench(trainable=trainable), protocol=protocol)
-    recall = bench.validate(distilled)
-    assert readings(bench.splits.test) == (0, 0) and min(readings(bench.splits.val)) > 0
-    assert recall == bench.validate(distilled)
-    assert with_split(bench, val=shuffled(bench.splits.val)).validate(distilled) != recall
+def test_validation_never_touches_the_test_split(make_evaluator, distilled, protocol, trainable):
+    evaluator = with_evaluate(make_evaluator(trainable=trainable), protocol=protocol)
+    recall = evaluator.validate(distilled)
+    assert readings(evaluator.splits.test) == (0, 0) and min(readings(evaluator.splits.val)) > 0
+    assert recall == evaluator.validate(distilled)
+    assert with_split(evaluator, val=shuffled(evaluator.splits.val)).validate(distilled) != recall
 
 
-def test_validation_is_the_best_epoch_of_the_last_phase_of_a_student_of_its_own(make_bench, distilled):
-    bench = make_bench()
-    found = bench.validate(distilled)
-    assert readings(bench.splits.val)[0] == 4  # epochs of the second of two phases
-    (seed,) = bench.factory.seeds
-    means = [recalls.mean for _, recalls in students_epochs(bench, distilled, seed, bench.splits.val)]
+def test_validation_is_the_best_epoch_of_the_last_phase_of_a_student_of_its_own(make_evaluator, distilled):
+    evaluator = make_evaluator()
+    found = evaluator.validate(distilled)
+    assert readings(evaluator.splits.val)[0] == 4  # epochs of the second of two phases
+    (seed,) = evaluator.factory.seeds
+    means = [recalls.mean for _, recalls in students_epochs(evaluator, distilled, seed, evaluator.splits.val)]
     assert found == max(means[4:]) and len(means) == 8
     for student in range(2):
-        bench.distilled(distilled, student)
-    assert len(set(bench.factory.seeds)) == 3
+        evaluator.distilled(distilled, student)
+    assert len(set(evaluator.factory.seeds)) == 3
 
 
 # students and references
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_each_student_has_its_own_seed_and_gives_the_same_again(make_bench, measure, method):
-    bench = make_bench()
-    first, again, other = (measure(bench, method, student) for student in (0, 0, 1))
+def test_each_student_has_its_own_seed_and_gives_the_same_again(make_evaluator, measure, method):
+    evaluator = make_evaluator()
+    first, again, other = (measure(evaluator, method, student) for student in (0, 0, 1))
     assert without_time(first) == without_time(again) != without_time(other)
-    assert without_time(measure(make_bench(seed=1), method)) != without_time(first)
+    assert without_time(measure(make_evaluator(seed=1), method)) != without_time(first)
 
 
-def test_random_pairs_are_different_images_each_with_a_caption_of_its_own(make_bench):
-    bench, drawn = make_bench(), []
-    train = bench.splits.train
+def test_random_pairs_are_different_images_each_with_a_caption_of_its_own(make_evaluator):
+    evaluator, drawn = make_evaluator(), []
+    train = evaluator.splits.train
     pixels, texts = train.image_inputs(torch.arange(12)), train.texts(torch.arange(24))
     for student in range(3):
-        bench.factory.seen.clear()
-        bench.random(6, student)
-        seen = bench.factory.seen[:4]  # of the first epoch: images, then texts, of two mini-batches
+        evaluator.factory.seen.clear()
+        evaluator.random(6, student)
+        seen = evaluator.factory.seen[:4]  # of the first epoch: images, then texts, of two mini-batches
         assert [len(images) for images, _ in seen[::2]] == [len(t) for _, t in seen[1::2]] == [4, 2]
         rows = torch.cat([images for images, _ in seen[::2]])
         images = [int((pixels == image).flatten(1).all(1).nonzero()) for image in rows]
         captions = [int((texts == text).all(1).nonzero()) for _, some in seen[1::2] for text in some]
         assert images == train.caption_owner[captions].tolist() and len(set(images)) == 6
         drawn.append(frozenset(captions))
-    assert len(set(drawn)) == 3 and bench.teacher.batch_size == 4
+    assert len(set(drawn)) == 3 and evaluator.teacher.batch_size == 4
 
 
-def test_random_pairs_may_be_all_images_but_not_more(make_bench):
-    bench = make_bench()
-    bench.random(12, 0)
-    assert sum(len(images) for images, _ in bench.factory.seen if images is not None) == 12 * bench.student.epochs
+def test_random_pairs_may_be_all_images_but_not_more(make_evaluator):
+    evaluator = make_evaluator()
+    evaluator.random(12, 0)
+    assert (
+        sum(len(images) for images, _ in evaluator.factory.seen if images is not None) == 12 * evaluator.student.epochs
+    )
     with pytest.raises(DataError, match="13 random pairs are asked for but the training split has 12 images"):
-        bench.random(13, 0)
+        evaluator.random(13, 0)
 
 
 @pytest.mark.parametrize("loss", ["wbce", "infonce"])
-def test_distilled_pairs_train_with_their_own_loss_rates_and_mini_batch(make_bench, distilled, loss):
-    bench, distilled = make_bench(), replace(distilled, loss=loss)
-    (found,) = bench.distilled(distilled, 1)
-    epochs = students_epochs(bench, distilled, (bench.seed, "student", 1))
+def test_distilled_pairs_train_with_their_own_loss_rates_and_mini_batch(make_evaluator, distilled, loss):
+    evaluator, distilled = make_evaluator(), replace(distilled, loss=loss)
+    (found,) = evaluator.distilled(distilled, 1)
+    epochs = students_epochs(evaluator, distilled, (evaluator.seed, "student", 1))
     assert same(found.parameters, epochs[found.epoch - 1][0])
 
 
 @pytest.mark.parametrize("method", ["random", "full"])
-def test_validation_chooses_the_rates_of_a_reference(make_bench, measure, method):
-    bench, chosen = make_bench(), []
+def test_validation_chooses_the_rates_of_a_reference(make_evaluator, measure, method):
+    evaluator, chosen = make_evaluator(), []
     for scales in ((1e-6, 1.0), (1.0, 1e-6)):
-        found = measure(with_references(bench, rate_scales=scales), method)
-        alone = {scale: measure(with_references(bench, rate_scales=(scale,)), method) for scale in scales}
+        found = measure(with_references(evaluator, rate_scales=scales), method)
+        alone = {scale: measure(with_references(evaluator, rate_scales=(scale,)), method) for scale in scales}
         best = max(scales, key=lambda scale, alone=alone: alone[scale].validation)
         assert without_time(found) == without_time(replace(alone[best], rates_tried=2))
         assert found.settings == pytest.approx({"lr_image": 0.2 * best, "lr_text": 0.3 * best})
@@ -305,31 +309,33 @@ def test_validation_chooses_the_rates_of_a_reference(make_bench, measure, method
 
 
 @pytest.mark.parametrize(("asked", "epochs"), [(5, 5), (None, 3)])
-def test_full_data_trains_with_the_references_settings(make_bench, asked, epochs):
-    bench = with_references(make_bench(), full_epochs=asked, momentum=0.5, weight_decay=0.25, rate_scales=(2.0,))
-    (found,) = bench.full(0)
+def test_full_data_trains_with_the_references_settings(make_evaluator, asked, epochs):
+    evaluator = with_references(
+        make_evaluator(), full_epochs=asked, momentum=0.5, weight_decay=0.25, rate_scales=(2.0,)
+    )
+    (found,) = evaluator.full(0)
     assert found.settings == pytest.approx({"lr_image": 0.4, "lr_text": 0.6})
     training = RealTraining(
-        epochs, 4, **found.settings, momentum=0.5, weight_decay=0.25, captions=bench.teacher.captions
+        epochs, 4, **found.settings, momentum=0.5, weight_decay=0.25, captions=evaluator.teacher.captions
     )
-    factory, split = bench.factory, bench.splits.train
+    factory, split = evaluator.factory, evaluator.splits.train
     (seed,) = factory.seeds
     trained = train_on_real_pairs(factory, factory.build(), factory.initial_parameters(*seed), split, training, *seed)
     by_epoch = [copied(parameters) for parameters, _ in trained]
     assert same(found.parameters, by_epoch[found.epoch - 1])
-    assert readings(bench.splits.val)[0] == epochs
+    assert readings(evaluator.splits.val)[0] == epochs
 
 
 @pytest.mark.parametrize("protocol", ["strict", "paper", "both"])
 @pytest.mark.parametrize("method", METHODS)
-def test_every_reading_of_the_test_split_is_counted(make_bench, measure_all, method, protocol):
-    bench = with_evaluate(with_references(make_bench(), rate_scales=(0.5, 1.0)), protocol=protocol)
-    outcomes = measure_all(bench, method)
+def test_every_reading_of_the_test_split_is_counted(make_evaluator, measure_all, method, protocol):
+    evaluator = with_evaluate(with_references(make_evaluator(), rate_scales=(0.5, 1.0)), protocol=protocol)
+    outcomes = measure_all(evaluator, method)
     tried = 1 if method == "distilled" else 2
     choices = {"distilled": 2 * 4, "random": 2 * 4, "full": 2 * 3}[method]  # phases or rates times epochs
     reads = {"strict": 1, "paper": 1 + choices}
     assert {outcome.protocol: outcome.test_reads for outcome in outcomes} == {
-        p: reads[p] for p in bench.evaluate.protocols
+        p: reads[p] for p in evaluator.evaluate.protocols
     }
-    assert sum(outcome.test_reads for outcome in outcomes) == readings(bench.splits.test)[0]
+    assert sum(outcome.test_reads for outcome in outcomes) == readings(evaluator.splits.test)[0]
     assert {outcome.rates_tried for outcome in outcomes} == {tried}

@@ -6,7 +6,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torchmetrics.functional.retrieval import retrieval_hit_rate
 
-from pairstill.errors import NumericalError
+from pairstill.core.errors import NumericalError
 from pairstill.evaluate.retrieval import QueryRanks, Recalls, retrieval_ranks, retrieval_recalls
 
 KEYS = [f"{way}_r{k}" for way in ("text_to_image", "image_to_text") for k in (1, 5, 10)]
@@ -19,9 +19,9 @@ OWNERS = {"even": EVEN, "uneven": UNEVEN, "mixed": MIXED}
 
 def embedded(owner, seed=0, noise=1.5):
     """Embeddings in which a caption lies near its image, but often not nearest."""
-    draw = torch.Generator().manual_seed(seed)
-    images = torch.randn(int(owner.max()) + 1, 8, generator=draw)
-    return images, images[owner] + noise * torch.randn(len(owner), 8, generator=draw)
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(int(owner.max()) + 1, 8, generator=generator)
+    return images, images[owner] + noise * torch.randn(len(owner), 8, generator=generator)
 
 
 def ranks_by_two_loops(images, texts, owner):
@@ -104,8 +104,8 @@ def test_perfect_embeddings_recall_everything_and_reversed_ones_nothing():
 
 def test_the_length_of_embeddings_does_not_matter():
     images, texts = embedded(MIXED)
-    draw = torch.Generator().manual_seed(9)
-    longer = [x * (0.1 + 10 * torch.rand(len(x), 1, generator=draw)) for x in (images, texts)]
+    generator = torch.Generator().manual_seed(9)
+    longer = [x * (0.1 + 10 * torch.rand(len(x), 1, generator=generator)) for x in (images, texts)]
     assert retrieval_recalls(*longer, MIXED) == retrieval_recalls(images, texts, MIXED)
 
 
@@ -118,8 +118,8 @@ def test_the_order_of_captions_does_not_matter():
 # one row more than two tiles, where a last tile of one row would have its own way of computing the same scores
 @pytest.mark.parametrize(("images", "captions"), [(12, 1), (12, 3), (1025, 1), (1025, 2)])
 def test_one_embedding_for_everything_recalls_nothing(images, captions):
-    draw = torch.Generator().manual_seed(0)
-    u, v = (torch.randn(1, 768, generator=draw) for _ in range(2))
+    generator = torch.Generator().manual_seed(0)
+    u, v = (torch.randn(1, 768, generator=generator) for _ in range(2))
     owner = torch.arange(images).repeat_interleave(captions)
     assert asdict(retrieval_recalls(u.repeat(images, 1), v.repeat(len(owner), 1), owner)) == dict.fromkeys(KEYS, 0)
 

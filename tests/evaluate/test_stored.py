@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pairstill.errors import ArtifactError
+from pairstill.core.errors import ArtifactError
 from pairstill.evaluate.retrieval import QueryRanks
 from pairstill.evaluate.stored import LARGEST, StoredRanks
 from pairstill.storage import save_tensors

@@ -6,11 +6,11 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from pairstill.config import StudentConfig
+from pairstill.core.errors import NumericalError
 from pairstill.distilled import DistilledPhase
-from pairstill.errors import NumericalError
 from pairstill.evaluate.student import StudentPhase, student_phases, train_student
 from pairstill.model.functional import pair_loss
-from pairstill.trajectories.teacher import sgd
+from pairstill.teachers.training import sgd
 
 SIZE, FEATURES, TEXT_WIDTH = 6, 5, 7
 CONFIG = StudentConfig(epochs=4, momentum=0.9, weight_decay=0.01)
@@ -18,11 +18,11 @@ CPU = torch.device("cpu")
 
 
 def phase(pairs=5, seed=0, lr_image=0.1, lr_text=0.05, *, similarity=True):
-    draw = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     return StudentPhase(
-        torch.randn(pairs, 3, SIZE, SIZE, generator=draw),
-        torch.randn(pairs, TEXT_WIDTH, generator=draw),
-        0.8 * torch.eye(pairs) + 0.1 * torch.rand(pairs, pairs, generator=draw) if similarity else None,
+        torch.randn(pairs, 3, SIZE, SIZE, generator=generator),
+        torch.randn(pairs, TEXT_WIDTH, generator=generator),
+        0.8 * torch.eye(pairs) + 0.1 * torch.rand(pairs, pairs, generator=generator) if similarity else None,
         lr_image,
         lr_text,
     )
@@ -230,11 +230,11 @@ def test_a_loss_that_is_not_finite_names_its_phase_and_epoch(make_factory):
 
 
 def distilled_phase(pairs, seed=0):
-    draw = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     return DistilledPhase(
-        torch.randn(pairs, 3, SIZE, SIZE, generator=draw),
-        torch.randn(pairs, TEXT_WIDTH, generator=draw),
-        {"matrix": torch.rand(pairs, pairs, generator=draw)},
+        torch.randn(pairs, 3, SIZE, SIZE, generator=generator),
+        torch.randn(pairs, TEXT_WIDTH, generator=generator),
+        {"matrix": torch.rand(pairs, pairs, generator=generator)},
         0.1 + seed,
         0.2 + seed,
         ("",) * pairs,
@@ -293,6 +293,6 @@ def test_training_leaves_the_phases_and_the_tower_as_they_were(train, make_facto
 
 def test_augmentation_changes_the_images_of_every_mini_batch(train):
     seen, plain = Batches(), phase()
-    train([replace(plain, augment=lambda images, draw: images + torch.rand((), generator=draw))], seen=seen)
+    train([replace(plain, augment=lambda images, generator: images + torch.rand((), generator=generator))], seen=seen)
     assert len({float((batch - plain.images.mean()).mean()) for batch in seen.images}) == len(seen.images) == 8
     assert all(not any(torch.equal(image, known) for known in plain.images) for batch in seen.images for image in batch)

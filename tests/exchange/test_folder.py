@@ -10,7 +10,7 @@ import numpy
 import pytest
 import torch
 
-from pairstill.errors import ArtifactError, ConfigError, MissingDependencyError, StorageError
+from pairstill.core.errors import ArtifactError, ConfigError, MissingDependencyError, StorageError
 from pairstill.exchange import pictures
 from pairstill.exchange.folder import open_set, read_export, write_export
 from pairstill.exchange.settings import LAYOUTS

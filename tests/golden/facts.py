@@ -20,10 +20,10 @@ from pairstill.cli.command import settings_from
 from pairstill.config import RunConfig
 from pairstill.evaluate.measurement import closed_form_name, made_name, measured_as
 from pairstill.methods import METHODS, with_method
-from pairstill.reproduce.paper import read_tables
-from pairstill.reproduce.rows import base_of, methods_rows, table_rows
-from pairstill.runfolder import plain
+from pairstill.run.folder import plain
 from pairstill.storage import load_tensors
+from pairstill.tools.reproduce.paper import read_tables
+from pairstill.tools.reproduce.rows import base_of, methods_rows, table_rows
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parents[1] / "configs"

@@ -9,30 +9,30 @@ import pytest
 from pairstill.config import (
     AutoPhasesConfig,
     CharacteristicConfig,
-    DistillConfig,
     HeadsConfig,
     ImageConfig,
     OuterConfig,
     PhaseConfig,
     RunConfig,
     TeacherConfig,
+    TrajectoryConfig,
 )
-from pairstill.errors import ConfigError
-from pairstill.layers import plain
+from pairstill.config.yaml_files import plain
+from pairstill.core.errors import ConfigError
 from pairstill.methods import METHODS, find_method, with_method
 from pairstill.methods.apm import ApmConfig
 from pairstill.methods.coresets import CoresetConfig
 from pairstill.methods.ncfm import NcfmConfig
 from pairstill.methods.stored import todays
 
-TWO = DistillConfig(
+TWO = TrajectoryConfig(
     phases=(
         PhaseConfig(num_pairs=99, outer_steps=50, range_start=0, range_end=2, endpoint=6),
         PhaseConfig(num_pairs=100, outer_steps=30, range_start=2, range_end=4, endpoint=8),
     )
 )
-TRAJECTORY = [method for method in METHODS if method.settings is DistillConfig]
-OTHERS = [method for method in METHODS if method.settings is not DistillConfig]
+TRAJECTORY = [method for method in METHODS if method.settings is TrajectoryConfig]
+OTHERS = [method for method in METHODS if method.settings is not TrajectoryConfig]
 
 
 def run(distill=TWO, method="ptm_st"):
@@ -162,7 +162,7 @@ def test_settings_take_the_parts_of_their_method():
         with_method(RunConfig(method="loors"))
     with pytest.raises(ConfigError, match="method repblend needs a frozen image tower.*--heads.kind residual"):
         with_method(RunConfig(method="repblend"))
-    with pytest.raises(ConfigError, match="distill holds ApmConfig, but method lors takes DistillConfig"):
+    with pytest.raises(ConfigError, match="distill holds ApmConfig, but method lors takes TrajectoryConfig"):
         with_method(run(ApmConfig(), "lors"))
 
 
@@ -212,7 +212,7 @@ def test_the_example_in_the_guide_is_a_method():
     (example,) = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
     defined = {}
     exec(compile(example, "CONTRIBUTING.md", "exec"), defined)
-    method = defined["SHORT_STRETCHES"]
+    method = defined["SHORT_SEGMENTS"]
     config = with_method(RunConfig(method=method.name), (*METHODS, method))
     assert config.distill == replace(config.distill, inner_steps=4) != RunConfig().distill
     assert find_method(method.name, (*METHODS, method)) is method

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pairstill.errors import ConfigError
+from pairstill.core.errors import ConfigError
 from pairstill.model.dual_encoder import (
     DropoutMasks,
     DualEncoder,

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep
-from pairstill.distill.matching import matching_losses
-from pairstill.distill.solvers import solver
+from pairstill.distill.bilevel.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep
+from pairstill.distill.bilevel.matching import matching_losses
+from pairstill.distill.bilevel.solvers import solver
 from pairstill.model.functional import pair_loss
 
 
@@ -30,9 +30,11 @@ def test_the_tower_alone_is_rounded(make_factory):
 def test_the_hypergradient_keeps_its_direction(make_factory, walk, mode, derivative):
     def found(precision, mode, derivative):
         factory = make_factory(precision=precision, dropout=0.0)
-        model, start, draw = factory.build(), factory.initial_parameters(0), torch.Generator().manual_seed(0)
+        model, start, generator = factory.build(), factory.initial_parameters(0), torch.Generator().manual_seed(0)
         target = walk(start, 1, size=0.1)[0]
-        data = InnerData(torch.randn(4, 3, 6, 6, generator=draw), torch.randn(4, 7, generator=draw), 0.9 * torch.eye(4))
+        data = InnerData(
+            torch.randn(4, 3, 6, 6, generator=generator), torch.randn(4, 7, generator=generator), 0.9 * torch.eye(4)
+        )
         loop = InnerLoop(
             lambda p, x, y, s, masks: pair_loss(model, p, (x, y, s), "wbce", masks),
             start,

@@ -11,8 +11,8 @@ from pairstill.model.second_order import CACHED, SecondOrderLayers
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
-    draw = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=draw, dtype=torch.float64).requires_grad_()
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
 
 
 CONVOLUTIONS: dict[str, dict[str, Any]] = {

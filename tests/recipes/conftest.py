@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pairstill.cli import main
-from pairstill.runlog import MetricsLog
+from pairstill.run.log import MetricsLog
 from pairstill.storage import load_tensors, open_tensors
 
 TINY: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "tiny.yaml").read_text())

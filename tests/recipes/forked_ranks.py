@@ -11,9 +11,9 @@ import sys
 import tempfile
 import traceback
 
-import pairstill.pipeline  # noqa: F401 - what every command needs
+import pairstill.run.pipeline  # noqa: F401 - what every command needs
 from pairstill.cli import main
-from pairstill.distill import outer_loop
+from pairstill.distill import loop
 
 WORLD = 2
 
@@ -37,14 +37,14 @@ def rank(number, port, job):
 
 def kill_after(phase, step):
     """Let this process be killed when it has done a step of a phase."""
-    advance = outer_loop._advance
+    advance = loop._advance
 
     def killed(state, problem, *more):
         if (problem.number, state.step) == (phase, step):
             os.kill(os.getpid(), signal.SIGKILL)
         return advance(state, problem, *more)
 
-    outer_loop._advance = killed
+    loop._advance = killed
 
 
 def free_port():

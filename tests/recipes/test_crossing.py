@@ -7,7 +7,7 @@ import pytest
 
 from pairstill.cli import main
 from pairstill.encoders.text import HashedNgrams
-from pairstill.pipeline import crossing as module
+from pairstill.studies.cross_encoder import study as module
 
 RECALLS = ("text_to_image_r1", "image_to_text_r10", "mean_recall", "validation_mean_recall", "epoch")
 MATRIX = (

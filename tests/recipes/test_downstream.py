@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from pairstill.cli import main
-from pairstill.evaluate.downstream import Answering
-from pairstill.pipeline import downstream as module
-from pairstill.pipeline import students as students_module
+from pairstill.studies.downstream import students as students_module
+from pairstill.studies.downstream import study as module
+from pairstill.studies.downstream.answers import Answering
 
 VARYING = ("commit", "config", "sha256")
 

@@ -11,11 +11,11 @@ import yaml
 
 from pairstill.cli import main
 from pairstill.config import DataConfig, ImageConfig, RunConfig, TextConfig
+from pairstill.core.errors import DataError
 from pairstill.distilled import DistilledSet
-from pairstill.errors import DataError
 from pairstill.exchange.settings import LAYOUTS
-from pairstill.pipeline.context import RunContext
-from pairstill.pipeline.exporting import public_settings
+from pairstill.run.context import RunContext
+from pairstill.run.export import public_settings
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pairstill import runlog
 from pairstill.cli import main
 from pairstill.config import ScenesConfig
-from pairstill.pipeline.context import FEW_TEST_IMAGES
+from pairstill.run import log
+from pairstill.run.context import FEW_TEST_IMAGES
 
 WARNING = (
     "The test split has only 12 images: for a caption, ten images drawn blindly hold the right one in 83 % of cases"
@@ -27,7 +27,7 @@ def told(capsys):
 
 
 def test_in_a_file_every_stage_has_a_line_and_no_line_is_broken_or_empty(do, told, monkeypatch, tmp_path):
-    monkeypatch.setattr(runlog, "LINE_SECONDS", 3600)  # a machine that is busy makes no more lines
+    monkeypatch.setattr(log, "LINE_SECONDS", 3600)  # a machine that is busy makes no more lines
     do("run", tmp_path / "run", "--evaluate.methods", "[distilled]")
     lines = told()
     stages = ["prepare", "teach", "distill", "evaluate"]

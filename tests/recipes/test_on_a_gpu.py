@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pairstill.cli.command import settings_from
-from pairstill.distill import paths
-from pairstill.pipeline import Run
+from pairstill.distill.bilevel import paths
+from pairstill.run.pipeline import Run
 from pairstill.storage import load_tensors
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -10,7 +10,7 @@ from pairstill.cli import main
 KILLER = """
 import os, signal, sys
 from pairstill.cli import main
-from pairstill.runlog import MetricsLog
+from pairstill.run.log import MetricsLog
 
 write, event = MetricsLog.write, {event!r}
 

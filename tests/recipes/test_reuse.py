@@ -9,9 +9,9 @@ import yaml
 
 from pairstill.cli import main
 from pairstill.distilled import DistilledSet
-from pairstill.pipeline import reusing
+from pairstill.run import reuse
 from pairstill.storage import load_tensors
-from pairstill.trajectories.trajectory import Trajectory
+from pairstill.teachers.trajectory import Trajectory
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_the_same_distillation_is_found_again(start, events, monkeypatch):
     changed.phases[0].images[0] += 1
     changed.save(made / "distilled")
     assert events(start("distill", "anew", "--seed=11"), "distill_step")
-    monkeypatch.setattr(reusing, "code_digest", lambda package: "other code")
+    monkeypatch.setattr(reuse, "code_digest", lambda package: "other code")
     assert events(start("distill", "unknown", "--seed=11"), "distill_step")
 
 
@@ -125,7 +125,7 @@ def test_code_is_known_by_its_files_and_not_by_git(tmp_path):
         for path, content in files.items():
             (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name / path).write_text(content)
-        return reusing.code_digest(tmp_path / name)
+        return reuse.code_digest(tmp_path / name)
 
     one = digest_of("one", {"a.py": "1", "below/b.py": "2"})
     assert one == digest_of("two", {"a.py": "1", "below/b.py": "2", "notes.txt": "3"})
@@ -141,7 +141,7 @@ def test_pairs_that_two_settings_or_codes_made_are_nobody_elses(start, first, ev
         start("distill", f"begun {other}", seed)
     interrupt(event="distill_step", phase=1, step=4)
     if other == "code":
-        monkeypatch.setattr(reusing, "code_digest", lambda package: "other code")
+        monkeypatch.setattr(reuse, "code_digest", lambda package: "other code")
     with pytest.raises(AssertionError):
         start("distill", f"begun {other}", seed, *(["--student.epochs=1"] if other == "settings" else []))
     interrupt()  # the other code goes as well

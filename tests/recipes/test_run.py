@@ -8,15 +8,15 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from pairstill.checksums import SEAL
 from pairstill.cli import main, quickstart
 from pairstill.cli.command import settings_from
-from pairstill.config import DistillConfig, ImageConfig, PhaseConfig, RunConfig
+from pairstill.config import ImageConfig, PhaseConfig, RunConfig, TrajectoryConfig
 from pairstill.distilled import DistilledSet, stored_pairs
 from pairstill.encoders.image import build_image_encoder
 from pairstill.evaluate.stored import StoredRanks
-from pairstill.pipeline.measuring import budget
+from pairstill.run.evaluate import budget
 from pairstill.storage import load_tensors, read_sealed, save_tensors
+from pairstill.storage.checksums import SEAL
 
 MODES = ["trainable", "frozen"]
 
@@ -132,8 +132,8 @@ def test_random_pairs_get_the_storage_of_the_distilled_set(undisturbed, results)
 @pytest.mark.parametrize(
     ("distill", "pairs"),
     [
-        (DistillConfig(phases=(PhaseConfig(100),), loss="infonce"), 100),
-        (DistillConfig(phases=(PhaseConfig(99),)), 103),  # 99 * 99 / (3 * 32 * 32 + 128) is above 3
+        (TrajectoryConfig(phases=(PhaseConfig(100),), loss="infonce"), 100),
+        (TrajectoryConfig(phases=(PhaseConfig(99),)), 103),  # 99 * 99 / (3 * 32 * 32 + 128) is above 3
     ],
 )
 def test_rates_are_worth_no_pair(distill, pairs):
@@ -157,8 +157,8 @@ def test_a_second_run_on_a_finished_folder_trains_nothing(do, undisturbed, event
     shutil.copytree(undisturbed["trainable"], folder)
     # the folder's own name is a setting that may differ
     before = content(folder)
-    monkeypatch.setattr("pairstill.pipeline.teaching.record_expert", refuse)
-    monkeypatch.setattr("pairstill.pipeline.making.Distillation.run", refuse)
+    monkeypatch.setattr("pairstill.run.teach.record_expert", refuse)
+    monkeypatch.setattr("pairstill.run.distill.Distillation.run", refuse)
     monkeypatch.setattr("pairstill.evaluate.protocol.train_student", refuse)
     monkeypatch.setattr("pairstill.evaluate.protocol.train_on_real_pairs", refuse)
     do("run", folder)

@@ -14,7 +14,7 @@ import torch
 
 from pairstill.cli import main
 from pairstill.distilled import DistilledSet
-from pairstill.pipeline import Run
+from pairstill.run.pipeline import Run
 
 
 def seen():

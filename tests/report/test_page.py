@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pairstill.errors import ConfigError
+from pairstill.core.errors import ConfigError
 from pairstill.report.page import SECTIONS, refuse_other_file, render
 
 

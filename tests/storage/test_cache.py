@@ -2,7 +2,7 @@
 
 import pytest
 
-from pairstill.errors import ConfigError
+from pairstill.core.errors import ConfigError
 from pairstill.storage.cache import KINDS, MARKER, cache_folder, entries_of, remove_kind
 
 NAMES = {

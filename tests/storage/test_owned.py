@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pairstill.errors import ConfigError
+from pairstill.core.errors import ConfigError
 from pairstill.storage.owned import content_of, refuse_others
 
 

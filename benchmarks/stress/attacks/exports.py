@@ -8,8 +8,8 @@ from typing import Any
 
 from attacks.attack import PLACES, VALUES, Attack, Base, Step, damage, places, put
 from attacks.processes import settings_of
-from pairstill.checksums import sealed
 from pairstill.exchange.settings import LAYOUTS
+from pairstill.storage.checksums import sealed
 
 KIND = "exports"
 HOW = ("emptied", "cut in half", "cut by one", "flipped in the middle", "flipped at the end", "nested", *PLACES)

@@ -75,7 +75,7 @@ def _lost(attack: Attack, base: Base, ended: Ended) -> list[str]:
 def outcome(run: Path) -> dict[str, Any]:
     """Return what must not depend on what was done to a run."""
     found: dict[str, Any] = {}
-    for path in (*run.glob("distilled/*.safetensors"), *run.glob("trajectories/*.safetensors")):
+    for path in (*run.glob("distilled/*.safetensors"), *run.glob("teachers/*.safetensors")):
         found[str(path.relative_to(run))] = path.read_bytes() if path.is_file() else None
     if (run / "results.jsonl").is_file():
         lines = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]

@@ -19,10 +19,10 @@ import transformers
 import webdataset  # noqa: F401 - likewise
 from PIL import Image
 
-import pairstill.pipeline  # noqa: F401 - likewise
+import pairstill.run.pipeline  # noqa: F401 - likewise
 from attacks.attack import SECRET, Attack, Base
 from pairstill.cli import main
-from pairstill.errors import ConfigError, PairstillError
+from pairstill.core.errors import ConfigError, PairstillError
 from pairstill.exchange.settings import LAYOUTS
 
 transformers.utils.logging.disable_progress_bar()

@@ -20,8 +20,8 @@ from attacks.attack import Attack, Base, Step
 from attacks.processes import FROZEN, settings_of
 from pairstill.cli import main
 from pairstill.cli.command import settings_from
+from pairstill.core.errors import PairstillError
 from pairstill.distilled import DistilledSet
-from pairstill.errors import PairstillError
 
 KIND = "programs"
 

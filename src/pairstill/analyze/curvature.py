@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pairstill.core.rng import make_generator
 from pairstill.model.differentiable import differentiated
 from pairstill.model.dual_encoder import Parameters
 from pairstill.model.second_order import SecondOrderLayers
-from pairstill.rng import generator
 
 Operator = Callable[[Tensor], Tensor]
 
@@ -38,7 +38,7 @@ def spectral_norm(
         4.0
     """
     # drawn on the CPU, whose numbers are the same on every machine
-    vector = torch.randn(size, generator=generator("power iteration"), dtype=torch.float64).to(device)
+    vector = torch.randn(size, generator=make_generator("power iteration"), dtype=torch.float64).to(device)
     vector, value = vector / vector.norm(), 0.0
     for _ in range(iterations):
         image = apply(vector)

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pairstill.analyze.geometry import PrincipalCoordinates, cosines, gram, principal_coordinates
-from pairstill.analyze.subject import PATHS, analysis_seed, first_captions, whole_range
-from pairstill.distill.agreement import start_gradients
-from pairstill.pipeline.context import RunContext
-from pairstill.pipeline.probing import matching_problem
+from pairstill.analyze.inputs import PATHS, analysis_seed, first_captions, whole_range
+from pairstill.distill.bilevel.agreement import start_gradients
 from pairstill.report.figures import Cell
-from pairstill.runlog import progress_bar
+from pairstill.run.context import RunContext
+from pairstill.run.log import progress_bar
+from pairstill.run.problems import matching_problem
 from pairstill.storage import load_tensors, save_tensors
 
 

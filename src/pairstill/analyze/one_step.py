@@ -14,17 +14,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pairstill.analyze.curvature import PointDerivatives, flat, spectral_norm
-from pairstill.distill.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, PairLoss
+from pairstill.distill.bilevel.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, PairLoss
+from pairstill.distill.bilevel.matching import matching_losses
+from pairstill.distill.bilevel.objective import TrajectoryObjective
+from pairstill.distill.bilevel.solvers import ExactStore
 from pairstill.distill.learned import initial_values
-from pairstill.distill.matching import matching_losses
 from pairstill.distill.pairs import IMAGES
-from pairstill.distill.solvers import ExactStore
-from pairstill.distill.trajectory_objective import TrajectoryObjective
 from pairstill.model.dual_encoder import DropoutMasks, Parameters
 from pairstill.model.functional import pair_loss
-from pairstill.trajectories.shortcut import Path as TeacherPath
-from pairstill.trajectories.shortcut import shortcut_path
-from pairstill.trajectories.trajectory import Trajectory
+from pairstill.teachers.shortcut import TeacherPath, shortcut_path
+from pairstill.teachers.trajectory import Trajectory
 
 
 @dataclass(frozen=True)

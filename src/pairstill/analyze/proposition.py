@@ -15,17 +15,16 @@ from torch import Tensor
 
 from pairstill.analyze.curvature import flat
 from pairstill.analyze.geometry import distances, gram
+from pairstill.analyze.inputs import analysis_seed, first_captions, whole_range
 from pairstill.analyze.one_step import Bound, BoundTerms, OneStepProblem, straight_line
 from pairstill.analyze.settings import PropositionAnalysis
-from pairstill.analyze.subject import analysis_seed, first_captions, whole_range
-from pairstill.pipeline.context import RunContext
-from pairstill.pipeline.probing import matching_problem
 from pairstill.report.figures import Cell
-from pairstill.runlog import progress_bar
+from pairstill.run.context import RunContext
+from pairstill.run.log import progress_bar
+from pairstill.run.problems import matching_problem
 from pairstill.storage import load_tensors, read_list, save_tensors, write_json
-from pairstill.trajectories.shortcut import Path as TeacherPath
-from pairstill.trajectories.shortcut import recorded_path, shortcut_path
-from pairstill.trajectories.trajectory import Trajectory
+from pairstill.teachers.shortcut import TeacherPath, recorded_path, shortcut_path
+from pairstill.teachers.trajectory import Trajectory
 
 PathName = Literal["original", "shortcut", "line"]
 NAMES: tuple[PathName, ...] = get_args(PathName)

@@ -10,6 +10,7 @@ from pairstill.analyze.draw.proposition import draw_proposition
 from pairstill.analyze.draw.teachers import draw_teachers
 from pairstill.analyze.draw.trajectories import draw_trajectories
 from pairstill.analyze.gradients import measure_gradients, summarise_gradients
+from pairstill.analyze.inputs import whole_teachers
 from pairstill.analyze.proposition import measure_proposition, summarise_proposition
 from pairstill.analyze.settings import (
     ANALYSES,
@@ -19,13 +20,12 @@ from pairstill.analyze.settings import (
     TeachersAnalysis,
     TrajectoriesAnalysis,
 )
-from pairstill.analyze.subject import whole_teachers
 from pairstill.analyze.teachers import measure_teachers, summarise_recalls
 from pairstill.analyze.trajectories import measure_trajectories, summarise_trajectories
 from pairstill.analyze.work import work_folder
-from pairstill.pipeline.context import RunContext
-from pairstill.provenance import commit
-from pairstill.runfolder import plain
+from pairstill.core.provenance import commit
+from pairstill.run.context import RunContext
+from pairstill.run.folder import plain
 from pairstill.storage import write_json
 
 SUMMARY = "summary.json"

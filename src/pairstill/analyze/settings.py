@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pairstill.config.bounds import check_bounds
-from pairstill.errors import ConfigError
+from pairstill.core.errors import ConfigError
 
 
 def _require_positive(**values: int | None) -> None:

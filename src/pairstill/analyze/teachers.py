@@ -9,25 +9,25 @@ from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
 
+from pairstill.analyze.inputs import analysis_seed, whole_range
 from pairstill.analyze.settings import TeachersAnalysis
-from pairstill.analyze.subject import analysis_seed, whole_range
 from pairstill.config import PhaseConfig
+from pairstill.core.errors import ConfigError
+from pairstill.core.rng import make_generator
+from pairstill.distill.bilevel.objective import TrajectoryObjective
 from pairstill.distill.checkpoints import discard_checkpoints
 from pairstill.distill.initial import draw_pairs
 from pairstill.distill.learned import Learned
-from pairstill.distill.outer_loop import LoopSettings, OuterHooks, PhaseProblem, StepReport, distill_phase
+from pairstill.distill.loop import LoopSettings, OuterHooks, PhaseProblem, StepReport, distill_phase
 from pairstill.distill.pairs import IMAGES
-from pairstill.distill.trajectory_objective import TrajectoryObjective
-from pairstill.errors import ConfigError
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.evaluate.student import StudentPhase, train_student
-from pairstill.pipeline.context import RunContext
-from pairstill.pipeline.probing import matching_problem
 from pairstill.report.figures import Cell
-from pairstill.rng import generator
-from pairstill.runlog import progress_bar
+from pairstill.run.context import RunContext
+from pairstill.run.log import progress_bar
+from pairstill.run.problems import matching_problem
 from pairstill.storage import load_tensors, read_list, save_tensors, write_json
-from pairstill.trajectories.trajectory import Trajectory
+from pairstill.teachers.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def measure_teachers(
         )
     teachers = _teacher_recalls(context, experts, work / "teachers.json")
     (captions,) = draw_pairs(
-        context.splits.train, [pairs], generator(context.config.distillation_seed, "initial pairs")
+        context.splits.train, [pairs], make_generator(context.config.distillation_seed, "initial pairs")
     )
     count = settings.students or context.config.evaluate.num_students
     students = {}
@@ -148,10 +148,12 @@ def _students(
 
 
 def _student(context: RunContext, phase: StudentPhase, student: int) -> StudentRecall:
-    bench, model = context.bench, context.factory.build()
+    evaluator, model = context.evaluator, context.factory.build()
     seed = (context.config.seed, "analysis student", student)
     loss = context.config.distill.loss
-    epochs = train_student(context.factory, model, [phase], loss, bench.student, *seed, batch_size=bench.batch_size)
+    epochs = train_student(
+        context.factory, model, [phase], loss, evaluator.student, *seed, batch_size=evaluator.batch_size
+    )
     recalls = [recalls_on(model, now, context.splits.val).mean for _, now in epochs]
     return StudentRecall(max(recalls), recalls[-1])
 

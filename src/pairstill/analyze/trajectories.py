@@ -17,11 +17,11 @@ from pairstill.analyze.geometry import (
     step_lengths,
     turning_angles,
 )
-from pairstill.analyze.subject import PATHS
+from pairstill.analyze.inputs import PATHS
 from pairstill.model.dual_encoder import Side, side_of
 from pairstill.report.figures import Cell
-from pairstill.trajectories.shortcut import shortcut_pace
-from pairstill.trajectories.trajectory import Trajectory
+from pairstill.teachers.shortcut import shortcut_pace
+from pairstill.teachers.trajectory import Trajectory
 
 EXPERTS_IN_VIEW = 3
 

@@ -6,8 +6,8 @@ from shutil import rmtree
 from typing import Any
 
 from pairstill.config import RunConfig
+from pairstill.config.defaults import filled
 from pairstill.config.roles import with_role
-from pairstill.defaults import filled
 from pairstill.storage import read_object, write_json
 
 ABOUT = "about.json"

@@ -29,9 +29,9 @@ from pairstill.cli import (
     sweep,
 )
 from pairstill.cli.command import Command
-from pairstill.cli.running import error_line
+from pairstill.cli.runs import error_line
 from pairstill.cli.usage import Parser, positionals_first
-from pairstill.errors import ConfigError, PairstillError, shown
+from pairstill.core.errors import ConfigError, PairstillError, shown
 
 COMMANDS: tuple[Command, ...] = (
     *stages.COMMANDS,

@@ -7,7 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.analyze.settings import ANALYSES
 from pairstill.cli.command import Command, config_of, plain_parser, settings_parser
-from pairstill.cli.running import open_run
+from pairstill.cli.runs import open_run
 
 NAME = "analyze"
 TEXT = "draw what the teachers of a run are like, as PNG and SVG with the data as CSV"

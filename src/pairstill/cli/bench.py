@@ -6,10 +6,10 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from pairstill.bench.settings import BENCHMARKS
 from pairstill.cli.command import Command, plain_parser
-from pairstill.cli.running import show_table
+from pairstill.cli.runs import show_table
 from pairstill.cli.usage import Parser
+from pairstill.tools.bench.settings import BENCHMARKS
 
 NAME = "bench"
 TEXT = "measure the engine's parts on this machine: time in turn, memory in fresh processes, agreement"
@@ -30,8 +30,8 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     settings: dict[str, Any] = dict(vars(parser.instantiate(options)[name]))
     as_json = settings.pop("json")
     # the heavy imports
-    from pairstill.bench.run import run_benchmark
     from pairstill.report.benches import bench_cells, header
+    from pairstill.tools.bench.run import run_benchmark
 
     report = run_benchmark(name, BENCHMARKS[name](**settings))
     if isinstance(report, int):

@@ -7,9 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pairstill.config import DistillConfig, PhaseConfig, RunConfig
-from pairstill.errors import ConfigError
-from pairstill.layers import parse_yaml, read_layers
+from pairstill.config import PhaseConfig, RunConfig, TrajectoryConfig
+from pairstill.config.yaml_files import parse_yaml, read_settings
+from pairstill.core.errors import ConfigError
 from pairstill.methods import METHODS, find_method
 from pairstill.methods.base import Method
 from pairstill.methods.shared import in_own_words
@@ -78,7 +78,7 @@ def for_method(settings: Mapping[str, Any], method: Method) -> tuple[dict[str, A
     if not isinstance(distill, Mapping):
         return dict(settings), ()
     own, known = _names(method), _known()
-    if issubclass(method.settings, DistillConfig):
+    if issubclass(method.settings, TrajectoryConfig):
         found, used = _with_phases(distill), {"num_pairs", "outer_steps"}
     else:
         found = in_own_words(distill, method.settings) | {n: v for n, v in distill.items() if n not in known}
@@ -138,7 +138,7 @@ def _typed(arguments: Sequence[str]) -> Iterator[tuple[str, Any]]:
 def _in_file(value: str) -> str | None:
     """Return the method that settings name, if they do; what is wrong with them is found when they are read."""
     with suppress(ConfigError, ValueError, OSError):
-        settings = read_layers(Path(value), todays) if is_a_file(value) else parse_yaml(value)
+        settings = read_settings(Path(value), todays) if is_a_file(value) else parse_yaml(value)
         if isinstance(settings, Mapping) and isinstance(settings.get("method"), str):
             return settings["method"]
     return None

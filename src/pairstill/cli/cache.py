@@ -6,11 +6,11 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser
-from pairstill.cli.running import show_table
+from pairstill.cli.runs import show_table
 from pairstill.config import RunConfig
+from pairstill.core.formatting import human_bytes
 from pairstill.storage.cache import KINDS, entries_of, refuse_removal, remove_kind
 from pairstill.storage.owned import named
-from pairstill.wording import human_bytes
 
 NAME = "cache"
 TEXT = "list what runs share below cache_dir with its size, or remove it"

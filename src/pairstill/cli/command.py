@@ -16,9 +16,9 @@ from jsonargparse import (
 
 from pairstill.cli.by_method import fixed_settings, for_method, is_a_file, method_of, refuse_options
 from pairstill.cli.usage import Parser
-from pairstill.config import DistillConfig, RunConfig
-from pairstill.errors import ArtifactError, ConfigError
-from pairstill.layers import BASE, read_layers, to_yaml
+from pairstill.config import RunConfig, TrajectoryConfig
+from pairstill.config.yaml_files import BASE, read_settings, to_yaml
+from pairstill.core.errors import ArtifactError, ConfigError
 from pairstill.methods import find_method, with_method
 from pairstill.methods.base import Method
 from pairstill.methods.stored import todays
@@ -67,14 +67,14 @@ class SettingsParser(Parser):
         return to_yaml(with_method(config_of(self.instantiate(cfg))))
 
 
-class LayeredSettings(ActionConfigFile):
+class FileSettings(ActionConfigFile):
     """Reads a settings file, on top of the files that its key `base` names, as what it means to the method."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         """Put the file's settings on those so far."""
         if is_a_file(values):
             try:
-                layers = read_layers(Path(values), todays)
+                layers = read_settings(Path(values), todays)
             except ConfigError as error:
                 raise TypeError(str(error)) from error  # which the parser reports as wrong usage
             parser.note_file(values, layers)
@@ -115,14 +115,14 @@ def _parser_of(method: Method, name: str, text: str) -> SettingsParser:
     )
     parser.add_argument(
         "--config",
-        action=LayeredSettings,
+        action=FileSettings,
         help=f"YAML file with settings; may be given several times, and may name files that it builds on as `{BASE}`",
     )
     parser.add_class_arguments(RunConfig, skip={"distill"})
     parser.add_class_arguments(method.settings, "distill")
-    if issubclass(method.settings, DistillConfig):
+    if issubclass(method.settings, TrajectoryConfig):
         # as plain values, which --print_config can write
-        parser.set_defaults({"distill.phases": [asdict(phase) for phase in DistillConfig().phases]})
+        parser.set_defaults({"distill.phases": [asdict(phase) for phase in TrajectoryConfig().phases]})
     return parser
 
 
@@ -161,7 +161,7 @@ def settings_of_run(run: Path) -> RunConfig:
     Raises:
         ArtifactError: the folder holds no run, or its settings are damaged.
     """
-    from pairstill.runfolder import read_settings  # which is too much for --help
+    from pairstill.run.folder import read_settings  # which is too much for --help
 
     path = run / "config.yaml"
     if not path.is_file():

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser, settings_of_run
-from pairstill.cli.running import recall_title, show_table
-from pairstill.errors import ConfigError
-from pairstill.wording import printable
+from pairstill.cli.runs import recall_title, show_table
+from pairstill.core.errors import ConfigError
+from pairstill.core.formatting import printable
 
 if TYPE_CHECKING:
-    from pairstill.compare.comparison import Comparison
+    from pairstill.tools.compare.comparison import Comparison
 
 NAME = "compare"
 TEXT = "put measured runs side by side: one table, which methods differ (paired bootstrap), and their curves"
@@ -35,17 +35,17 @@ def _parser(_: Sequence[str]) -> ArgumentParser:
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
-    from pairstill.compare.comparison import compare
-    from pairstill.compare.files import refuse_other_folder, write_comparison
-    from pairstill.compare.runs import open_run
-    from pairstill.rng import generator
+    from pairstill.core.rng import make_generator
+    from pairstill.tools.compare.comparison import compare
+    from pairstill.tools.compare.files import refuse_other_folder, write_comparison
+    from pairstill.tools.compare.runs import open_run
 
     if options.resamples < 1:
         raise ConfigError(f"resamples is {options.resamples}; it must be above 0")
     if options.out is not None:
         refuse_other_folder(Path(options.out))
     runs = [open_run(Path(run), settings_of_run(Path(run))) for run in options.runs]
-    comparison = compare(runs, options.resamples, generator("compare"))
+    comparison = compare(runs, options.resamples, make_generator("compare"))
     if options.out is not None:
         write_comparison(comparison, Path(options.out))
     if options.json:
@@ -56,9 +56,9 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
 
 
 def _show(comparison: "Comparison", options: Namespace) -> None:
-    from pairstill.compare.differing import NOTE
-    from pairstill.compare.files import explanation
     from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, cells, header, spread_cells
+    from pairstill.tools.compare.differences import NOTE
+    from pairstill.tools.compare.files import explanation
 
     rows = comparison.rows
     columns = header(rows)

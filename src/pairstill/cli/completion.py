@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser
-from pairstill.errors import MissingDependencyError
+from pairstill.core.errors import MissingDependencyError
 
 NAME = "completion"
 TEXT = "print a script for the completion of this command line in bash or zsh"

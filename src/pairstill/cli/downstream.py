@@ -7,7 +7,7 @@ from dataclasses import asdict
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, config_of, plain_parser, settings_parser
-from pairstill.cli.running import open_run, show_table
+from pairstill.cli.runs import open_run, show_table
 from pairstill.data.tasks.settings import CocoQa, ZeroShot
 
 NAME = "downstream"
@@ -32,8 +32,8 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     values = parser.instantiate(options)[name]
     task, as_json = values[name], values["json"]
     # the heavy imports
-    from pairstill.pipeline.downstream import measure
-    from pairstill.report.downstream import HEADER, downstream_cells
+    from pairstill.studies.downstream.study import measure
+    from pairstill.studies.downstream.table import HEADER, downstream_cells
 
     with open_run(config_of(values)) as (run, _):
         rows = run.study(lambda context: measure(context, task)) or []

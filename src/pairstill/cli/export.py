@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser, settings_of_run
-from pairstill.cli.running import open_run
+from pairstill.cli.runs import open_run
 from pairstill.exchange.settings import LAYOUTS, MEASURES
 
 NAME = "export"
@@ -31,7 +31,7 @@ def _parser(_: Sequence[str]) -> ArgumentParser:
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
-    from pairstill.pipeline.exporting import Export
+    from pairstill.run.export import Export
 
     asked = Export(options.format, Path(options.out), options.licence, options.measure)
     may_write = asked.measure == "always" or os.access(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser
-from pairstill.cli.running import shown_on
+from pairstill.cli.runs import shown_on
 
 NAME = "methods"
 TEXT = "list the methods: what they make, where they come from, what they need"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, run_config, settings_parser
-from pairstill.cli.running import shown_on
+from pairstill.cli.runs import shown_on
 
 NAME = "plan"
 TEXT = "probe a run for a moment and tell what it will take: disk, memory by mode, time by stage, what will not fit"
@@ -21,8 +21,8 @@ def _parser(arguments: Sequence[str]) -> ArgumentParser:
 def _run(parser: ArgumentParser, options: Namespace) -> int:
     from rich.table import Table
 
-    from pairstill.plan import make_plan
     from pairstill.report.plans import disk_line, memory_cells, stage_cells
+    from pairstill.tools.plan import make_plan
 
     progress = shown_on(stderr=True)
     config = run_config(parser, options)

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser
 
-from pairstill.sweep.settings import QueueConfig
+from pairstill.tools.sweep.settings import QueueConfig
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser
-from pairstill.cli.running import open_run, print_table
+from pairstill.cli.runs import open_run, print_table
 from pairstill.config import RunConfig
 
 NAME = "quickstart"

@@ -6,8 +6,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser, settings_of_run
-from pairstill.cli.running import shown_on
-from pairstill.wording import printable
+from pairstill.cli.runs import shown_on
+from pairstill.core.formatting import printable
 
 NAME = "report"
 TEXT = "show a run as one HTML page: recalls, curves, pairs before and after, similarities, retrieval examples"
@@ -27,7 +27,7 @@ def _parser(_: Sequence[str]) -> ArgumentParser:
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
-    from pairstill.pipeline import Run
+    from pairstill.run.pipeline import Run
 
     run = Path(options.run)
     out = run / "report.html" if options.out is None else Path(options.out)

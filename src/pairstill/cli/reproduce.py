@@ -9,10 +9,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser, settings_from
 from pairstill.cli.queueing import add_queue, picked
-from pairstill.cli.running import shown_on
-from pairstill.errors import ConfigError
-from pairstill.reproduce.settings import Reproduction, shipped_settings
-from pairstill.sweep.settings import QueueConfig
+from pairstill.cli.runs import shown_on
+from pairstill.core.errors import ConfigError
+from pairstill.tools.reproduce.settings import Reproduction, shipped_settings
+from pairstill.tools.sweep.settings import QueueConfig
 
 NAME = "reproduce"
 TEXT = "measure the rows of a table of the paper, or of a benchmark; rows that are measured already are skipped"
@@ -48,7 +48,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
         raise ConfigError("name what to reproduce, such as table4 or flickr8k; --list shows the tables and their rows")
     settings, queue = picked(Reproduction, values), picked(QueueConfig, values)
     # the heavy imports
-    from pairstill.reproduce.run import reproduce
+    from pairstill.tools.reproduce.run import reproduce
 
     outcome = reproduce(settings, queue, settings_from, shown_on(stderr=True))
     print(outcome.page)
@@ -58,7 +58,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
 def _list(configs: str | None, out: Path, table_name: str | None, *, as_json: bool) -> int:
     from rich.table import Table
 
-    from pairstill.reproduce.listing import list_rows
+    from pairstill.tools.reproduce.catalog import list_rows
 
     folder = shipped_settings(configs)
     listed = list_rows(folder, [out, folder.parent / "benchmarks"], table_name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser, settings_of_run
-from pairstill.cli.running import open_run, show_table
+from pairstill.cli.runs import open_run, show_table
 
 NAME = "shares"
 TEXT = "measure what a run's gain over Random at equal bytes owes to the soft similarities and to augmentation"
@@ -22,8 +22,8 @@ def _parser(_: Sequence[str]) -> ArgumentParser:
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
     # the heavy imports
-    from pairstill.pipeline.sharing import shares
-    from pairstill.report.shares import HEADER, sentences, shares_json, variant_cells
+    from pairstill.studies.gain_attribution.study import shares
+    from pairstill.studies.gain_attribution.table import HEADER, sentences, shares_json, variant_cells
 
     with open_run(settings_of_run(Path(options.run))) as (run, _):
         report = run.study(shares)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, run_config, settings_parser
-from pairstill.cli.running import open_run, print_cells, print_table
-from pairstill.errors import ConfigError
+from pairstill.cli.runs import open_run, print_cells, print_table
+from pairstill.core.errors import ConfigError
+from pairstill.core.formatting import counted
 from pairstill.exchange.settings import SETTINGS
-from pairstill.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pairstill.pipeline import Run
+    from pairstill.run.pipeline import Run
 
 STAGES = {
     "run": "run every stage: prepare, teach, distill, evaluate",
@@ -58,7 +58,7 @@ def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
 
 
 def _write_encoded(pipeline: "Run", options: Namespace, progress: "Console") -> None:
-    from pairstill.pipeline.encoded import EncodedFiles
+    from pairstill.run.encoded import EncodedFiles
 
     texts, features = (None if name is None else Path(name) for name in (options.texts_out, options.features_out))
     for path, rows in pipeline.write_encoded(EncodedFiles(texts, features, options.dtype)).items():
@@ -71,7 +71,7 @@ def _evaluate(pipeline: "Run", options: Namespace) -> None:
             raise ConfigError("map_text is given but no other text encoder; name one with --text-encoder")
         print_table(pipeline.evaluate(), pipeline.config)
         return
-    from pairstill.pipeline.crossing import Crossing, cross
+    from pairstill.studies.cross_encoder.study import Crossing, cross
 
     asked = Crossing(tuple(options.image_encoder or ()), tuple(options.text_encoder or ()), options.map_text)
     print_cells(pipeline.study(lambda context: cross(context, asked)) or [])

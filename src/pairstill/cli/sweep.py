@@ -9,10 +9,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser, settings_from
 from pairstill.cli.queueing import add_queue, picked
-from pairstill.cli.running import several_processes, show_table, shown_on
+from pairstill.cli.runs import several_processes, show_table, shown_on
 from pairstill.config import RunConfig
-from pairstill.errors import ConfigError
-from pairstill.sweep.settings import QueueConfig, SweepConfig
+from pairstill.core.errors import ConfigError
+from pairstill.tools.sweep.settings import QueueConfig, SweepConfig
 
 NAME = "sweep"
 TEXT = "run settings over a grid of values and seeds, several at a time; the same command goes on"
@@ -47,7 +47,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     if values["list"]:
         return _list(settings)
     # the heavy imports
-    from pairstill.sweep.run import sweep
+    from pairstill.tools.sweep.run import sweep
 
     outcome = sweep(settings, config, settings_from, shown_on(stderr=True))
     print(outcome.page)
@@ -55,8 +55,8 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
 
 
 def _list(settings: SweepConfig) -> int:
-    from pairstill.sweep.rows import rows_of
-    from pairstill.sweep.run import queue_of, states_of
+    from pairstill.tools.sweep.rows import rows_of
+    from pairstill.tools.sweep.run import queue_of, states_of
 
     rows = rows_of(settings, settings_from)
     states = states_of(rows, queue_of(rows, Path(settings.out).expanduser()))

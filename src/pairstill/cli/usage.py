@@ -10,9 +10,9 @@ from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 from jsonargparse._actions import _ActionConfigLoad  # the library tells groups of settings by nothing else
 from yaml import YAMLError
 
-from pairstill.cli.running import error_line
-from pairstill.layers import check_yaml
-from pairstill.wording import did_you_mean, nearest
+from pairstill.cli.runs import error_line
+from pairstill.config.yaml_files import check_yaml
+from pairstill.core.formatting import did_you_mean, nearest
 
 _NOTHING = object()
 _KINDS = {

@@ -5,13 +5,12 @@ Rates and sizes default to the embedded benchmark (`scenes`); `configs/` holds t
 """
 
 from pairstill.config.data import MAX_CAPTION_WORDS, CaptionForm, ColumnsConfig, DataConfig, ScenesConfig, SplitsConfig
-from pairstill.config.distill import DistillConfig
 from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig
 from pairstill.config.evaluate import (
     ClosedFormConfig,
     CrossConfig,
     EvaluateConfig,
-    Protocol,
+    EvaluationProtocol,
     ReferencesConfig,
     StudentConfig,
 )
@@ -30,6 +29,7 @@ from pairstill.config.outer import (
 from pairstill.config.phases import AutoPhasesConfig, PhaseConfig
 from pairstill.config.run import InfoNCE, RunConfig, SeedsConfig
 from pairstill.config.teacher import TeacherConfig
+from pairstill.config.trajectory import TrajectoryConfig
 
 __all__ = [  # in the order in which the documentation shows them
     "MAX_CAPTION_WORDS",
@@ -52,7 +52,7 @@ __all__ = [  # in the order in which the documentation shows them
     "FeaturesFirstConfig",
     "MethodConfig",
     "LearnedConfig",
-    "DistillConfig",
+    "TrajectoryConfig",
     "OnePhaseConfig",
     "ProjectorConfig",
     "CharacteristicConfig",
@@ -60,7 +60,7 @@ __all__ = [  # in the order in which the documentation shows them
     "ReferencesConfig",
     "CrossConfig",
     "ClosedFormConfig",
-    "Protocol",
+    "EvaluationProtocol",
     "EvaluateConfig",
     "SeedsConfig",
     "InfoNCE",

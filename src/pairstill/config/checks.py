@@ -1,6 +1,6 @@
 """What the settings check themselves with."""
 
-from pairstill.errors import ConfigError
+from pairstill.core.errors import ConfigError
 
 
 def require(condition: bool, message: str) -> None:

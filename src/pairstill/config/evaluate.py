@@ -6,7 +6,7 @@ from typing import Literal
 from pairstill.config.checks import require, require_positive
 from pairstill.config.roles import setting
 
-Protocol = Literal["strict", "paper"]
+EvaluationProtocol = Literal["strict", "paper"]
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,6 @@ class EvaluateConfig:
         )
 
     @property
-    def protocols(self) -> tuple[Protocol, ...]:
+    def protocols(self) -> tuple[EvaluationProtocol, ...]:
         """The protocols by which every student is reported."""
         return ("strict", "paper") if self.protocol == "both" else (self.protocol,)

@@ -8,7 +8,7 @@ from pairstill.config.method import MethodConfig
 from pairstill.config.outer import FeaturesFirstConfig
 
 if TYPE_CHECKING:
-    from pairstill.config.distill import DistillConfig
+    from pairstill.config.trajectory import TrajectoryConfig
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,6 @@ class LearnedConfig(MethodConfig):
         )
 
     @property
-    def loop(self) -> "DistillConfig":
+    def loop(self) -> "TrajectoryConfig":
         """These settings as an outer loop takes them."""
         raise NotImplementedError

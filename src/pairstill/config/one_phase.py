@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pairstill.config.checks import require, require_positive
-from pairstill.config.distill import DistillConfig
 from pairstill.config.learned import LearnedConfig
 from pairstill.config.outer import OuterConfig
 from pairstill.config.phases import PhaseConfig
+from pairstill.config.trajectory import TrajectoryConfig
 
 if TYPE_CHECKING:
     from pairstill.config.run import RunConfig
@@ -51,9 +51,9 @@ class OnePhaseConfig(LearnedConfig):
         self.features_first.check_in(run.image)
 
     @property
-    def loop(self) -> DistillConfig:
+    def loop(self) -> TrajectoryConfig:
         """These settings as an outer loop takes them: one phase with InfoNCE, whose last pairs are kept."""
-        return DistillConfig(
+        return TrajectoryConfig(
             batch_size=self.batch_size,
             phases=self.phases,
             phased=False,

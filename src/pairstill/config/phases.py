@@ -7,7 +7,7 @@ from pairstill.config.checks import require, require_positive
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """One phase: a subset of distilled pairs and the stretch of the teachers that it learns.
+    """One phase: a subset of distilled pairs and the segment of the teachers that it learns.
 
     Attributes:
         num_pairs: distilled pairs in this phase (N_p).
@@ -42,7 +42,7 @@ class AutoPhasesConfig:
         gain_left: a start counts while more than this share of the teachers' gain in validation recall lies ahead.
         min_agreement: least cosine between the gradients of two start epochs of a phase, from -1 to 1.
         teachers: teachers that are measured, the first ones.
-        repeats: stretches that are averaged for the gradient of a start epoch.
+        repeats: segments that are averaged for the gradient of a start epoch.
     """
 
     max_phases: int = 3

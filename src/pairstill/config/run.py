@@ -7,7 +7,6 @@ from pairstill.config.bounds import check_bounds
 from pairstill.config.changed import changed
 from pairstill.config.checks import require
 from pairstill.config.data import DataConfig
-from pairstill.config.distill import DistillConfig
 from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig
 from pairstill.config.evaluate import ClosedFormConfig, EvaluateConfig, StudentConfig
 from pairstill.config.learned import LearnedConfig
@@ -15,7 +14,8 @@ from pairstill.config.method import MethodConfig
 from pairstill.config.phases import AutoPhasesConfig
 from pairstill.config.roles import setting
 from pairstill.config.teacher import TeacherConfig
-from pairstill.errors import ConfigError
+from pairstill.config.trajectory import TrajectoryConfig
+from pairstill.core.errors import ConfigError
 
 InfoNCE = Literal["mean", "sum"]
 
@@ -86,7 +86,7 @@ class RunConfig:
     text: TextConfig = setting(factory=TextConfig, role="content")
     heads: HeadsConfig = setting(factory=HeadsConfig, role="model")
     teacher: TeacherConfig = setting(factory=TeacherConfig, role="model")
-    distill: MethodConfig = setting(factory=DistillConfig, role="made")
+    distill: MethodConfig = setting(factory=TrajectoryConfig, role="made")
     student: StudentConfig = setting(factory=StudentConfig, role="student")
     evaluate: EvaluateConfig = setting(factory=EvaluateConfig, role="measure")
 
@@ -120,18 +120,18 @@ class RunConfig:
         )
 
     @property
-    def matching(self) -> DistillConfig:
+    def matching(self) -> TrajectoryConfig:
         """The settings of `distill`, of a method that matches trajectories.
 
         Raises:
             ConfigError: the method does something else.
         """
-        if isinstance(self.distill, DistillConfig):
+        if isinstance(self.distill, TrajectoryConfig):
             return self.distill
         raise ConfigError(f"method {self.method} matches no trajectories, which this is about; choose one that does")
 
     @property
-    def loop(self) -> DistillConfig:
+    def loop(self) -> TrajectoryConfig:
         """The settings of `distill` as an outer loop takes them, of a method that learns pairs.
 
         Raises:
@@ -144,7 +144,7 @@ class RunConfig:
     @property
     def auto_phases(self) -> AutoPhasesConfig | None:
         """How phases set themselves, if they do."""
-        return self.distill.auto_phases if isinstance(self.distill, DistillConfig) else None
+        return self.distill.auto_phases if isinstance(self.distill, TrajectoryConfig) else None
 
     @property
     def initial_rates(self) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from pairstill.errors import ArtifactError
+from pairstill.core.errors import ArtifactError
 from pairstill.storage import digest, read_sealed, write_sealed
 from pairstill.storage.cache import cache_folder
 

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from pairstill.core.errors import DataError
 from pairstill.data.checked import SETTLED_SECONDS, Checked, Stamp
 from pairstill.data.images import decode_rgb
 from pairstill.data.inside import MissingFileError, read_inside
-from pairstill.errors import DataError
 
 _MAX_THREADS = 8
 _SHORT = re.compile(r"(?:(?!\.{0,2}/)[^/\0]+/)*(?!\.{1,2}$)[^/\0]+", re.DOTALL)

@@ -5,7 +5,7 @@ import zlib
 
 from PIL import Image, UnidentifiedImageError
 
-from pairstill.errors import DataError
+from pairstill.core.errors import DataError
 
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 

@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from pairstill.errors import DataError, shown
+from pairstill.core.errors import DataError, shown
 
 MAX_FILE_BYTES = 256 * 2**20
 """No picture and no caption is as large as this."""

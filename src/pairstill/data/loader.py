@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pairstill.core.errors import DataError
 from pairstill.data.images import decode_rgb
-from pairstill.errors import DataError
 
 LONGEST = 32
 """How many times its shorter side a photo's longer side counts where only its middle is seen."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
+from pairstill.core.errors import ArtifactError, DataError, list_problems, shown
+from pairstill.core.schema import SPLITS, ImageRecord, Split
 from pairstill.data.captions import MAX_CAPTION_CHARACTERS, caption_as, stands_for_nothing
 from pairstill.data.checks import Checking, ImageCheck, check_images, clean_path
 from pairstill.data.sources import read_source
 from pairstill.data.sources.raw import RawPair, RawPairs
-from pairstill.errors import ArtifactError, DataError, list_problems, shown
-from pairstill.schema import SPLITS, ImageRecord, Split
 from pairstill.storage import digest, read_json, write_json
 
 _FORMAT = "pairstill-manifest-1"

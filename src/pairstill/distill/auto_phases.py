@@ -19,7 +19,7 @@ from itertools import combinations
 from torch import Tensor
 
 from pairstill.config import AutoPhasesConfig, PhaseConfig
-from pairstill.errors import ConfigError, NumericalError
+from pairstill.core.errors import ConfigError, NumericalError
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Segment:
+class PhaseRange:
     """A phase without its size.
 
     Attributes:
@@ -82,7 +82,7 @@ def admissible_endpoints(recalls: Tensor, span: int = 1) -> EndpointRange:
 
     Args:
         recalls: validation recall in %, (teachers, epochs + 1), from epoch 0, the untrained model.
-        span: epochs from start to target; an endpoint before has no stretch.
+        span: epochs from start to target; an endpoint before has no segment.
 
     Raises:
         ConfigError: there is no such epoch.
@@ -147,13 +147,13 @@ def most_phases(config: AutoPhasesConfig, pairs: int, steps: int) -> int:
     return max(1, min(config.max_phases, pairs // config.min_pairs, steps))
 
 
-def segment_starts(
+def divide_starts(
     agreement: Mapping[int, Tensor], endpoints: Sequence[int], starts: int, config: AutoPhasesConfig, span: int = 1
-) -> list[Segment] | None:
+) -> list[PhaseRange] | None:
     """Return the division of starts 0..starts-1 into one phase for each endpoint, or None if there is none.
 
     Allowed are divisions into neighbouring starts, in order, in which no two starts of a phase have a cosine below
-    `min_agreement` on that phase's own shortcut, and no stretch goes past its endpoint. Of these it is the one with the
+    `min_agreement` on that phase's own shortcut, and no segment goes past its endpoint. Of these it is the one with the
     largest sum over phases of |sum over T of g(T) / |g(T)|| = sqrt(sum over T, T' of cos(T, T')), as in spherical
     k-means; of equals, the one with the shortest first phases.
 
@@ -164,11 +164,11 @@ def segment_starts(
         config: the settings.
         span: epochs from start to target.
     """
-    best: list[Segment] | None = None
+    best: list[PhaseRange] | None = None
     best_score = -1.0
     for cuts in combinations(range(1, starts), len(endpoints) - 1):
         bounds = [0, *cuts, starts]
-        found: list[Segment] = []
+        found: list[PhaseRange] = []
         score = 0.0
         for first, end, endpoint in zip(bounds[:-1], bounds[1:], endpoints, strict=True):
             if end - 1 + span > endpoint:
@@ -176,7 +176,7 @@ def segment_starts(
             cosines = agreement[endpoint][first:end, first:end].clone().fill_diagonal_(1.0)
             if float(cosines.min()) < config.min_agreement:
                 break
-            found.append(Segment(first, end - 1, endpoint, _mean_between(cosines)))
+            found.append(PhaseRange(first, end - 1, endpoint, _mean_between(cosines)))
             score += float(cosines.sum().clamp_min(0).sqrt())
         if len(found) == len(endpoints) and score > best_score:
             best, best_score = found, score
@@ -188,7 +188,7 @@ def _mean_between(cosines: Tensor) -> float:
     return 1.0 if count == 1 else float((cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1)))
 
 
-def choose_segments(evidence: Evidence, most: int, config: AutoPhasesConfig, span: int = 1) -> list[Segment]:
+def choose_ranges(evidence: Evidence, most: int, config: AutoPhasesConfig, span: int = 1) -> list[PhaseRange]:
     """Return the phases: the smallest number, of at most `most`, that covers the most starts without opposition.
 
     Which starts count is said by the shortcut of the last phase. They are given up from the last one on: every student
@@ -206,13 +206,13 @@ def choose_segments(evidence: Evidence, most: int, config: AutoPhasesConfig, spa
     for endpoint, cosines in evidence.agreement.items():
         if not bool(cosines.isfinite().all()):
             raise NumericalError(f"the gradients of start epochs on the shortcut to {endpoint} are not finite")
-    best: list[Segment] = []
+    best: list[PhaseRange] = []
     for count in range(1, most + 1):
         endpoints = endpoints_of(evidence.admissible, count)
         starts = useful_starts(evidence.shortcuts[endpoints[-1]], config.gain_left, span)
         covered = best[-1].last + 1 if best else 0
         for more in range(starts, max(covered, count - 1), -1):
-            found = segment_starts(evidence.agreement, endpoints, more, config, span)
+            found = divide_starts(evidence.agreement, endpoints, more, config, span)
             if found is not None:
                 best = found
                 break
@@ -246,7 +246,7 @@ def share_out(total: int, weights: Sequence[float], least: int) -> list[int]:
 
 
 def sized_phases(
-    segments: Sequence[Segment], lengths: Tensor, pairs: int, steps: int, least_pairs: int
+    ranges: Sequence[PhaseRange], lengths: Tensor, pairs: int, steps: int, least_pairs: int
 ) -> tuple[PhaseConfig, ...]:
     """Return the phases with their pairs and outer steps; ranges are inclusive.
 
@@ -254,16 +254,16 @@ def sized_phases(
     least `least_pairs`; outer steps are shared equally, as in Table 12.
 
     Args:
-        segments: the phases.
+        ranges: the phases.
         lengths: mean step norm of the teachers by epoch, (epochs,).
         pairs: all distilled pairs.
         steps: all outer steps.
         least_pairs: the least number of pairs in a phase.
     """
-    walked = [float(lengths[s.first : s.last + 1].sum()) for s in segments]
+    walked = [float(lengths[s.first : s.last + 1].sum()) for s in ranges]
     sizes = share_out(pairs, walked, least_pairs)
-    counts = share_out(steps, [1.0] * len(segments), 1)
+    counts = share_out(steps, [1.0] * len(ranges), 1)
     return tuple(
-        PhaseConfig(size, count, segment.first, segment.last, segment.endpoint)
-        for segment, size, count in zip(segments, sizes, counts, strict=True)
+        PhaseConfig(size, count, chosen.first, chosen.last, chosen.endpoint)
+        for chosen, size, count in zip(ranges, sizes, counts, strict=True)
     )

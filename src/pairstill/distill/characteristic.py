@@ -20,11 +20,11 @@ from torch.func import functional_call
 from torch.nn.functional import normalize
 
 from pairstill.config import CharacteristicConfig
-from pairstill.distill.inner_loop import InnerData
+from pairstill.core.rng import make_generator
+from pairstill.distill.bilevel.inner_loop import InnerData
 from pairstill.distill.learned import Learned, Parametrisation, Variable
 from pairstill.distill.objective import Stateless, Step, differentiated
 from pairstill.model.dual_encoder import DualEncoder, Parameters
-from pairstill.rng import generator
 
 EPSILON = 1e-12
 FACTOR = 300.0
@@ -127,22 +127,22 @@ class CharacteristicObjective(Stateless):
         for turn, label in enumerate(self.labels.unique().tolist()):
             rows = (self.labels == label).nonzero().flatten()
             data = self.pairs.render(values, rows).data
-            draw = generator(self.seed, "phase", self.number, "step", number, "turn", turn)
-            distance = self.distance(data, label, values[SCALES], draw)
+            generator = make_generator(self.seed, "phase", self.number, "step", number, "turn", turn)
+            distance = self.distance(data, label, values[SCALES], generator)
             yield differentiated({"characteristic": FACTOR * distance}, values)
 
-    def distance(self, pairs: InnerData, label: int, log_scales: Tensor, draw: torch.Generator) -> Tensor:
+    def distance(self, pairs: InnerData, label: int, log_scales: Tensor, generator: torch.Generator) -> Tensor:
         """Return how far a cluster's distilled pairs are from its real ones, a scalar.
 
         Args:
             pairs: the cluster's distilled pairs.
             label: the cluster.
             log_scales: logarithms of the frequencies' scales, (width,).
-            draw: draws the frequencies, and the mini-batch of real pairs.
+            generator: draws the frequencies, and the mini-batch of real pairs.
         """
         found = self.embed(pairs.images, pairs.texts)
-        noise = torch.randn(self.config.frequencies, found.shape[1], generator=draw).to(found)
+        noise = torch.randn(self.config.frequencies, found.shape[1], generator=generator).to(found)
         frequencies = noise * log_scales.exp()
         rows = (self.real_labels == label).nonzero().flatten()
-        rows = rows[torch.randperm(len(rows), generator=draw)[: self.config.batch_size]]
+        rows = rows[torch.randperm(len(rows), generator=generator)[: self.config.batch_size]]
         return characteristic_distance(self.real[rows].to(found), found, frequencies, self.config.alpha)

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pairstill.core.errors import ArtifactError
 from pairstill.distill.learned import Learned
 from pairstill.distill.objective import Objective
-from pairstill.errors import ArtifactError
 from pairstill.storage import load_tensors, open_tensors, save_tensors, writing
 
 

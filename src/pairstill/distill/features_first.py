@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pairstill.config import FeaturesFirstConfig, OuterConfig
+from pairstill.core.errors import NumericalError
 from pairstill.encoders.image import to_channels_last
-from pairstill.errors import NumericalError
 
 CHUNK = 50
 

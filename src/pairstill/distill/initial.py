@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from pairstill.config import PhaseConfig
+from pairstill.core.errors import DataError
 from pairstill.data.loader import normalise, read_images
 from pairstill.data.manifest import Manifest
 from pairstill.encoders.image import ImageSpec
 from pairstill.encoders.split import EncodedSplit
-from pairstill.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from pairstill.distill.inner_loop import InnerData, InnerRates
+from pairstill.distill.bilevel.inner_loop import InnerData, InnerRates
 from pairstill.distilled import DistilledPhase
 
 Learned = dict[str, Tensor]

@@ -8,15 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from pairstill.config import FeaturesFirstConfig, OuterConfig
-from pairstill.distill.features_first import (
-    FeatureRange,
-    OnInversion,
-    features_of,
-    invert_features,
-    outer_on_features,
-)
+from pairstill.distill.bilevel.inner_loop import InnerData, InnerRates
+from pairstill.distill.features_first import FeatureRange, OnInversion, features_of, invert_features, outer_on_features
 from pairstill.distill.initial import InitialPairs
-from pairstill.distill.inner_loop import InnerData, InnerRates
 from pairstill.distill.learned import Learned, Pairs, Variable
 from pairstill.distill.similarity import Similarity
 from pairstill.distilled import DistilledPhase

@@ -1,4 +1,4 @@
-"""Phased distillation (Algorithm 1): one subset after another, each from its own stretch of the teachers."""
+"""Phased distillation (Algorithm 1): one subset after another, each from its own segment of the teachers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -7,18 +7,18 @@ from typing import Any
 
 import torch
 
-from pairstill.config import DistillConfig
+from pairstill.config import TrajectoryConfig
+from pairstill.core.errors import ConfigError
+from pairstill.core.world import World
+from pairstill.distill.bilevel.solvers import Choice
 from pairstill.distill.checkpoints import discard_checkpoints
 from pairstill.distill.features_first import FeatureRange, OnInversion
 from pairstill.distill.learned import Learned, Parametrisation
-from pairstill.distill.outer_loop import LoopSettings, OuterHooks, PhaseProblem, StepReport, distill_phase
+from pairstill.distill.loop import LoopSettings, OuterHooks, PhaseProblem, StepReport, distill_phase
 from pairstill.distill.pairs import PlainPairs
 from pairstill.distill.recipe import Recipe, Stage
 from pairstill.distill.shared_pairs import SharedPairs
-from pairstill.distill.solvers import Choice
 from pairstill.distilled import DistilledPhase, DistilledSet
-from pairstill.errors import ConfigError
-from pairstill.ranks import Ranks
 from pairstill.storage import load_tensors, save_tensors
 
 
@@ -31,16 +31,16 @@ class Distillation:
         recipe: what is distilled, and for what.
         device: where.
         describe: fills `DistilledSet`'s encoder, head and provenance fields.
-        ranks: the processes that share the work; each calls `run`, the main one writes.
+        world: the processes that share the work; each calls `run`, the main one writes.
         feature_ranges: what the distilled features of each tower are kept in during a warm start; none leaves them
             free.
     """
 
-    config: DistillConfig
+    config: TrajectoryConfig
     recipe: Recipe
     device: torch.device
     describe: Mapping[str, Any]
-    ranks: Ranks = Ranks()
+    world: World = World()
     feature_ranges: tuple[FeatureRange, ...] = ()
 
     def run(
@@ -72,22 +72,22 @@ class Distillation:
                 return on_checkpoint(self._collect([*done, pairs.phase(learned)]), step)
 
             checkpoint = folder / f"phase{number}.checkpoint.safetensors"
-            if not self.ranks.from_main(result.is_file):
+            if not self.world.from_main(result.is_file):
                 stage = Stage(number, phase, self.config, pairs, on_mode)
                 stage = self._warm_start(stage, folder, OuterHooks(on_step, on_damage=on_damage), on_inversion)
                 hooks = OuterHooks(on_step, validate, on_damage)
                 learned = distill_phase(self._problem(stage), checkpoint, hooks)
-                if self.ranks.is_main:
+                if self.world.is_main:
                     save_tensors(result, learned)
-                self.ranks.barrier()
-            if self.ranks.is_main:
+                self.world.barrier()
+            if self.world.is_main:
                 discard_checkpoints(checkpoint)
             done.append(pairs.phase(load_tensors(result)))
         return self._collect(done)
 
     def _problem(self, stage: Stage) -> PhaseProblem:
         settings = LoopSettings.of(stage.config, stage.phase.outer_steps)
-        return PhaseProblem(stage.number, self.recipe.objective(stage), settings, self.device, self.ranks)
+        return PhaseProblem(stage.number, self.recipe.objective(stage), settings, self.device, self.world)
 
     def _warm_start(
         self,
@@ -106,13 +106,13 @@ class Distillation:
                 "features_first out"
             )
         result = folder / f"phase{stage.number}.warm.safetensors"
-        if not self.ranks.from_main(result.is_file):
+        if not self.world.from_main(result.is_file):
             learned = self._distil_features(stage, pairs, folder, hooks)
             # every rank finds the same pixels
             found = pairs.inverted(learned, settings, on_inversion(stage.number))
-            if self.ranks.is_main:
+            if self.world.is_main:
                 save_tensors(result, found)
-            self.ranks.barrier()
+            self.world.barrier()
         outer = replace(self.config.outer, lr_images=self.config.outer.lr_images * settings.rate_after)
         # a range that grows has grown on features
         config = replace(self.config, range_growth=0.0, outer=outer)
@@ -123,7 +123,7 @@ class Distillation:
     ) -> Learned:
         result = folder / f"phase{stage.number}.features.safetensors"
         checkpoint = folder / f"phase{stage.number}.features.checkpoint.safetensors"
-        if not self.ranks.from_main(result.is_file):
+        if not self.world.from_main(result.is_file):
             settings = self.config.features_first
             # a student of features would have to be another one: nothing is validated here
             config = replace(self.config, validate_every=0, patience=0)
@@ -135,10 +135,10 @@ class Distillation:
             )
             problem = replace(self._problem(on_features), stage="features")
             learned = distill_phase(problem, checkpoint, hooks)
-            if self.ranks.is_main:
+            if self.world.is_main:
                 save_tensors(result, learned)
-            self.ranks.barrier()
-        if self.ranks.is_main:
+            self.world.barrier()
+        if self.world.is_main:
             discard_checkpoints(checkpoint)
         return {name: value.to(self.device) for name, value in load_tensors(result).items()}
 

@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pairstill.config import InfoNCE, ProjectorConfig
-from pairstill.distill.inner_loop import InnerData
+from pairstill.core.rng import make_generator
+from pairstill.distill.bilevel.inner_loop import InnerData
 from pairstill.distill.learned import Learned, Parametrisation, Variable
 from pairstill.distill.objective import Stateless, Step, differentiated
 from pairstill.encoders.split import EncodedSplit
 from pairstill.model.losses import cosine_logits, info_nce
-from pairstill.rng import generator
 
 
 def projector(images: Tensor, texts: Tensor, ridge: float) -> Tensor:
@@ -169,19 +169,19 @@ class ProjectorObjective(Stateless):
     def step(self, values: Learned, number: int) -> Iterator[Step]:
         """Return the one move of an outer step, with another sub-set's projector as the target in every step."""
         data = self.pairs.render(values).data
-        draw = generator(self.seed, "phase", self.number, "step", number, "turn", 0)
-        yield differentiated(self.losses(data, self.targets[number % len(self.targets)], draw), values)
+        generator = make_generator(self.seed, "phase", self.number, "step", number, "turn", 0)
+        yield differentiated(self.losses(data, self.targets[number % len(self.targets)], generator), values)
 
-    def losses(self, pairs: InnerData, target: Target, draw: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, pairs: InnerData, target: Target, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the loss by part.
 
         Args:
             pairs: the distilled pairs.
             target: the sub-set of the real ones whose projector is wanted.
-            draw: draws the mini-batch of real pairs.
+            generator: draws the mini-batch of real pairs.
         """
         found = projector(pairs.images, pairs.texts, self.ridge)
-        drawn = torch.randperm(len(target.captions), generator=draw)[: self.config.batch_size]
+        drawn = torch.randperm(len(target.captions), generator=generator)[: self.config.batch_size]
         captions = target.captions[drawn]
         x = self.split.image_inputs(self.split.caption_owner[captions]) - target.image_mean
         y = self.split.texts(captions) - target.text_mean

@@ -8,23 +8,23 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from pairstill.config import DistillConfig, PhaseConfig, RunConfig
+from pairstill.config import PhaseConfig, RunConfig, TrajectoryConfig
+from pairstill.core.rng import derive_seed, make_generator
+from pairstill.core.world import World
 from pairstill.data.manifest import Manifest
+from pairstill.distill.bilevel.objective import TrajectoryObjective
+from pairstill.distill.bilevel.paths import ExpertPaths
+from pairstill.distill.bilevel.solvers import Choice
+from pairstill.distill.bilevel.towers_objective import TowersObjective
 from pairstill.distill.initial import InitialPairs, initial_pairs
 from pairstill.distill.learned import Parametrisation
 from pairstill.distill.objective import Objective
 from pairstill.distill.pairs import Pixels, PlainPairs
-from pairstill.distill.paths import ExpertPaths
 from pairstill.distill.shared_pairs import SharedPairs
 from pairstill.distill.similarity import Similarity
-from pairstill.distill.solvers import Choice
-from pairstill.distill.towers_objective import TowersObjective
-from pairstill.distill.trajectory_objective import TrajectoryObjective
 from pairstill.encoders.pixel_space import PixelSpace, TowerOfSpace
 from pairstill.encoders.split import EncodedSplit
 from pairstill.model.dual_encoder import ModelFactory
-from pairstill.ranks import Ranks
-from pairstill.rng import derive_seed, generator
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Stage:
 
     number: int
     phase: PhaseConfig
-    config: DistillConfig
+    config: TrajectoryConfig
     pairs: Parametrisation
     tell: Callable[[Choice], None] = lambda choice: None
 
@@ -55,7 +55,7 @@ class Recipe:
         objective: returns what moves them in a stage.
     """
 
-    pairs: Callable[[int, DistillConfig], Parametrisation]
+    pairs: Callable[[int, TrajectoryConfig], Parametrisation]
     objective: Callable[[Stage], Objective]
 
 
@@ -111,7 +111,7 @@ class Ingredients(Protocol):
         ...
 
     @property
-    def ranks(self) -> Ranks:
+    def world(self) -> World:
         """The processes of the run."""
         ...
 
@@ -129,10 +129,10 @@ def draw_initial(given: Ingredients, space: PixelSpace | None = None) -> list[In
         space: the space that their images are in; None takes the tower's own.
     """
     distill, train = given.config.loop, given.splits.train
-    draw = generator(given.config.distillation_seed, "initial pairs")
+    generator = make_generator(given.config.distillation_seed, "initial pairs")
     if space is not None:
         train = replace(train, spec=replace(train.spec, size=space.size, mean=space.mean, std=space.std))
-    return initial_pairs(given.manifest, train, distill.phases, distill.init, draw)
+    return initial_pairs(given.manifest, train, distill.phases, distill.init, generator)
 
 
 def pixels_of(
@@ -141,7 +141,7 @@ def pixels_of(
     rates: tuple[float, float],
     seed: int,
     device: torch.device,
-) -> Callable[[int, DistillConfig], PlainPairs]:
+) -> Callable[[int, TrajectoryConfig], PlainPairs]:
     """Return what makes pairs of pixels, for a `Recipe`.
 
     Args:
@@ -152,19 +152,19 @@ def pixels_of(
         device: where they are.
     """
 
-    def pairs(number: int, config: DistillConfig) -> PlainPairs:
+    def pairs(number: int, config: TrajectoryConfig) -> PlainPairs:
         begin = initial[number - 1]
         similarity = Similarity()
         if config.loss == "wbce":
-            draw = generator(seed, "similarity", number)
-            similarity = Similarity.initial(config.similarity, len(begin.images), draw)
+            generator = make_generator(seed, "similarity", number)
+            similarity = Similarity.initial(config.similarity, len(begin.images), generator)
         return PlainPairs.of(begin, Pixels(tower), similarity, rates, config.outer, device)
 
     return pairs
 
 
 def matching_of(
-    experts: list[Path], seed: int, factory: ModelFactory, ranks: Ranks | None = None
+    experts: list[Path], seed: int, factory: ModelFactory, world: World | None = None
 ) -> Callable[[Stage], TrajectoryObjective]:
     """Return what matches trajectories, for a `Recipe`.
 
@@ -172,7 +172,7 @@ def matching_of(
         experts: the experts' trajectory files.
         seed: of the distillation.
         factory: the model.
-        ranks: the processes that share the stretches of a step; None is this one alone.
+        world: the processes that share the segments of a step; None is this one alone.
     """
 
     def objective(stage: Stage) -> TrajectoryObjective:
@@ -184,7 +184,7 @@ def matching_of(
             factory=factory,
             paths=ExpertPaths(experts, stage.phase, stage.config, factory.device),
             pairs=stage.pairs,
-            ranks=ranks or Ranks(),
+            world=world or World(),
             tell=stage.tell,
         )
 
@@ -220,9 +220,9 @@ def towers_recipe(given: Sequence[Ingredients], experts: Sequence[list[Path]], s
     begin = draw_initial(first, space)
     plain = pixels_of(begin, None, config.initial_rates, seed, device)
     towers = [TowerOfSpace(_frozen(one), PixelSpace.of_encoder(one.factory.encoder.spec), space) for one in given]
-    matching = [matching_of(files, seed, one.factory, one.ranks) for one, files in zip(given, experts, strict=True)]
+    matching = [matching_of(files, seed, one.factory, one.world) for one, files in zip(given, experts, strict=True)]
 
-    def pairs(number: int, settings: DistillConfig) -> SharedPairs:
+    def pairs(number: int, settings: TrajectoryConfig) -> SharedPairs:
         return SharedPairs.of(plain(number, settings), towers)
 
     def objective(stage: Stage) -> TowersObjective:
@@ -241,4 +241,4 @@ def _frozen(given: Ingredients) -> nn.Module:
 
 def trajectory_recipe(given: Ingredients, experts: list[Path]) -> Recipe:
     """Return the recipe of pixels that match the teachers' trajectories."""
-    return pixels_recipe(given, matching_of(experts, seed_of(given.config), given.factory, given.ranks))
+    return pixels_recipe(given, matching_of(experts, seed_of(given.config), given.factory, given.world))

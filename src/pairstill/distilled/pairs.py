@@ -9,14 +9,14 @@ from typing import Any, get_args
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pairstill.checksums import check_seal, parse_json, sealed
 from pairstill.config import InfoNCE, RunConfig
 from pairstill.config.changed import meant
+from pairstill.core.errors import ArtifactError, NumericalError
 from pairstill.distilled.phase import DistilledPhase, phase_from, to_tensors
 from pairstill.encoders.pixel_space import PixelSpace, adapt_images
-from pairstill.errors import ArtifactError, NumericalError
 from pairstill.model.functional import LossName
 from pairstill.storage import file_digest, load_tensors, read_json, save_tensors, write_json
+from pairstill.storage.checksums import check_seal, parse_json, sealed
 
 FORMAT = "pairstill.distilled_set"
 VERSION = 1

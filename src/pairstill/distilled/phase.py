@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pairstill.errors import ArtifactError
+from pairstill.core.errors import ArtifactError
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pairstill.config import TextConfig
+from pairstill.core.errors import ConfigError
 from pairstill.encoders.dual import without_projection
 from pairstill.encoders.pretrained_text import encoder_digest, load_encoder
-from pairstill.errors import ConfigError
 
 Tokens = Mapping[str, Tensor]
 PADDED = ("siglip", "siglip2")

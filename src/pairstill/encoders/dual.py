@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pairstill.config import ImageConfig
+from pairstill.core.errors import ConfigError
 from pairstill.data.loader import INTERPOLATIONS, Resizing
 from pairstill.encoders.pretrained_text import check_model, loading, read_model
-from pairstill.errors import ConfigError
 
 _PROJECTIONS = {"image": "visual_projection", "text": "text_projection"}
 Channels = tuple[float, float, float]

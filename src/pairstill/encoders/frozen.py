@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from pairstill.core.errors import ConfigError
+from pairstill.core.rng import make_generator
 from pairstill.encoders.image import ImageEncoder
-from pairstill.errors import ConfigError
-from pairstill.rng import generator
 
 FOLDING_TOLERANCE = 1e-3  # of the features' norm: far above float32 rounding, far below a wrong fold
 
@@ -92,7 +92,7 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 def frozen_tower(encoder: ImageEncoder, device: torch.device) -> nn.Module:
     """Return a copy of the tower on `device`, folded where that is exact and without gradients for its parameters."""
     folded = fold_batch_norm(copy.deepcopy(encoder.tower))
-    probe = torch.randn(2, 3, encoder.spec.size, encoder.spec.size, generator=generator("probe of folding"))
+    probe = torch.randn(2, 3, encoder.spec.size, encoder.spec.size, generator=make_generator("probe of folding"))
     with torch.no_grad():
         expected, found = encoder.tower(probe), folded(probe)
     # some towers (RepViT) register a convolution before a batch norm that sees more than its output: not foldable

@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pairstill.config import ImageConfig
+from pairstill.core.errors import SHOWN_CHARACTERS, ConfigError
+from pairstill.core.formatting import did_you_mean, nearest
+from pairstill.core.rng import seeded_globally
 from pairstill.data.loader import SQUASH, Resizing
 from pairstill.encoders import towers as _registered  # noqa: F401 - importing registers the towers with timm
 from pairstill.encoders.dual import Channels, DualImages, dual_images
 from pairstill.encoders.hub import without_waiting
 from pairstill.encoders.weights import check_finite, check_keys
-from pairstill.errors import SHOWN_CHARACTERS, ConfigError
-from pairstill.rng import seeded_globally
-from pairstill.wording import did_you_mean, nearest
 
 
 @dataclass(frozen=True)

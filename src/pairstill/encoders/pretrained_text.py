@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
+from pairstill.core.errors import SHOWN_CHARACTERS, ConfigError
+from pairstill.core.formatting import did_you_mean, nearest
+from pairstill.core.rng import seeded_globally
 from pairstill.encoders.hub import without_waiting
 from pairstill.encoders.weights import check_finite, check_keys
-from pairstill.errors import SHOWN_CHARACTERS, ConfigError
-from pairstill.rng import seeded_globally
 from pairstill.storage import digest, file_digest
-from pairstill.wording import did_you_mean, nearest
 
 _ENCODER_FILES = (".json", ".txt", ".model", ".safetensors")
 """What a folder of transformers keeps tokenizers, settings and weights in."""

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pairstill.errors import ArtifactError, DataError, list_problems
+from pairstill.core.errors import ArtifactError, DataError, list_problems
 from pairstill.storage import file_digest, open_tensors, save_tensors
 
 Kind = Literal["texts", "features"]

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from pairstill.core.errors import DataError
+from pairstill.core.rng import make_generator
+from pairstill.core.schema import Split
 from pairstill.data.loader import normalise, read_images
 from pairstill.data.manifest import Manifest
 from pairstill.encoders.cache import CachedRows, cached_rows
 from pairstill.encoders.image import ImageEncoder, ImageSpec, to_channels_last
 from pairstill.encoders.row_files import RowFile
 from pairstill.encoders.text import PrecomputedTexts, TextEncoder
-from pairstill.errors import DataError
-from pairstill.rng import generator
-from pairstill.schema import Split
 from pairstill.storage import digest
 from pairstill.storage.cache import cache_folder
 
@@ -246,7 +246,7 @@ class Encoding:
 
         def batch(first: int) -> Tensor:
             pixels = self._pixels(paths[first : min(first + self.tower_batch, stop)])
-            return augment(pixels.float() / 255, generator("augmented view", view, first))
+            return augment(pixels.float() / 255, make_generator("augmented view", view, first))
 
         return self._of_tower(map(batch, range(start, stop, self.tower_batch)))
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from pairstill.config import TextConfig
+from pairstill.core.errors import ConfigError, DataError, MissingDependencyError, NumericalError, shown
 from pairstill.encoders.caption_models import caption_model
 from pairstill.encoders.row_files import RowFile, caption_digest
-from pairstill.errors import ConfigError, DataError, MissingDependencyError, NumericalError, shown
 from pairstill.storage import digest, file_digest
 
 BATCH = 128

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from pairstill.errors import ConfigError, list_problems
+from pairstill.core.errors import ConfigError, list_problems
 
 _SHOWN = 6
 

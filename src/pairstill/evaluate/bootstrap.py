@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pairstill.errors import DataError
+from pairstill.core.errors import DataError
 from pairstill.evaluate.retrieval import DEPTHS, QueryRanks
 
 CHUNK_SCALARS = 1 << 22  # weights of images that are drawn at a time

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pairstill.core.errors import ConfigError
 from pairstill.distill.projector import Covariances
 from pairstill.encoders.split import EncodedSplit
-from pairstill.errors import ConfigError
 from pairstill.evaluate.retrieval import retrieval_ranks
 from pairstill.model.dual_encoder import ModelFactory, Parameters
 

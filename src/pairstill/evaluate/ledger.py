@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pairstill.config import Protocol
+from pairstill.config import EvaluationProtocol
 from pairstill.storage import digest, read_json_lines, write_json_lines
 
 Kind = Literal["retrieval", "cross", "shares", "downstream"]
@@ -43,7 +43,7 @@ class Key:
 
     kind: Kind
     row: str
-    protocol: Protocol
+    protocol: EvaluationProtocol
     student: int | None
     measured_as: str | None
     seeds: Mapping[str, int | None] = field(default_factory=dict)

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from pairstill.config import Protocol, ReferencesConfig, RunConfig, StudentConfig
+from pairstill.config import EvaluationProtocol, ReferencesConfig, RunConfig, StudentConfig
+from pairstill.config.defaults import decisive
 from pairstill.config.roles import always_counted
-from pairstill.defaults import decisive
 from pairstill.evaluate.ledger import Key
 from pairstill.methods import find_method
 from pairstill.storage import digest
@@ -44,7 +44,7 @@ def rates_are_chosen(config: RunConfig) -> bool:
     return find_method(config.method).student != "learned_rates"
 
 
-def measured_as(config: RunConfig, row: str, protocol: Protocol) -> str:
+def measured_as(config: RunConfig, row: str, protocol: EvaluationProtocol) -> str:
     """Return a digest of all that may change in a run's folder and decides a row's numbers.
 
     Args:

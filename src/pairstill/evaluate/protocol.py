@@ -13,17 +13,17 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from pairstill.config import EvaluateConfig, Protocol, StudentConfig, TeacherConfig
+from pairstill.config import EvaluateConfig, EvaluationProtocol, StudentConfig, TeacherConfig
+from pairstill.core.errors import DataError
+from pairstill.core.rng import make_generator
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.split import EncodedSplit
-from pairstill.errors import DataError
 from pairstill.evaluate.closed_form import ClosedForm, closed_form_parameters
 from pairstill.evaluate.retrieval import QueryRanks, Recalls, retrieval_ranks
 from pairstill.evaluate.student import Augmentation, StudentPhase, student_phases, train_student
 from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters
 from pairstill.model.functional import LossName, embed_split
-from pairstill.rng import generator
-from pairstill.trajectories.teacher import RealTraining, train_on_real_pairs
+from pairstill.teachers.training import RealTraining, train_on_real_pairs
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Outcome:
         parameters: the model's.
     """
 
-    protocol: Protocol
+    protocol: EvaluationProtocol
     recalls: Recalls
     validation: float | None
     epoch: int
@@ -112,11 +112,11 @@ Split = TypeVar("Split")
 def best_epochs(
     recall: Callable[[Parameters, Split], float],
     epochs: Iterable[tuple[int, Parameters]],
-    choosers: Mapping[Protocol, Split],
+    choosers: Mapping[EvaluationProtocol, Split],
     settings: dict[str, float] | None = None,
     *,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[Protocol, Candidate]:
+) -> dict[EvaluationProtocol, Candidate]:
     """Train by drawing from `epochs`, and choose for every protocol the first epoch with the best mean recall.
 
     Args:
@@ -129,7 +129,7 @@ def best_epochs(
     Returns:
         The candidates by protocol; seconds and reads are those that the protocol alone would have taken.
     """
-    chosen: dict[Protocol, Candidate] = {}
+    chosen: dict[EvaluationProtocol, Candidate] = {}
     choosing = dict.fromkeys(choosers, 0.0)
     training, reads, began = 0.0, 0, clock()
     for epoch, parameters in epochs:
@@ -147,7 +147,7 @@ def best_epochs(
 
 
 @dataclass(frozen=True)
-class Bench:
+class Evaluator:
     """Everything that a measurement needs besides the method.
 
     Attributes:
@@ -194,7 +194,7 @@ class Bench:
 
     def _candidates(
         self, distilled: DistilledSet, student: int, *, choose_rates: bool
-    ) -> list[dict[Protocol, Candidate]]:
+    ) -> list[dict[EvaluationProtocol, Candidate]]:
         loss = "infonce" if choose_rates else distilled.loss
         phases = student_phases(distilled.phases, loss, self.tower, self.factory.device)
         if choose_rates:
@@ -233,13 +233,13 @@ class Bench:
                 f"{num_pairs} random pairs are asked for but the training split has {train.num_images} images; "
                 "lower evaluate.references.random_pairs or the distilled pairs, or give more data"
             )
-        draw = generator(self.seed, "random pairs", student)
-        captions = train.epoch_order("sample", draw)[:num_pairs]
+        generator = make_generator(self.seed, "random pairs", student)
+        captions = train.epoch_order("sample", generator)[:num_pairs]
         images, texts = train.image_inputs(train.caption_owner[captions]), train.texts(captions)
         phase = StudentPhase(images, texts, None, self.teacher.lr_image, self.teacher.lr_text)
         return self._measured(self._at_rates([phase], student))
 
-    def _at_rates(self, phases: list[StudentPhase], student: int) -> list[dict[Protocol, Candidate]]:
+    def _at_rates(self, phases: list[StudentPhase], student: int) -> list[dict[EvaluationProtocol, Candidate]]:
         """Train a student on real pairs, at each multiple of the teachers' rates."""
         candidates = []
         for scale in self.evaluate.references.rate_scales:
@@ -286,9 +286,9 @@ class Bench:
         return max(recalls_on(model, now, self.splits.val).mean for epoch, now in epochs if epoch > earlier)
 
     @property
-    def _choosers(self) -> dict[Protocol, EncodedSplit]:
+    def _choosers(self) -> dict[EvaluationProtocol, EncodedSplit]:
         """The splits on which epochs and rates are chosen, by protocol."""
-        by_protocol: dict[Protocol, EncodedSplit] = {"strict": self.splits.val, "paper": self.splits.test}
+        by_protocol: dict[EvaluationProtocol, EncodedSplit] = {"strict": self.splits.val, "paper": self.splits.test}
         return {protocol: by_protocol[protocol] for protocol in self.evaluate.protocols}
 
     def _student(
@@ -298,7 +298,7 @@ class Bench:
         student: int,
         batch_size: int,
         settings: dict[str, float] | None = None,
-    ) -> dict[Protocol, Candidate]:
+    ) -> dict[EvaluationProtocol, Candidate]:
         model = self.factory.build()
         seed = (self.seed, "student", student)
         if self.augment is not None:
@@ -306,11 +306,11 @@ class Bench:
         epochs = train_student(self.factory, model, phases, loss, self.student, *seed, batch_size=batch_size)
         return best_epochs(mean_recall_of(model), epochs, self._choosers, settings)
 
-    def _measured(self, candidates: list[dict[Protocol, Candidate]]) -> tuple[Outcome, ...]:
+    def _measured(self, candidates: list[dict[EvaluationProtocol, Candidate]]) -> tuple[Outcome, ...]:
         """Return an outcome for every protocol, in their order."""
         return tuple(self._outcome(protocol, [c[protocol] for c in candidates]) for protocol in self._choosers)
 
-    def _outcome(self, protocol: Protocol, candidates: list[Candidate]) -> Outcome:
+    def _outcome(self, protocol: EvaluationProtocol, candidates: list[Candidate]) -> Outcome:
         """Measure the best candidate on the test split."""
         best = max(candidates, key=lambda candidate: candidate.recall)
         ranks = ranks_on(self.factory.build(), best.parameters, self.splits.test)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from statistics import mean, stdev
 from typing import Any
 
-from pairstill.config import Protocol, RunConfig
+from pairstill.config import EvaluationProtocol, RunConfig
 from pairstill.evaluate.measurement import CLOSED_FORM, RANDOM_SELECTED, frozen_title, made_name
 from pairstill.evaluate.retrieval import Recalls
 from pairstill.evaluate.spread import Repeat, Spread, spread
@@ -47,7 +47,7 @@ class Row:
 
     title: str
     num_pairs: int
-    protocol: Protocol
+    protocol: EvaluationProtocol
     recalls: Mapping[str, float]
     mean: float
     spread: float | None
@@ -73,7 +73,7 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> list[Row]:
     """
     results = list(results)
     full = [result for result in results if result["method"] == "full"]
-    groups: dict[tuple[str, int], dict[Protocol, list[Mapping[str, Any]]]] = {}
+    groups: dict[tuple[str, int], dict[EvaluationProtocol, list[Mapping[str, Any]]]] = {}
     for result in results:
         of_size = groups.setdefault((result["method"], result["num_pairs"]), {})
         of_size.setdefault(result["protocol"], []).append(result)
@@ -88,8 +88,8 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 def _row(
     method: str,
-    protocol: Protocol,
-    by_protocol: Mapping[Protocol, Sequence[Mapping[str, Any]]],
+    protocol: EvaluationProtocol,
+    by_protocol: Mapping[EvaluationProtocol, Sequence[Mapping[str, Any]]],
     whole: float | None,
 ) -> Row:
     members = by_protocol[protocol]
@@ -112,7 +112,7 @@ def _row(
     )
 
 
-def _test_reads(members: Sequence[Mapping[str, Any]], protocol: Protocol) -> int | None:
+def _test_reads(members: Sequence[Mapping[str, Any]], protocol: EvaluationProtocol) -> int | None:
     if protocol == "strict":
         return 1
     reads = [member["test_reads"] for member in members if "test_reads" in member]
@@ -141,7 +141,7 @@ def student_seeds(result: Mapping[str, Any]) -> tuple[int | None, ...]:
     return repeat.teachers, repeat.distillation, seeds["run"], seeds["student"]
 
 
-def _optimism(by_protocol: Mapping[Protocol, Sequence[Mapping[str, Any]]]) -> float | None:
+def _optimism(by_protocol: Mapping[EvaluationProtocol, Sequence[Mapping[str, Any]]]) -> float | None:
     """Return the mean of best-on-test minus chosen-on-validation, over the students that have both."""
     strict, paper = (
         {student_seeds(result): result["mean_recall"] for result in by_protocol.get(protocol, ())}

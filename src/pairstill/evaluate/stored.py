@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pairstill.errors import ArtifactError
+from pairstill.core.errors import ArtifactError
 from pairstill.evaluate.retrieval import QueryRanks
 from pairstill.storage import load_tensors, save_tensors
 

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from pairstill.config import StudentConfig
+from pairstill.core.errors import NumericalError
+from pairstill.core.rng import make_generator
 from pairstill.distilled import DistilledPhase
 from pairstill.encoders.image import to_channels_last
-from pairstill.errors import NumericalError
 from pairstill.model.dual_encoder import DropoutMasks, DualEncoder, ModelFactory, Parameters
 from pairstill.model.functional import LossName, least_pairs, pair_loss
-from pairstill.rng import generator
-from pairstill.trajectories.teacher import sgd
+from pairstill.teachers.training import sgd
 
 TOWER_CHUNK = 50
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -94,9 +94,9 @@ def train_student(
             if epoch == config.epochs // 2 + 1 and config.epochs > 1:
                 for group in optimizer.param_groups:
                     group["lr"] *= 0.1
-            draw = generator(*seed, "phase", number, "epoch", epoch)
+            generator = make_generator(*seed, "phase", number, "epoch", epoch)
             value = torch.zeros(())
-            for batch, masks in _batches(factory, phase, batch_size, least_pairs(loss), draw):
+            for batch, masks in _batches(factory, phase, batch_size, least_pairs(loss), generator):
                 value = pair_loss(model, parameters, batch, loss, masks)
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()
@@ -111,14 +111,14 @@ def train_student(
 
 
 def _batches(
-    factory: ModelFactory, phase: StudentPhase, batch_size: int, least: int, draw: torch.Generator
+    factory: ModelFactory, phase: StudentPhase, batch_size: int, least: int, generator: torch.Generator
 ) -> Iterator[tuple[tuple[Tensor, Tensor, Tensor | None], DropoutMasks | None]]:
     """Yield the mini-batches of an epoch with at least `least` pairs: images, texts, similarities; dropout masks."""
-    for index in torch.randperm(len(phase.images), generator=draw).split(batch_size):
+    for index in torch.randperm(len(phase.images), generator=generator).split(batch_size):
         if len(index) < least:
             continue
         index = index.to(phase.images.device)
         similarity = None if phase.similarity is None else phase.similarity[index][:, index]
-        masks = factory.draw_masks(len(index), draw)
-        images = phase.images[index] if phase.augment is None else phase.augment(phase.images[index], draw)
+        masks = factory.draw_masks(len(index), generator)
+        images = phase.images[index] if phase.augment is None else phase.augment(phase.images[index], generator)
         yield (images, phase.texts[index], similarity), masks

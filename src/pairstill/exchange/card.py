@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pairstill.core.formatting import counted
 from pairstill.distilled import DistilledSet
 from pairstill.exchange.png import PngCost, clipped_share
 from pairstill.exchange.settings import WITH_PNG, Layout
-from pairstill.wording import counted
 
 UNKNOWN_LICENCE = "unknown: you must check"
 SCENES_LICENCE = "Apache-2.0 (procedural scenes, made by pairstill)"

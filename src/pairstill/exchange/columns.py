@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pairstill.core.errors import ArtifactError, MissingDependencyError
 from pairstill.distilled import DistilledSet
-from pairstill.errors import ArtifactError, MissingDependencyError
 from pairstill.exchange.png import png
 from pairstill.exchange.rows import SIMILARITY, TENSORS, PairRow, rows_of
 

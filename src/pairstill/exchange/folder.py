@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
+from pairstill.core.errors import ArtifactError, ConfigError
 from pairstill.distilled import MANIFEST as DISTILLED
 from pairstill.distilled import DistilledSet
-from pairstill.errors import ArtifactError, ConfigError
 from pairstill.exchange.columns import HUB, PLAIN, read_hub, read_plain, write_hub, write_plain
 from pairstill.exchange.pictures import EXACT, TABLE, read_pictures, write_pictures
 from pairstill.exchange.rows import PairRow, describe, set_of

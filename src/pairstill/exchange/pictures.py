@@ -7,11 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pairstill.checksums import parse_json
 from pairstill.distilled import DistilledSet
 from pairstill.exchange.png import png
 from pairstill.exchange.rows import PairRow, rows_of
 from pairstill.storage import load_tensors, save_tensors
+from pairstill.storage.checksums import parse_json
 
 TABLE = "images/metadata.jsonl"
 EXACT = "pairs.safetensors"

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pairstill.core.errors import ArtifactError
 from pairstill.distilled import DistilledPhase, DistilledSet
-from pairstill.errors import ArtifactError
 
 TENSORS = ("pixels", "text_embedding")
 SIMILARITY = "similarity_"

@@ -10,11 +10,11 @@ from typing import Any
 import numpy
 import torch
 
-from pairstill.checksums import parse_json
+from pairstill.core.errors import ArtifactError
 from pairstill.distilled import DistilledSet
-from pairstill.errors import ArtifactError
 from pairstill.exchange.png import png
 from pairstill.exchange.rows import PairRow, rows_of
+from pairstill.storage.checksums import parse_json
 
 PAIRS_PER_SHARD = 256
 SHARDS = "pairs-*.tar"

@@ -3,24 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pairstill.config import DistillConfig, RunConfig
-from pairstill.errors import ConfigError
+from pairstill.config import RunConfig, TrajectoryConfig
+from pairstill.core.errors import ConfigError
+from pairstill.core.formatting import did_you_mean, nearest
 from pairstill.methods.apm import APM
 from pairstill.methods.base import Method
 from pairstill.methods.coresets import FORGETTING, HERDING, K_CENTER, RANDOM
 from pairstill.methods.ncfm import NCFM
 from pairstill.methods.shared import one_phase, own_settings
-from pairstill.methods.trajectory import (
-    DATM,
-    FEATURES_FIRST,
-    LORS,
-    MCT,
-    MTT_VL,
-    PTM_ST,
-    PTM_ST_BLEND,
-    REPBLEND,
-)
-from pairstill.wording import did_you_mean, nearest
+from pairstill.methods.trajectory import DATM, FEATURES_FIRST, LORS, MCT, MTT_VL, PTM_ST, PTM_ST_BLEND, REPBLEND
 
 METHODS: tuple[Method, ...] = (
     RANDOM,
@@ -66,12 +57,12 @@ def with_method(config: RunConfig, among: Sequence[Method] | None = None) -> Run
     """
     method = find_method(config.method, among)
     distill = own_settings(config, method.settings)
-    if isinstance(distill, DistillConfig):
+    if isinstance(distill, TrajectoryConfig):
         distill = one_phase(distill) if method.one_phase else distill
         distill = method.follow(distill, config)
     distill = replace(distill, **{fixed.name: fixed.value for fixed in method.fixed})
     if "features" in method.needs and config.image.trainable:
-        kind = "residual" if isinstance(distill, DistillConfig) and distill.blend else "linear"
+        kind = "residual" if isinstance(distill, TrajectoryConfig) and distill.blend else "linear"
         raise ConfigError(
             f"method {method.name} needs a frozen image tower, but image.trainable is on; freeze it and give its side "
             f"a head: --image.trainable false --heads.image true --heads.width 512 --heads.kind {kind}"

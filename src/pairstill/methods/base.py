@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pairstill.config import DistillConfig, MethodConfig, RunConfig
+from pairstill.config import MethodConfig, RunConfig, TrajectoryConfig
 
 if TYPE_CHECKING:  # these import torch, and a list of methods shall not take seconds
-    from pairstill.coreset import Rule
+    from pairstill.distill.coreset import Rule
     from pairstill.distill.recipe import Ingredients, Recipe
 
 StudentRule = Literal["learned_rates", "chosen_rates", "closed_form"]
@@ -69,7 +69,7 @@ class Method:
     source: str
     makes: str
     needs: tuple[str, ...]
-    settings: type[MethodConfig] = DistillConfig
+    settings: type[MethodConfig] = TrajectoryConfig
     fixed: tuple[Fixed, ...] = ()
     follow: Callable[[Any, RunConfig], Any] = as_they_are
     recipe: "Callable[[Ingredients, list[Path]], Recipe]" = match_trajectories

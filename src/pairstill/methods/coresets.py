@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pairstill.config import DistillConfig, MethodConfig, PhaseConfig
+from pairstill.config import MethodConfig, PhaseConfig, TrajectoryConfig
 from pairstill.config.checks import require
 from pairstill.methods.base import Method
 from pairstill.methods.shared import endpoint_of, refuse_late
@@ -56,7 +56,7 @@ class CoresetConfig(MethodConfig):
         if not shared.get("shortcut", True):
             exclusive = shared.get("range_reading") == "exclusive"
             last = shared["phases"][0].get("range_end", PhaseConfig.range_end) - exclusive
-            epoch = last + shared.get("matching_span", DistillConfig.matching_span)
+            epoch = last + shared.get("matching_span", TrajectoryConfig.matching_span)
         pairs = sum(phase.get("num_pairs", PhaseConfig.num_pairs) for phase in shared["phases"])
         return {"num_pairs": pairs, "endpoint": epoch}
 

@@ -83,26 +83,26 @@ class NcfmConfig(OnePhaseConfig):
 
 def recipe(given: "Ingredients", experts: list[Path]) -> "Recipe":
     """Pixels that start from clusters of the first teacher's joint features, and are moved by the objective on them."""
-    from pairstill.coreset import candidates, joint_features
+    from pairstill.core.rng import derive_seed, make_generator
     from pairstill.distill.characteristic import CharacteristicObjective, cluster, draw_from_clusters, joint_embedding
+    from pairstill.distill.coreset import candidates, joint_features
     from pairstill.distill.initial import real_pairs
     from pairstill.distill.recipe import Stage, pixels_recipe, seed_of
-    from pairstill.rng import derive_seed, generator
-    from pairstill.trajectories.teacher import epochs_to_keep
-    from pairstill.trajectories.trajectory import parameters_after
+    from pairstill.teachers.training import epochs_to_keep
+    from pairstill.teachers.trajectory import parameters_after
 
     config, train, factory = given.config, given.splits.train, given.factory
     settings, seed = config.distill, config.distillation_seed
     assert isinstance(settings, NcfmConfig)
     count = settings.num_pairs
-    draw = generator(seed, "initial pairs")
-    captions = candidates(train, count, draw)
+    generator = make_generator(seed, "initial pairs")
+    captions = candidates(train, count, generator)
     epoch = epochs_to_keep(config.teacher, settings)[-1]
     model, parameters = factory.build(), parameters_after(experts[0], epoch, factory.device)
     features = joint_features(model, parameters, train, captions)
     clusters = min(settings.characteristic.clusters, count)
     labels = cluster(features, clusters, derive_seed(seed, "clusters") % 2**32)
-    rows = draw_from_clusters(labels, count, draw)
+    rows = draw_from_clusters(labels, count, generator)
 
     def objective(stage: Stage) -> CharacteristicObjective:
         return CharacteristicObjective(

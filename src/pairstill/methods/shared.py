@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from pairstill.config import DistillConfig, MethodConfig, PhaseConfig, RunConfig
+from pairstill.config import MethodConfig, PhaseConfig, RunConfig, TrajectoryConfig
 from pairstill.config.checks import require
-from pairstill.errors import ConfigError
+from pairstill.core.errors import ConfigError
 
 Built = TypeVar("Built")
 
@@ -66,15 +66,15 @@ def own_settings(config: RunConfig, kind: type[MethodConfig]) -> MethodConfig:
     """
     if isinstance(config.distill, kind):
         return config.distill
-    if not isinstance(config.distill, DistillConfig):
+    if not isinstance(config.distill, TrajectoryConfig):
         raise ConfigError(
             f"distill holds {type(config.distill).__name__}, but method {config.method} takes {kind.__name__}; give it "
-            "that, or DistillConfig"
+            "that, or TrajectoryConfig"
         )
     return built(kind, in_own_words(asdict(config.distill), kind))
 
 
-def one_phase(distill: DistillConfig) -> DistillConfig:
+def one_phase(distill: TrajectoryConfig) -> TrajectoryConfig:
     """Return the settings with one phase in place of several: all their pairs and steps, the first one's start range.
 
     The steps of a warm start are all phases' too. With a single phase already the phase stays as it is.

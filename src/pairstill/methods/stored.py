@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from pairstill.config import ClosedFormConfig, DistillConfig, RunConfig
-from pairstill.defaults import filled
-from pairstill.layers import in_todays_words
+from pairstill.config import ClosedFormConfig, RunConfig, TrajectoryConfig
+from pairstill.config.defaults import filled
+from pairstill.config.yaml_files import in_todays_words
 from pairstill.methods import find_method
 from pairstill.methods.shared import in_own_words
 
@@ -32,11 +32,11 @@ def todays(stored: Mapping[str, Any]) -> dict[str, Any]:
     found = filled({**words, "distill": {}}, RunConfig())
     distill = words.get("distill") or {}
     projector = distill.get("projector")
-    if issubclass(kind, DistillConfig):
-        own = {name: value for name, value in filled(distill, DistillConfig()).items() if name not in OTHERS}
+    if issubclass(kind, TrajectoryConfig):
+        own = {name: value for name, value in filled(distill, TrajectoryConfig()).items() if name not in OTHERS}
     else:
         if "phases" in distill:
-            distill = in_own_words(filled(distill, DistillConfig()), kind)
+            distill = in_own_words(filled(distill, TrajectoryConfig()), kind)
         own = filled(distill, kind())
     if isinstance(projector, Mapping) and not any(field.name == "projector" for field in fields(kind)):
         form = {name: projector[name] for name in ("ridges", "width") if name in projector}

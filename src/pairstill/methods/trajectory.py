@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pairstill.config import DistillConfig, RunConfig
+from pairstill.config import RunConfig, TrajectoryConfig
 from pairstill.methods.base import Fixed, Method
 
 GROWTH = 0.5
@@ -25,7 +25,7 @@ _NEEDS = ("teacher", "trajectories")
 _BEHIND_FEATURES = (*_NEEDS, "features")
 
 
-def _whole_path(distill: DistillConfig, run: RunConfig) -> DistillConfig:
+def _whole_path(distill: TrajectoryConfig, run: RunConfig) -> TrajectoryConfig:
     """Return settings of one phase with starts from the first epoch to the last that has a target."""
     (phase,) = distill.phases
     epochs = run.teacher.epochs
@@ -33,12 +33,12 @@ def _whole_path(distill: DistillConfig, run: RunConfig) -> DistillConfig:
     return replace(distill, phases=(replace(phase, range_start=0, range_end=last, endpoint=epochs),))
 
 
-def _growing(distill: DistillConfig, run: RunConfig) -> DistillConfig:
+def _growing(distill: TrajectoryConfig, run: RunConfig) -> TrajectoryConfig:
     """Return settings whose last start epoch grows to the last that has a target."""
     return replace(_whole_path(distill, run), range_growth=distill.range_growth or GROWTH)
 
 
-def _features_first(distill: DistillConfig, run: RunConfig) -> DistillConfig:
+def _features_first(distill: TrajectoryConfig, run: RunConfig) -> TrajectoryConfig:
     """Return settings most of whose steps are done on features, unless they say how many are."""
     if distill.features_first.steps:
         return distill

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pairstill.config import HeadsConfig, InfoNCE
-from pairstill.devices import Precision
+from pairstill.core.devices import Precision
+from pairstill.core.errors import ConfigError
+from pairstill.core.rng import seeded_globally
 from pairstill.encoders.image import ImageEncoder
-from pairstill.errors import ConfigError
-from pairstill.rng import seeded_globally
 
 Side = Literal["image", "text"]
 Parameters = dict[str, Tensor]

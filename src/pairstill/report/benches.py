@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pairstill.wording import human_bytes
+from pairstill.core.formatting import human_bytes
 
 Value = float | int | str | None
 

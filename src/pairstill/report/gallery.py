@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pairstill.core.formatting import human_bytes
 from pairstill.distilled import DistilledPhase
 from pairstill.exchange.png import to_bytes, to_pixels
 from pairstill.report.pictures import Heat, change_gain, change_pixels, data_uri, heat_map
-from pairstill.wording import human_bytes
 
 NEAREST = 3
 STRONGEST = 10

@@ -10,12 +10,12 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pairstill.errors import ConfigError
+from pairstill.core.errors import ConfigError
+from pairstill.core.formatting import printable
 from pairstill.report import charts
 from pairstill.report.charts import Drawing
 from pairstill.report.gallery import PhaseView
 from pairstill.report.tables import Row, cells, header
-from pairstill.wording import printable
 
 MARK = b"pairstill-theme"
 """What every page has in its script."""

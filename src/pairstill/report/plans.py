@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pairstill.wording import duration, human_bytes
+from pairstill.core.formatting import duration, human_bytes
 
 
 @dataclass(frozen=True)

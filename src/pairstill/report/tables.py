@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from pairstill.core.formatting import human_bytes, printable, with_spread
 from pairstill.evaluate.results import Row
-from pairstill.wording import human_bytes, printable, with_spread
 
 RECALL_TITLES = {
     "text_to_image_r1": "IR@1",

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pairstill.errors import ConfigError
+from pairstill.core.errors import ConfigError
 from pairstill.storage.files import write_text_atomic, writing
 from pairstill.storage.owned import content_of, named
 

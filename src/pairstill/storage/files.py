@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
-from pairstill.errors import StorageError
-from pairstill.locks import exclusive, is_abandoned
+from pairstill.core.errors import StorageError
+from pairstill.storage.locks import exclusive, is_abandoned
 
 
 def digest(*parts: str | bytes) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pairstill.checksums import check_seal, parse_json, sealed
-from pairstill.errors import ArtifactError
+from pairstill.core.errors import ArtifactError
+from pairstill.storage.checksums import check_seal, parse_json, sealed
 from pairstill.storage.files import read_text, write_text_atomic
 
 _WRITE_AGAIN = "delete this line, and run the stage again that wrote it"

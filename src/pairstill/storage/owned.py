@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pairstill.errors import ConfigError
-from pairstill.locks import LOCK
+from pairstill.core.errors import ConfigError
+from pairstill.storage.locks import LOCK
 
 SHOWN_NAMES = 3
 _PASSING = re.compile(rf"\{LOCK}|\..*\.tmp")

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pairstill.checksums import SEAL, parse_json, sealed
-from pairstill.errors import ArtifactError, StorageError
+from pairstill.core.errors import ArtifactError, StorageError
+from pairstill.storage.checksums import SEAL, parse_json, sealed
 from pairstill.storage.files import write_atomic
 
 if TYPE_CHECKING:

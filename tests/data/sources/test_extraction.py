@@ -1,8 +1,8 @@
 import pytest
 
+from pairstill.core.errors import ArtifactError, StorageError
 from pairstill.data.sources.extraction import extract_once
 from pairstill.data.sources.raw import RawPair
-from pairstill.errors import ArtifactError, StorageError
 
 
 def write_one(folder):

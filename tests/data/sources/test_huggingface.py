@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from pairstill.config import ColumnsConfig, DataConfig, SplitsConfig
+from pairstill.core.errors import DataError, MissingDependencyError
 from pairstill.data.inside import MAX_FILE_BYTES
 from pairstill.data.manifest import build_manifest
 from pairstill.data.sources.huggingface import read
-from pairstill.errors import DataError, MissingDependencyError
 
 datasets = pytest.importorskip("datasets")
 pyarrow = pytest.importorskip("pyarrow")

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from pairstill.config import DataConfig
+from pairstill.core.errors import DataError
 from pairstill.data.sources.karpathy import read
 from pairstill.data.sources.raw import RawPair
-from pairstill.errors import DataError
 
 FLICKR = {
     "dataset": "flickr30k",

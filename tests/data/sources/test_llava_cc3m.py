@@ -4,9 +4,9 @@ from collections import Counter
 import pytest
 
 from pairstill.config import DataConfig
+from pairstill.core.errors import DataError
 from pairstill.data.sources.llava_cc3m import read, split_at_random
 from pairstill.data.sources.raw import RawPair
-from pairstill.errors import DataError
 
 
 def config_for(tmp_path, content):

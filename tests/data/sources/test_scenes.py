@@ -9,9 +9,9 @@ from PIL import Image, ImageChops
 from pairstill.config import DataConfig, ScenesConfig
 from pairstill.data.captions import plain_caption
 from pairstill.data.sources.scenes import read
-from pairstill.data.sources.scenes.rendering import render
+from pairstill.data.sources.scenes.captions import describe
+from pairstill.data.sources.scenes.picture import render
 from pairstill.data.sources.scenes.scene import Scene, SceneObject, draw_scene, generate_scenes
-from pairstill.data.sources.scenes.wording import describe
 from pairstill.storage import file_digest
 
 COUNTS = {"train": 300, "val": 50, "test": 50}

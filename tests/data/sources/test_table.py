@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from pairstill.config import ColumnsConfig, DataConfig
+from pairstill.core.errors import DataError, MissingDependencyError
+from pairstill.core.schema import ImageRecord
 from pairstill.data.manifest import build_manifest
 from pairstill.data.sources.raw import MAX_LISTING_BYTES, RawPair
 from pairstill.data.sources.table import read
-from pairstill.errors import DataError, MissingDependencyError
-from pairstill.schema import ImageRecord
 
 
 def config_for(tmp_path, name, content=None, **settings):

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from pairstill.config import ColumnsConfig, DataConfig, SplitsConfig
+from pairstill.core.errors import DataError
 from pairstill.data.sources.shards import Sample, read_samples
 from pairstill.data.sources.webdataset import read
-from pairstill.errors import DataError
 
 wds = pytest.importorskip("webdataset")
 

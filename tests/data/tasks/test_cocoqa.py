@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pairstill.core.errors import ConfigError, DataError
 from pairstill.data.tasks.cocoqa import answer_texts, read_cocoqa
 from pairstill.data.tasks.settings import CocoQa
-from pairstill.errors import ConfigError, DataError
 
 TEST = [
     ("what is in the basket", "cat", 42, 0),

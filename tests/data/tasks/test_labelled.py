@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pairstill.core.errors import ConfigError, DataError
+from pairstill.core.schema import ImageRecord
 from pairstill.data.manifest import Manifest
 from pairstill.data.tasks.labelled import class_of, draw_classes, read_captions, read_folder, read_hub
 from pairstill.data.tasks.settings import ZeroShot
-from pairstill.errors import ConfigError, DataError
-from pairstill.schema import ImageRecord
 
 
 def picture(shade):

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from pairstill.core.rng import make_generator
 from pairstill.distill.learned import Parametrisation
 from pairstill.distill.objective import differentiated
 from pairstill.distill.recipe import Ingredients, pixels_recipe, seed_of
 from pairstill.methods.base import Fixed, Method
 from pairstill.model.dual_encoder import Parameters
 from pairstill.model.functional import pair_loss
-from pairstill.rng import generator
 
 RHO, WEIGHT, RATE, BATCH, RESET = 2.0, 0.1, 0.1, 12, 3
 
@@ -35,10 +35,10 @@ class CovarianceObjective:
 
     def step(self, values, number):
         given, train, seed = self.given, self.given.splits.train, seed_of(self.given.config)
-        draw, structure = generator(seed, "covmatch", number), self.given.factory.build()
+        generator, structure = make_generator(seed, "covmatch", number), self.given.factory.build()
         if number % RESET == 0:
             self.model = given.factory.initial_parameters(seed, "covmatch", number)
-        captions = torch.randperm(train.num_captions, generator=draw)[:BATCH]
+        captions = torch.randperm(train.num_captions, generator=generator)[:BATCH]
         real = train.image_inputs(train.caption_owner[captions]), train.texts(captions)
         data = self.pairs.render(values).data
         ours = data.images, data.texts

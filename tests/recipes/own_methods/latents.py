@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pairstill.core.rng import make_generator
+from pairstill.distill.bilevel.inner_loop import InnerData, InnerRates
 from pairstill.distill.initial import InitialPairs
-from pairstill.distill.inner_loop import InnerData, InnerRates
 from pairstill.distill.learned import Pairs, Variable
 from pairstill.distill.pairs import Pixels
 from pairstill.distill.recipe import Recipe, draw_initial, matching_of, seed_of
 from pairstill.distilled import DistilledPhase
 from pairstill.methods.base import Fixed, Method
-from pairstill.rng import generator
 
 WIDTH = 4
 
@@ -50,12 +50,12 @@ def recipe(given, experts):
     config, seed, initial = given.config, seed_of(given.config), draw_initial(given)
 
     def pairs(number, distill):
-        begin, draw = initial[number - 1], generator(seed, "latents", number)
-        basis = torch.randn(WIDTH, begin.images[0].numel(), generator=draw)
-        latents = torch.randn(len(begin.captions), WIDTH, generator=draw).to(given.factory.device)
+        begin, generator = initial[number - 1], make_generator(seed, "latents", number)
+        basis = torch.randn(WIDTH, begin.images[0].numel(), generator=generator)
+        latents = torch.randn(len(begin.captions), WIDTH, generator=generator).to(given.factory.device)
         return Latents(begin, latents, basis, config.initial_rates, Pixels(given.tower))
 
-    return Recipe(pairs, matching_of(experts, seed, given.factory, given.ranks))
+    return Recipe(pairs, matching_of(experts, seed, given.factory, given.world))
 
 
 LATENTS = Method(

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from pairstill.analyze.draw import TITLES
 from pairstill.analyze.gradients import GradientShapes, cosine_rows, norm_rows, plane_rows
-from pairstill.analyze.subject import PATHS
+from pairstill.analyze.inputs import PATHS
 from pairstill.report.figures import MUTED, draw_matrix, drawing, save_figure, series_style
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pairstill.analyze.draw import TITLES
-from pairstill.analyze.subject import PATHS
+from pairstill.analyze.inputs import PATHS
 from pairstill.analyze.trajectories import TrajectoryShapes, angle_rows, distance_rows, length_rows, view_rows, views
 from pairstill.report.figures import MUTED, PALETTE, Cell, drawing, save_figure, series_style
 

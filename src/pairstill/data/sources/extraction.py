@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from pairstill.core.errors import ArtifactError, StorageError
 from pairstill.data.sources.raw import RawPair, RawPairs, collect
-from pairstill.errors import ArtifactError, StorageError
 from pairstill.storage import read_sealed, temporary_folder, write_sealed
 from pairstill.storage.cache import cache_folder
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pairstill.core.errors import DataError, MissingDependencyError, shown
 from pairstill.data.inside import find_inside, path_of, read_inside
-from pairstill.errors import DataError, MissingDependencyError, shown
 
 _SAVED = "dataset_dict.json"
 _ABOUT = ("README.md", ".huggingface.yaml", "dataset_infos.json")

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
+from pairstill.core.errors import DataError
+from pairstill.core.schema import SPLITS, Split
 from pairstill.data.images import decode_rgb
 from pairstill.data.sources.extraction import extract_once
 from pairstill.data.sources.hub import HubSplit, load_split
 from pairstill.data.sources.raw import RawPair, RawPairs, parse_listing
-from pairstill.errors import DataError
-from pairstill.schema import SPLITS, Split
 from pairstill.storage import digest, writing
 
 # Raise it when extracted folders change, so that old ones are not taken for new ones.

@@ -5,16 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
-from pairstill.data.sources.raw import (
-    RawPair,
-    RawPairs,
-    collect,
-    image_root_of,
-    parse_listing,
-    read_annotations_json,
-)
-from pairstill.errors import DataError, shown
-from pairstill.schema import Split
+from pairstill.core.errors import DataError, shown
+from pairstill.core.schema import Split
+from pairstill.data.sources.raw import RawPair, RawPairs, collect, image_root_of, parse_listing, read_annotations_json
 from pairstill.storage import digest
 
 

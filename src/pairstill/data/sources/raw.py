@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
+from pairstill.core.errors import DataError, shown
 from pairstill.data.inside import path_of
-from pairstill.errors import DataError, shown
 
 MAX_LISTING_BYTES = 2**31
 """A listing is held in memory, several times over."""

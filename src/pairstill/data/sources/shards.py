@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pairstill.errors import DataError, shown
+from pairstill.core.errors import DataError, shown
 
 _MAX_HEADER_BYTES = 2**20
 _META = re.compile(r"__[^/]*__($|/)")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import ColumnsConfig, DataConfig
+from pairstill.core.errors import DataError, MissingDependencyError, shown
 from pairstill.data.sources.csv_records import CsvRecord, csv_records
 from pairstill.data.sources.raw import (
     RawPair,
@@ -16,7 +17,6 @@ from pairstill.data.sources.raw import (
     parse_data_json,
     parse_listing,
 )
-from pairstill.errors import DataError, MissingDependencyError, shown
 
 
 def read(config: DataConfig, cache_dir: Path) -> RawPairs:

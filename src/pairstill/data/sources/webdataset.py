@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pairstill.config import DataConfig
+from pairstill.core.errors import DataError, shown
+from pairstill.core.schema import SPLITS, Split
 from pairstill.data.captions import caption_lines
 from pairstill.data.inside import MAX_FILE_BYTES, find_inside
 from pairstill.data.sources.extraction import extract_once
 from pairstill.data.sources.patterns import expand_braces
 from pairstill.data.sources.raw import RawPair, RawPairs, parse_listing, root_of
 from pairstill.data.sources.shards import read_samples
-from pairstill.errors import DataError, shown
-from pairstill.schema import SPLITS, Split
 from pairstill.storage import digest, writing
 
 # Raise it when extracted folders change, so that old ones are not taken for new ones.

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from pairstill.config import MAX_CAPTION_WORDS, CaptionForm
+from pairstill.core.errors import DataError, list_problems
+from pairstill.core.rng import make_generator
 from pairstill.data.captions import caption_as
 from pairstill.data.checks import Checking, check_images
 from pairstill.data.inside import path_of, read_inside
 from pairstill.data.tasks.settings import CocoQa
-from pairstill.errors import DataError, list_problems
-from pairstill.rng import generator
 from pairstill.storage import digest
 
 SPLITS = ("train", "test")
@@ -68,7 +68,7 @@ def read_cocoqa(task: CocoQa, checking: Checking) -> Questions:
     answers = sorted({answer for lines in splits.values() for _, answer, _, _ in lines})
     lines = splits[task.split]
     if task.max_questions is not None and task.max_questions < len(lines):
-        order = torch.randperm(len(lines), generator=generator(task.question_seed, "questions")).tolist()
+        order = torch.randperm(len(lines), generator=make_generator(task.question_seed, "questions")).tolist()
         lines = [lines[place] for place in sorted(order[: task.max_questions])]
     identities = sorted({image for _, _, image, _ in lines})
     folder = path_of(str(task.images), "cocoqa.images")

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from pairstill.core.errors import DataError, list_problems
+from pairstill.core.rng import make_generator
 from pairstill.data.captions import plain_caption
 from pairstill.data.checks import Checking, check_images
 from pairstill.data.inside import path_of
@@ -16,8 +18,6 @@ from pairstill.data.sources.hub import load_split
 from pairstill.data.sources.huggingface import extract_pairs
 from pairstill.data.sources.raw import RawPair
 from pairstill.data.tasks.settings import ZeroShot
-from pairstill.errors import DataError, list_problems
-from pairstill.rng import generator
 from pairstill.storage import digest
 
 _VERSION = 2  # of what is extracted from hub datasets
@@ -56,7 +56,7 @@ def draw_classes(names: Sequence[str], task: ZeroShot) -> list[int]:
     """
     if len(names) < max(2, task.num_classes or 0):
         raise DataError(f"{len(names)} classes were found but {task.num_classes or 2} are needed; ask for fewer")
-    order = torch.randperm(len(names), generator=generator(task.class_seed, "zero-shot classes")).tolist()
+    order = torch.randperm(len(names), generator=make_generator(task.class_seed, "zero-shot classes")).tolist()
     return sorted(order[: task.num_classes])
 
 

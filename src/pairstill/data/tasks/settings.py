@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pairstill.config.bounds import check_bounds
-from pairstill.errors import ConfigError
+from pairstill.core.errors import ConfigError
 
 PLACE = "{}"
 

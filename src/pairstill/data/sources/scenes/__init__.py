@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pairstill.config import DataConfig
+from pairstill.core.schema import Split
 from pairstill.data.sources.extraction import extract_once
 from pairstill.data.sources.raw import RawPair, RawPairs
-from pairstill.data.sources.scenes.rendering import render
+from pairstill.data.sources.scenes.captions import describe
+from pairstill.data.sources.scenes.picture import render
 from pairstill.data.sources.scenes.scene import SceneListing, generate_scenes
-from pairstill.data.sources.scenes.wording import describe
-from pairstill.schema import Split
 from pairstill.storage import digest, writing
 
 # Raise it with any change of pixels, scenes or captions, so that no cache mixes two kinds.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
-from pairstill.schema import Split
+from pairstill.core.schema import Split
 from pairstill.storage import digest
 
 Shape = Literal["circle", "square", "triangle", "star", "cross", "ring", "moon", "diamond"]

@@ -1,0 +1,1 @@
+"""Matching of teachers' trajectories: an outer step differentiates through an inner loop."""

@@ -1,0 +1,428 @@
+"""The context of a run: its settings, its place among processes, and parts that are built when they are first needed.
+
+A context never changes. What the stages vary, settings and processes, gives another context of the same run; it has the
+parts that the difference does not touch in common with the first one.
+"""
+
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import nn
+
+from pairstill.config import ImageConfig, PhaseConfig, RunConfig, TextConfig
+from pairstill.core.devices import check_precision, choose_device
+from pairstill.core.errors import DataError
+from pairstill.core.formatting import counted
+from pairstill.core.provenance import commit
+from pairstill.core.schema import Split
+from pairstill.core.torch_state import own_torch_state
+from pairstill.core.world import World
+from pairstill.data.manifest import Manifest, build_manifest
+from pairstill.distilled import DistilledSet
+from pairstill.encoders.frozen import frozen_tower
+from pairstill.encoders.image import ImageEncoder, build_image_encoder, check_image_tower
+from pairstill.encoders.row_files import RowFile
+from pairstill.encoders.split import EncodedSplit, Encoding, encode_split
+from pairstill.encoders.text import TextEncoder, build_text_encoder
+from pairstill.evaluate.closed_form import ClosedForm, choose_closed_form
+from pairstill.evaluate.protocol import Evaluator, Splits
+from pairstill.methods import find_method, with_method
+from pairstill.methods.base import Method
+from pairstill.model.dual_encoder import ModelFactory
+from pairstill.run.eta import ETA
+from pairstill.run.folder import RunFolder
+from pairstill.run.log import peak_memory_bytes, progress_bar
+
+T = TypeVar("T")
+FEW_TEST_IMAGES = 100
+"""With fewer images to find, blind guesses reach a recall at 10 of more than 10 %."""
+
+
+class Memo:
+    """Parts of a run that are built once, by their name and the settings that they were built from."""
+
+    def __init__(self, known: dict[Hashable, Any] | None = None) -> None:
+        """Begin with parts that are known already."""
+        self._known = dict(known or {})
+
+    def get(self, key: Hashable, build: Callable[[], T]) -> T:
+        """Return the part under `key`, built now if it is not there."""
+        if key not in self._known:
+            self._known[key] = build()
+        return self._known[key]
+
+    def with_part(self, key: Hashable, part: Any) -> "Memo":
+        """Return a memo that has this part, and all that are here."""
+        return Memo({**self._known, key: part})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What the stages of a run work with; `RunContext.open` begins a run.
+
+    Under torchrun every process has the same context but for its rank, and calls the same stages; the main rank alone
+    writes.
+
+    Attributes:
+        config: the settings, with the parts that the method sets.
+        method: what makes the pairs.
+        world: this process among those of the run.
+        console: where progress is shown; a quiet one on all ranks but the main one.
+        device: where it computes.
+        folder: the run's folder, with its log.
+        eta: what is left to do, and how long it may take.
+        memo: the parts that are built so far, over all contexts of the run.
+    """
+
+    config: RunConfig
+    method: Method
+    world: World
+    console: Console
+    device: torch.device
+    folder: RunFolder
+    eta: ETA
+    memo: Memo = field(default_factory=Memo, repr=False, compare=False)
+
+    @staticmethod
+    def open(config: RunConfig, console: Console | None = None, *, writes: bool = True) -> "RunContext":
+        """Return the context of a run: the device is fixed, other ranks are met, the run's folder is opened.
+
+        Args:
+            config: the run's settings.
+            console: where progress is shown, by the main rank; None shows none.
+            writes: whether anything is to be done in the run's folder; if not, it is only read.
+        """
+        given, config = config, with_method(config)
+        world = World.from_environment()
+        console = console if console is not None and world.is_main else Console(quiet=True)
+        device = choose_device(config.device, world)
+        check_precision(config.image.precision, device)
+        world.join(device, config.ranks_timeout_minutes)
+
+        def warn(message: str) -> None:
+            console.print(message, style="yellow", markup=False)
+
+        folder = RunFolder(config, given=given, writes=writes and world.is_main, warn=warn)
+        eta = ETA(config)
+        folder.metrics.listen(eta.hear)
+        context = RunContext(
+            config=config,
+            method=find_method(config.method),
+            world=world,
+            console=console,
+            device=device,
+            folder=folder,
+            eta=eta,
+        )
+        eta.left["teach"] = {"epoch": context.num_teachers * config.teacher.epochs}
+        return context.with_chosen_phases()
+
+    def torch_state(self) -> AbstractContextManager[None]:
+        """Compute with the run's threads and precision, whatever the program around it has set."""
+        return own_torch_state(self.config.threads, tf32=self.config.image.precision == "tf32")
+
+    def _part(self, key: Hashable, build: Callable[[], T]) -> T:
+        """Return a part, built in the run's own state of torch."""
+
+        def built() -> T:
+            with self.torch_state():
+                return build()
+
+        return self.memo.get(key, built)
+
+    def with_config(self, config: RunConfig) -> "RunContext":
+        """Return the context of the same run with other settings; parts that these decide are built anew."""
+        return replace(self, config=config)
+
+    def with_chosen_phases(self) -> "RunContext":
+        """Return the context with the phases that set themselves, if they are to and have; every rank calls it."""
+        if self.config.auto_phases is None:
+            return self
+        phases = self.world.from_main(self.folder.chosen_phases)
+        return self if phases is None else self.with_phases(phases)
+
+    def with_phases(self, phases: tuple[PhaseConfig, ...]) -> "RunContext":
+        """Return the context with these phases."""
+        distill = replace(self.config.matching, phases=phases)
+        self.eta.count_steps(distill)
+        return self.with_config(replace(self.config, distill=distill))
+
+    def with_encoders(self, image: ImageConfig, text: TextConfig) -> "RunContext":
+        """Return the context of the same run, in the same folder, with other encoders."""
+        heads = self.config.heads
+        if not heads.image:
+            heads = replace(heads, width=None)  # the shared space is as wide as the tower
+        teacher = replace(
+            self.config.teacher, augment="none", views=None, image_is_view=False
+        )  # other encoders learn from pairs alone
+        return self.with_config(replace(self.config, image=image, text=text, heads=heads, teacher=teacher))
+
+    def with_splits(self, splits: Splits) -> "RunContext":
+        """Return the context with these encoded splits, in place of those of the real pairs."""
+        return replace(self, memo=self.memo.with_part(self._splits_key, splits))
+
+    def leave(self) -> "RunContext | None":
+        """Part from the other ranks once all are here; return the main one's context alone, and None on the others."""
+        self.world.leave()
+        return replace(self, world=World()) if self.world.is_main else None
+
+    @property
+    def cache_dir(self) -> Path:
+        """The folder that runs share."""
+        return Path(self.config.cache_dir).expanduser()
+
+    @property
+    def teachers_seed(self) -> int | None:
+        """Seed of the teachers that the method needs, or None if it needs none."""
+        return self.config.teachers_seed if {"teacher", "trajectories"} & set(self.method.needs) else None
+
+    def warn(self, message: str) -> None:
+        """Show a warning."""
+        self.console.print(message, style="yellow", markup=False)
+
+    def progress(self) -> Progress:
+        """Return a progress display, which says where the run stands."""
+        return progress_bar(self.console, self.eta.heading, self.eta.ahead)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The checked real pairs; before all are read, the encoders are looked for."""
+        check_image_tower(self.config.image)
+        _ = self.given_features, self.config.text.name == "precomputed" and self.text
+        return self.pairs
+
+    @property
+    def pairs(self) -> Manifest:
+        """The checked real pairs, whether or not there are encoders for them."""
+        return self._part(("pairs", self.config.data), lambda: self.world.from_main(self._check_pairs))
+
+    def _check_pairs(self) -> Manifest:
+        pairs = self.config.distill.num_pairs
+        needed = max(pairs, self.config.evaluate.references.random_pairs or 0)
+        need: dict[Split, int] = {"train": needed, "val": 1, "test": 1}
+        with self.progress() as progress:
+            task = progress.add_task("Checking the pairs", total=None, status="")
+
+            def on_images(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            manifest = build_manifest(
+                self.config.data, self.cache_dir, need=need, verify=self.config.verify, on_images=on_images
+            )
+        self.folder.record_data(_describe_data(manifest))
+        for problem in manifest.dropped:
+            self.folder.metrics.write("dropped_pair", problem=problem)
+        if manifest.dropped:
+            self.warn(f"Left out {counted(len(manifest.dropped), 'bad pair')}; data.json lists them")
+        if (images := len(manifest.split("test"))) < FEW_TEST_IMAGES:
+            self.warn(
+                f"The test split has only {counted(images, 'image')}: for a caption, ten images drawn blindly hold the "
+                f"right one in {100 * min(10, images) / images:.0f} % of cases, so R@10 says little, and no recall "
+                f"compares with one on a larger split. Give it {FEW_TEST_IMAGES} images or more"
+            )
+        return manifest
+
+    def check_data(self, distilled: DistilledSet, or_else: str = "") -> None:
+        """Check that the real pairs are those that a set was made of.
+
+        Args:
+            distilled: the set.
+            or_else: what can be done instead of putting the old pairs back, for the message.
+
+        Raises:
+            DataError: they are not.
+        """
+        made_of = distilled.provenance.get("data", {}).get("fingerprint")
+        if made_of != self.manifest.fingerprint:
+            raise DataError(
+                "the real pairs are not those that the distilled set was made of: their fingerprint is "
+                f"{self.manifest.fingerprint[:16]}, and the set was made of {str(made_of)[:16]}; put the old pairs "
+                f"back{or_else}"
+            )
+
+    @property
+    def image(self) -> ImageEncoder:
+        """The image tower."""
+        return self._part(("image", self.config.image), lambda: build_image_encoder(self.config.image))
+
+    @property
+    def given_features(self) -> RowFile | None:
+        """The file of the real images' features, if there is one."""
+        path = self.config.image.features
+        if path is None:
+            return None
+        return self._part(("features", path), lambda: RowFile.open(Path(path).expanduser(), "features"))
+
+    @property
+    def text(self) -> TextEncoder:
+        """The text tower."""
+        return self._part(("text", self.config.text), lambda: build_text_encoder(self.config.text))
+
+    @property
+    def tower(self) -> nn.Module | None:
+        """The image tower when it is frozen."""
+        if self.config.image.trainable:
+            return None
+        return self._part(("tower", self.config.image), lambda: frozen_tower(self.image, self.device))
+
+    @property
+    def factory(self) -> ModelFactory:
+        """The model."""
+        image, text, heads = self.config.image, self.config.text, self.config.heads
+
+        def build() -> ModelFactory:
+            return ModelFactory(
+                self.image,
+                image.trainable,
+                self.text.spec.width,
+                heads,
+                self.device,
+                image.precision,
+                self.config.info_nce,
+            )
+
+        return self._part(("factory", image, text, heads, self.config.info_nce), build)
+
+    @contextmanager
+    def encoding(self, what: str) -> Iterator[Encoding]:
+        """Give what encodes images and captions, and show its progress."""
+        with self.progress() as progress:
+            tasks: dict[str, Any] = {}
+
+            def on_rows(kind: str, done: int, total: int) -> None:
+                if kind not in tasks:
+                    tasks[kind] = progress.add_task(f"Encoding {what}: {kind}", total=total, status="")
+                progress.update(tasks[kind], completed=done)
+
+            yield Encoding(self.image, self.text, self.tower, self.cache_dir, self.device, on_rows)
+
+    @property
+    def num_views(self) -> int:
+        """Augmented views of each training image, for models that learn from all real pairs."""
+        return self.config.teacher.views or 0
+
+    def _split(self, manifest: Manifest, split: Split) -> EncodedSplit:
+        with self.encoding(f"the {split} split") as encoding:
+            views = self.num_views if split == "train" else 0
+            encoded = encode_split(manifest, split, encoding, self.given_features, views)
+        if split == "train" and self.config.teacher.image_is_view:
+            return replace(encoded, views=(encoded.images, *encoded.views))
+        return encoded
+
+    @property
+    def _splits_key(self) -> tuple[Hashable, ...]:
+        return (
+            "splits",
+            self.config.data,
+            self.config.image,
+            self.config.text,
+            self.num_views,
+            self.config.teacher.image_is_view,
+        )
+
+    @property
+    def splits(self) -> Splits:
+        """The encoded splits."""
+
+        def encode() -> Splits:
+            return Splits(*(self._split(manifest, name) for name in ("train", "val", "test")))
+
+        manifest = self.manifest  # all ranks together, before they take turns
+        return self._part(self._splits_key, lambda: self.world.main_first(encode))
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """What measures students and references."""
+        config = self.config
+        return Evaluator(
+            factory=self.factory,
+            tower=self.tower,
+            splits=self.splits,
+            student=config.student,
+            batch_size=config.student.batch_size or config.distill.batch_size,
+            teacher=config.teacher,
+            evaluate=config.evaluate,
+            seed=config.seed,
+        )
+
+    @property
+    def closed_form(self) -> ClosedForm:
+        """How projectors are solved from pairs; validation chooses the ridge."""
+        form, splits = self.config.closed_form, self.splits
+
+        def choose() -> ClosedForm:
+            return choose_closed_form(self.factory, splits.train, splits.val, form.ridges, form.width)
+
+        return self._part(("closed form", *self._splits_key, self.config.heads, form), choose)
+
+    @property
+    def num_teachers(self) -> int:
+        """How many teachers the method reads: all, to match their trajectories, or else the first alone."""
+        return self.config.teacher.num_experts if self.method.all_teachers else 1
+
+    def image_facts(self) -> dict[str, Any]:
+        """Return the image tower's specification, and which file its features come from, if from one."""
+        given = self.given_features
+        return {**self.image.spec.to_json(), **({} if given is None else {"features": given.digest})}
+
+    def encoders(self) -> dict[str, Any]:
+        """Return encoders and heads, as the distilled set states them."""
+        return {
+            "image_encoder": {
+                **self.image_facts(),
+                "trainable": self.config.image.trainable,
+                "precision": self.config.image.precision,
+            },
+            "text_encoder": self.text.spec.to_json(),
+            "heads": asdict(self.config.heads),
+        }
+
+    def description(self) -> dict[str, Any]:
+        """Return encoders, heads, InfoNCE's convention and provenance, as the distilled set states them."""
+        return {
+            **self.encoders(),
+            "info_nce": self.config.info_nce,
+            "provenance": {
+                "method": self.method.name,
+                "seed": self.config.distillation_seed,
+                "teachers_seed": self.teachers_seed,
+                "data": _describe_data(self.manifest),
+                "distill": asdict(self.config.distill),
+                "teacher": asdict(self.config.teacher),
+                "commit": commit(),
+            },
+        }
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add what the block takes to the stage's seconds, and log them with the peak memory."""
+        before = self.eta.place()
+        self.eta.enter(stage)
+        if not self.console.is_terminal and (place := self.eta.place()) != before:
+            self.console.print(place, highlight=False)  # on a terminal it stands above the bars
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - began
+            self.folder.add_seconds(stage, seconds)
+            peak = peak_memory_bytes(self.device)
+            self.folder.metrics.write("stage", stage=stage, seconds=round(seconds, 1), peak_memory_bytes=peak)
+
+
+def _describe_data(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "source": manifest.source,
+        "fingerprint": manifest.fingerprint,
+        "test_fingerprint": manifest.split_fingerprint("test"),
+        "images": {split: len(manifest.split(split)) for split in ("train", "val", "test")},
+        "captions": {split: len(manifest.captions(split)) for split in ("train", "val", "test")},
+        "dropped": list(manifest.dropped),
+    }

@@ -1,0 +1,133 @@
+"""The pairs of a run: distilled, or chosen among real ones."""
+
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from pairstill.config import TrajectoryConfig
+from pairstill.core.errors import ConfigError
+from pairstill.core.rng import make_generator
+from pairstill.distill.coreset import candidates, choose_rows, coreset_phase, joint_features
+from pairstill.distill.features_first import FeatureRange
+from pairstill.distill.initial import real_pairs
+from pairstill.distill.phases import Distillation
+from pairstill.distilled import DistilledSet
+from pairstill.methods import METHODS
+from pairstill.run.context import RunContext
+from pairstill.run.phases import settle_phases
+from pairstill.run.progress import distill_progress, mode_shower, show_damage
+from pairstill.run.reuse import begin, content_key, make_known, take_known
+from pairstill.run.teach import teach
+from pairstill.teachers.training import epochs_to_keep
+from pairstill.teachers.trajectory import parameters_after
+
+
+def distill(context: RunContext) -> DistilledSet:
+    """Distil what is not distilled yet and return the distilled set.
+
+    Raises:
+        ConfigError: the segments of an outer step cannot be shared out evenly among the ranks.
+    """
+    if context.method.rule is not None:
+        raise ConfigError(f"method {context.method.name} chooses real pairs; use `pairstill select` or `pairstill run`")
+    check_shards(context)
+    if context.world.from_main(context.folder.is_distilled):
+        return DistilledSet.load(context.folder.distilled)
+    context = settle_phases(context)
+    key = content_key(context)
+    if context.world.from_main(lambda: take_known(context, key)):
+        return DistilledSet.load(context.folder.distilled)
+    config, distill = context.config, context.config.loop
+    if distill.blend and config.heads.kind == "linear":
+        context.console.print(
+            "distill.blend is on but heads.kind is linear: a linear head of a blend is the blend of what it makes of "
+            "the parts, so that blended pairs teach nothing new; set heads.kind to residual, as RepBlend has it",
+            style="yellow",
+        )
+    experts = teach(context) if "trajectories" in context.method.needs else []
+    distillation = Distillation(
+        config=distill,
+        recipe=context.method.recipe(context, experts),
+        device=context.device,
+        describe=context.description(),
+        world=context.world,
+        feature_ranges=_feature_ranges(context),
+    )
+    if context.world.is_main:
+        begin(context, key)
+    with context.timed("distill"), distill_progress(context) as watch:
+        distilled = distillation.run(
+            context.folder.distillation,
+            watch.on_step,
+            watch.on_checkpoint,
+            mode_shower(context),
+            partial(show_damage, context),
+            watch.on_inversion,
+        )
+    if context.world.is_main:
+        distilled.save(context.folder.distilled)
+        make_known(context, key)
+    return distilled
+
+
+def _feature_ranges(context: RunContext) -> tuple[FeatureRange, ...]:
+    """Return the range of the training images' features, if a warm start keeps to it."""
+    first = context.config.loop.features_first
+    return (FeatureRange.of(context.splits.train.image_batches()),) if first.steps and first.in_range else ()
+
+
+def select(context: RunContext) -> DistilledSet:
+    """Choose real pairs by the method's rule, unless they are chosen already, and return them.
+
+    Raises:
+        ConfigError: the method learns pairs instead, or the teachers keep too few snapshots for it.
+    """
+    rule = context.method.rule
+    if rule is None:
+        raise ConfigError(
+            f"method {context.method.name} learns its pairs; use `pairstill distill` or `pairstill run`, or one of "
+            f"the coresets: {', '.join(m.name for m in METHODS if m.rule is not None)}"
+        )
+    if rule == "forgetting" and context.config.teacher.keep != "all":
+        raise ConfigError(
+            "method forgetting counts from each epoch of the teachers to the next, but teacher.keep is "
+            f"{context.config.teacher.keep}; set it to all"
+        )
+    if context.world.from_main(context.folder.is_distilled):
+        return DistilledSet.load(context.folder.distilled)
+    experts = [] if rule == "random" else teach(context)
+    train, count = context.splits.train, context.config.distill.num_pairs
+    with context.timed("select"):
+        captions = candidates(train, count, make_generator(context.config.distillation_seed, "coreset"))
+        snapshots = partial(_joint_features, context, captions, experts)
+        # the settings decide, not what shared teachers keep beyond them
+        kept = epochs_to_keep(context.config.teacher, context.config.distill)
+        chosen = captions[choose_rows(rule, count, kept, snapshots)]
+        pairs = real_pairs(context.manifest, train, chosen)
+    teacher = context.config.teacher
+    phase = coreset_phase(pairs, teacher.lr_image, teacher.lr_text)
+    selected = DistilledSet((phase,), loss="infonce", **context.description())
+    if context.world.is_main:
+        selected.save(context.folder.distilled)
+    context.world.barrier()
+    return selected
+
+
+def _joint_features(context: RunContext, captions: Tensor, experts: list[Path], epoch: int) -> Tensor:
+    """Return the joint features of training pairs by the first teacher after an epoch."""
+    parameters = parameters_after(experts[0], epoch, context.device)
+    return joint_features(context.factory.build(), parameters, context.splits.train, captions)
+
+
+def check_shards(context: RunContext) -> None:
+    """Raise `ConfigError` if the segments of an outer step cannot be shared out evenly among the ranks."""
+    distill, world = context.config.distill, context.world.size
+    if not isinstance(distill, TrajectoryConfig):
+        return
+    segments = distill.trajectories_per_step
+    if segments % world:
+        raise ConfigError(
+            f"distill.trajectories_per_step is {segments}, but {world} processes share the segments of a step: "
+            f"it must be a multiple of {world}; set it so, or start as many processes as divide it"
+        )

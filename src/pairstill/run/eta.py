@@ -1,0 +1,152 @@
+"""Where a run stands: which stage of how many, and about how long it will still take."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from pairstill.config import LearnedConfig, RunConfig
+
+
+class ETA:
+    """Counts what a run has to do, hears what it has done, and estimates from both what is left.
+
+    The time of a unit is the mean over those of this sitting: a teacher's epoch, an outer step on pixels or on features
+    with its share of the validations, a step that finds the pixels of one image, one training of a student. A model on
+    all real pairs is taken to need as long as a teacher.
+    """
+
+    def __init__(self, config: RunConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        """Count the units of each stage from the settings.
+
+        Args:
+            config: the settings.
+            clock: gives seconds.
+        """
+        self._clock, self._before = clock, clock()
+        self._stages: tuple[str, ...] = ()
+        self._stage, self._recall = "", None
+        self._took: dict[str, list[float]] = {"epoch": [], "features": [], "inversion": [], "pixels": [], "student": []}
+        self._protocol = config.evaluate.protocols[0]
+        evaluate, references = config.evaluate, config.evaluate.references
+        rates = len(references.rate_scales)
+        self._full = rates * (references.full_epochs or config.teacher.epochs)
+        self._trainings = {"distilled": 1, "random": rates}
+        trainings = sum(self._trainings.get(method, 0) for method in evaluate.methods)
+        self.left = {
+            "teach": {"epoch": config.teacher.num_experts * config.teacher.epochs},
+            "distill": {},
+            "evaluate": {
+                "student": trainings * evaluate.num_students,
+                "epoch": self._full * evaluate.num_students * ("full" in evaluate.methods),
+            },
+        }
+        """Units that are left, by stage and unit."""
+        self._steps: list[tuple[int, str, int]] = []
+        if isinstance(config.distill, LearnedConfig):
+            self.count_steps(config.distill)
+
+    def count_steps(self, distill: LearnedConfig) -> None:
+        """Count the outer steps of the phases; again, once phases have set themselves."""
+        first = distill.features_first
+        self._steps = [
+            (number, unit, count)
+            for number, phase in enumerate(distill.phases, start=1)
+            for unit, count in (
+                ("features", first.steps),
+                ("inversion", phase.num_pairs * first.inversion_steps if first.steps else 0),
+                ("pixels", phase.outer_steps),
+            )
+        ]
+        self.left["distill"] = {unit: self._later(0, unit) for unit in ("features", "inversion", "pixels")}
+
+    def _later(self, at: int, unit: str) -> int:
+        """Return how many units of a kind there are from a place in the order of all steps on."""
+        return sum(count for _, kind, count in self._steps[at:] if kind == unit)
+
+    def plan(self, stages: Sequence[str]) -> None:
+        """Say which stages will be done, in order; without a plan each stage is all there is."""
+        self._stages = tuple(stages)
+
+    def enter(self, stage: str) -> None:
+        """Say that a stage begins; those before it are over."""
+        self._stage, self._before = stage, self._clock()
+        if stage not in self._stages:
+            self._stages = (stage,)
+        for earlier in self._stages[: self._stages.index(stage)]:
+            self.left.pop(earlier, None)
+
+    def hear(self, event: str, values: dict[str, Any]) -> None:
+        """Count an event of the run's log."""
+        now = self._clock()
+        since, unit = now - self._before, ""
+        match event:
+            case "teacher_epoch":
+                unit = "epoch"
+                self._done("teach", unit, 1)
+            case "distill_step" | "inversion_step":
+                unit, phase = values.get("stage", "inversion"), values["phase"]
+                at = next(n for n, step in enumerate(self._steps) if step[:2] == (phase, unit))
+                self.left["distill"] = {kind: self._later(at + 1, kind) for kind in self.left["distill"]}
+                here, done = self._steps[at][2], values["step"] / values["steps"]
+                self.left["distill"][unit] += round(here * (1 - done))
+                since *= values["steps"] / here  # a step that finds pixels is one for each of several images
+            case "validation":
+                self._recall = values["validation_mean_recall"]
+                self._took["student"].append(since)  # a whole student; the steps share it, too
+                return
+            case "student":
+                method = values["method"]
+                if values.get("protocol", self._protocol) != self._protocol or method.endswith("closed_form"):
+                    return  # the same student once more, or one that is solved at once
+                kind = method if method in ("random", "full") else "distilled"
+                unit = "epoch" if kind == "full" else "student"
+                units = self._full if kind == "full" else self._trainings[kind]
+                self._done("evaluate", unit, units)
+                since /= units
+            case _:
+                return
+        self._took[unit].append(since)
+        self._before = now
+
+    def _done(self, stage: str, unit: str, count: int) -> None:
+        if stage in self.left:
+            self.left[stage][unit] = max(0, self.left[stage][unit] - count)
+
+    def seconds_left(self) -> tuple[float, list[str]]:
+        """Return the seconds that are left as far as they are known, and the stages of which they are not.
+
+        Of the stage itself counts what is known; a later one counts only where all of it is.
+        """
+        known, unknown = 0.0, []
+        for stage in self._stages[self._stages.index(self._stage) :] if self._stage else ():
+            units = {unit: count for unit, count in self.left.get(stage, {}).items() if count}
+            timed = {unit: sum(took) / len(took) for unit in units if (took := self._took[unit])}
+            if timed.keys() == units.keys() or stage == self._stage:
+                known += sum(units[unit] * seconds for unit, seconds in timed.items())
+            if timed.keys() != units.keys():
+                unknown.append(stage)
+        return known, unknown
+
+    def place(self) -> str:
+        """Return which stage of how many it is."""
+        if not self._stage:
+            return ""
+        number = f" {self._stages.index(self._stage) + 1} of {len(self._stages)}" if len(self._stages) > 1 else ""
+        return f"Stage{number}: {self._stage}"
+
+    def ahead(self) -> str:
+        """Return about how long it will still take, as far as that is known."""
+        known, unknown = self.seconds_left()
+        if round(known) < 1:
+            return ""
+        later = [stage for stage in unknown if stage != self._stage]
+        about = "about" if later == unknown else "at least"  # of this stage itself not everything is known yet
+        in_all = " in all" if len(self._stages) > 1 else ""
+        what = f", {' and '.join(later)} not counted" if later else in_all
+        return f"{about} {timedelta(seconds=round(known))} left{what}"
+
+    def heading(self) -> str:
+        """Return where the run stands, in a line."""
+        recall = "" if self._recall is None else f"validation recall {self._recall:.1f}"
+        return ", ".join(filter(None, (self.place(), recall, self.ahead()))) if self._stage else ""

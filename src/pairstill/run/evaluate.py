@@ -1,0 +1,285 @@
+"""The evaluation of a run: students on its pairs and on the references, each measured once."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from pairstill.config import RunConfig, TrajectoryConfig
+from pairstill.core.errors import ArtifactError
+from pairstill.core.provenance import commit
+from pairstill.distilled import DistilledSet, stored_pairs
+from pairstill.evaluate.ledger import Key, Kind, Record
+from pairstill.evaluate.measurement import (
+    CLOSED_FORM,
+    closed_form_name,
+    current,
+    made_name,
+    measured_as,
+    rates_are_chosen,
+)
+from pairstill.evaluate.protocol import Evaluator, Outcome
+from pairstill.evaluate.results import Row, summarise
+from pairstill.evaluate.stored import StoredRanks
+from pairstill.report.tables import markdown
+from pairstill.run.context import RunContext
+from pairstill.run.log import peak_memory_bytes
+from pairstill.storage import digest, write_text_atomic
+
+MADE = frozenset({"distilled", CLOSED_FORM})
+"""The entries of evaluate.methods whose students see the run's own pairs."""
+
+
+def evaluate(context: RunContext) -> list[Row]:
+    """Measure every asked-for row that is not measured yet, write the table, and return its rows."""
+    measure_missing(context, context.config.evaluate.methods)
+    rows = summarise(current_results(context))
+    write_text_atomic(context.folder.path / "results.md", markdown(rows))
+    return rows
+
+
+def measure_missing(context: RunContext, methods: Sequence[str]) -> None:
+    """Measure every student of these methods that is not measured yet, or whose ranks are not there."""
+    distilled = distilled_set(context) if MADE & set(methods) else None
+    known = _known(context)
+    jobs = _jobs(context, methods, known)
+    if any(method == "random" for method, _ in jobs):
+        _tell_if_few(context)
+    with context.timed("evaluate"), context.progress() as progress:
+        task = progress.add_task("Students", total=len(jobs), status="")
+        for method, student in jobs:
+            progress.update(task, status=f"{method}, student {student + 1}")
+            about = about_pairs(context, method, distilled)
+            for outcome in measure_student(context, method, student, distilled):
+                if (row_name(context, method), outcome.protocol, student) not in known:
+                    _keep(context, method, student, about, outcome)
+            progress.advance(task)
+
+
+def is_finished(context: RunContext) -> bool:
+    """Return whether the run's pairs are made and every student is measured, so that nothing is left to compute."""
+    return context.folder.is_distilled() and not _jobs(context, context.config.evaluate.methods, _known(context))
+
+
+def _known(context: RunContext) -> set[tuple[str, str, int]]:
+    """Return the rows, protocols and students that are measured, and whose ranks are there."""
+    measured = (result for result in current_results(context) if _has_ranks(context, result))
+    return {(result["method"], result["protocol"], result["seeds"]["student"]) for result in measured}
+
+
+def _jobs(
+    context: RunContext, methods: Sequence[str], known: Collection[tuple[str, str, int]]
+) -> list[tuple[str, int]]:
+    """Return the methods and students that are still to be measured by any protocol."""
+    return [
+        (method, student)
+        for method in methods
+        for student in students_of(context, method)
+        if any((row_name(context, method), p, student) not in known for p in context.config.evaluate.protocols)
+    ]
+
+
+def students_of(context: RunContext, method: str) -> range:
+    """Return the numbers of a row's students; nothing is drawn for one in closed form, and it is as good as many."""
+    return range(1 if method == CLOSED_FORM else context.config.evaluate.num_students)
+
+
+def unmeasured(context: RunContext) -> tuple[int, int]:
+    """Return how many measurements are missing, and how many are asked for: one per row, protocol and student."""
+    evaluate = context.config.evaluate
+    wanted = {
+        (row_name(context, method), protocol, student)
+        for method in evaluate.methods
+        for protocol in evaluate.protocols
+        for student in students_of(context, method)
+    }
+    known = {(result["method"], result["protocol"], result["seeds"]["student"]) for result in current_results(context)}
+    return len(wanted - known), len(wanted)
+
+
+def current_results(context: RunContext) -> list[dict[str, Any]]:
+    """Return the results that were measured as the settings say now, of the run's pairs; others stay in the file."""
+    return current(context.config, context.folder.results(), stored_pairs(context.folder.distilled))
+
+
+def _has_ranks(context: RunContext, result: dict[str, Any]) -> bool:
+    return "ranks" in result and (context.folder.path / result["ranks"]).is_file()
+
+
+def distilled_set(context: RunContext) -> DistilledSet:
+    """Return the run's pairs.
+
+    Raises:
+        ArtifactError: there are none yet.
+    """
+    if not context.folder.is_distilled():
+        raise ArtifactError(
+            f"{context.folder.distilled} holds no distilled set; run `pairstill distill` with these settings first, "
+            "or leave `distilled` out of evaluate.methods"
+        )
+    return DistilledSet.load(context.folder.distilled)
+
+
+def measure_student(
+    context: RunContext, method: str, student: int, distilled: DistilledSet | None
+) -> tuple[Outcome, ...]:
+    """Measure one student, by every protocol that is asked for."""
+    match method:
+        case "distilled":
+            assert distilled is not None
+            return measure_pairs(context.config, context.evaluator, distilled, student)
+        case "closed_form":
+            assert distilled is not None
+            return context.evaluator.closed_form(distilled, context.closed_form)
+        case "random":
+            return context.evaluator.random(random_pairs(context), student)
+        case _:
+            return context.evaluator.full(student)
+
+
+def measure_pairs(
+    config: RunConfig, evaluator: Evaluator, distilled: DistilledSet, student: int
+) -> tuple[Outcome, ...]:
+    """Measure a student on a set of pairs, by the rule of the run's method."""
+    measure = evaluator.at_best_rates if rates_are_chosen(config) else evaluator.distilled
+    return measure(distilled, student)
+
+
+def encoders_digest(context: RunContext) -> str:
+    """Return the digest of the encoders and heads that students have."""
+    return digest(json.dumps(context.encoders(), sort_keys=True))[:16]
+
+
+def record_of(context: RunContext, key: Key, about: Mapping[str, Any], outcome: Outcome) -> Record:
+    """Store the ranks of a student, and return its record, which names their file.
+
+    Args:
+        context: the run, with the student's encoders.
+        key: what tells the measurement from others.
+        about: what else is said of the student.
+        outcome: of the student.
+    """
+    ranks = f"{key.file_name}.safetensors"
+    StoredRanks(outcome.ranks, context.splits.test.caption_owner).save(context.folder.ranks / ranks)
+    facts = {
+        **about,
+        **{key: round(value, 4) for key, value in asdict(outcome.recalls).items()},
+        "mean_recall": round(outcome.recalls.mean, 4),
+        "validation_mean_recall": None if outcome.validation is None else round(outcome.validation, 4),
+        "epoch": outcome.epoch,
+        "settings": outcome.settings,
+        "test_reads": outcome.test_reads,
+        "rates_tried": outcome.rates_tried,
+        "seconds": round(outcome.seconds, 2),
+        "peak_memory_bytes": peak_memory_bytes(context.device),
+        "ranks": f"{context.folder.ranks.name}/{ranks}",
+        "config": str(context.folder.path / "config.yaml"),
+        "commit": commit(),
+    }
+    return Record.new(key, facts)
+
+
+def _keep(context: RunContext, method: str, student: int, about: Mapping[str, Any], outcome: Outcome) -> None:
+    """Add a student's result to the run's."""
+    row = row_name(context, method)
+    measured = measured_as(context.config, row, outcome.protocol)
+    key = key_of(context, "retrieval", method, student, row=row, measured_as=measured)
+    record = record_of(context, replace(key, protocol=outcome.protocol), about, outcome)
+    # first the event: one whose result a kill prevents comes again, but no result lacks its event
+    told = {name: record.facts[name] for name in ("method", "protocol", "measured_as", "mean_recall")}
+    context.folder.metrics.write("student", student=student, **told)
+    context.folder.ledger("retrieval").add(record)
+
+
+def key_of(context: RunContext, kind: Kind, method: str, student: int, *, row: str, measured_as: str) -> Key:
+    """Return the key of a measurement under `strict`, with all its parts.
+
+    Args:
+        context: the run, with the student's encoders.
+        kind: what is measured.
+        method: the entry of `evaluate.methods` that has the pairs which the student sees.
+        student: its number.
+        row: the name of the row.
+        measured_as: digest of what decides the numbers.
+    """
+    made = method in MADE
+    return Key(
+        kind=kind,
+        row=row,
+        protocol="strict",
+        student=student,
+        measured_as=measured_as,
+        seeds={
+            "run": context.config.seed,
+            "teachers": context.teachers_seed if made else None,
+            "distillation": context.config.distillation_seed if made else None,
+        },
+        pairs=stored_pairs(context.folder.distilled) if made else None,
+        test_data=context.manifest.split_fingerprint("test"),
+        encoders=encoders_digest(context),
+    )
+
+
+def about_pairs(context: RunContext, method: str, distilled: DistilledSet | None) -> dict[str, Any]:
+    """Return what a record says of the pairs that a student was trained on: how many, how large, how long to make."""
+    train, pixels = context.splits.train, 3 * context.image.spec.size**2
+    made = method in MADE
+    match method:
+        case "distilled" | "closed_form":
+            assert distilled is not None
+            pairs, size = distilled.num_pairs, distilled.storage_bytes
+        case "random":
+            pairs = random_pairs(context)
+            size = pairs * 4 * (pixels + context.text.spec.width)
+        case _:
+            pairs = train.num_captions
+            size = 4 * (pixels * train.num_images + context.text.spec.width * train.num_captions)
+    return {
+        "num_pairs": pairs,
+        "bytes": size,
+        "stage_seconds": context.folder.all_seconds("teach", "phases", "distill", "select") if made else {},
+    }
+
+
+def row_name(context: RunContext, method: str) -> str:
+    """Return the name under which results of a row are kept."""
+    match method:
+        case "distilled":
+            return made_name(context.config)
+        case "closed_form":
+            return closed_form_name(context.config)
+        case _:
+            return method
+
+
+def random_pairs(context: RunContext) -> int:
+    """Return how many real pairs Random has: those that the distilled set is worth, or all images if they are fewer."""
+    return context.config.evaluate.references.random_pairs or min(budget(context), context.splits.train.num_images)
+
+
+def _tell_if_few(context: RunContext) -> None:
+    """Say that Random has fewer pairs than the distilled set is worth, if the training split has no more images."""
+    have, worth = random_pairs(context), budget(context)
+    if context.config.evaluate.references.random_pairs is None and have < worth:
+        context.console.print(
+            f"Random has all {have} training images, one pair each: the distilled set is worth {worth}", style="yellow"
+        )
+
+
+def budget(context: RunContext) -> int:
+    """Return the whole pairs that the images, texts and similarities of the distilled set are worth.
+
+    The two rates of a phase do not count: students on real pairs have rates as well, and two numbers are no pair.
+    """
+    pairs = context.config.distill.num_pairs
+    pair = 3 * context.image.spec.size**2 + context.text.spec.width
+    extra = sum(_similarity_scalars(context, phase.num_pairs) for phase in context.config.distill.phases)
+    return -(-(pairs * pair + extra) // pair)
+
+
+def _similarity_scalars(context: RunContext, pairs: int) -> int:
+    distill = context.config.distill
+    if not isinstance(distill, TrajectoryConfig) or distill.loss == "infonce":
+        return 0
+    similarity = distill.similarity
+    return pairs**2 if similarity.kind == "full" else pairs * (1 + 2 * similarity.rank) + 1

@@ -1,0 +1,97 @@
+"""What a page shows of the real pairs: where distilled pairs started, what they are near to, what a student finds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pairstill.core.rng import make_generator
+from pairstill.data.loader import Resizing, read_images
+from pairstill.distilled import DistilledPhase, DistilledSet
+from pairstill.evaluate.answers import Answer, answers, draw
+from pairstill.evaluate.measurement import rates_are_chosen
+from pairstill.evaluate.retrieval import retrieval_ranks
+from pairstill.model.functional import embed_split
+from pairstill.report.gallery import LARGE_SIDE, Real, nearest_captions
+from pairstill.report.page import Question, Retrieval, ShownHit
+from pairstill.report.pictures import data_uri
+from pairstill.run.context import RunContext
+
+QUERIES = 6
+STUDENT = 0
+
+
+@dataclass(frozen=True)
+class Captions:
+    """All training captions: texts, embeddings (captions, width), and the number of each image's caption."""
+
+    texts: Sequence[str]
+    embeddings: Tensor
+    number: dict[tuple[str, str], int]
+    path: dict[str, Path]
+
+
+def training_captions(context: RunContext) -> Captions:
+    """Return the captions of the training split."""
+    manifest = context.manifest
+    records = manifest.split("train")
+    names = [records[owner].image for owner in manifest.caption_owner("train")]
+    texts = manifest.captions("train")
+    return Captions(
+        texts,
+        torch.cat([batch.cpu() for batch in context.splits.train.text_batches()]),
+        {pair: number for number, pair in enumerate(zip(names, texts, strict=True))},
+        {record.image: path for record, path in zip(records, manifest.image_paths("train"), strict=True)},
+    )
+
+
+def real_of(phase: DistilledPhase, captions: Captions, resizing: Resizing) -> Real:
+    """Return where a phase started, unless that was noise, and the captions that its texts are near to."""
+    near = nearest_captions(phase.text_embeddings, captions.embeddings, captions.texts)
+    if not all(phase.sources):
+        return Real(near)
+    started = [captions.number[pair] for pair in zip(phase.sources, phase.captions, strict=True)]
+    pixels = read_images([captions.path[source] for source in phase.sources], phase.images.shape[-1], resizing)
+    return Real(near, pixels.float() / 255, captions.embeddings[started])
+
+
+def retrieval_examples(context: RunContext, distilled: DistilledSet) -> Retrieval:
+    """Return what a student finds for queries drawn from the test split."""
+    context.console.print("Training a student for the retrieval examples", style="dim")
+    chosen = context.evaluator.trained(distilled, STUDENT, choose_rates=rates_are_chosen(context.config))
+    test = context.splits.test
+    images, texts = (side.cpu() for side in embed_split(context.factory.build(), chosen.parameters, test))
+    recall = retrieval_ranks(images, texts, test.caption_owner).recalls.mean
+    by_caption = draw(QUERIES, len(texts), make_generator("report", "captions"))
+    by_image = draw(QUERIES, len(images), make_generator("report", "images"))
+    own_image = test.caption_owner[by_caption].unsqueeze(1) == torch.arange(len(images))
+    own_captions = test.caption_owner.unsqueeze(0) == by_image.unsqueeze(1)
+    show = _Shown(context)
+    return Retrieval(
+        f"Student {STUDENT} of the distilled pairs, trained again for this page as it was for the table; its mean "
+        f"recall is {recall:.1f}. The queries are drawn at random from the test split.",
+        [show.by_caption(answer, len(images)) for answer in answers(texts, by_caption, images, own_image)],
+        [show.by_image(answer, len(texts)) for answer in answers(images, by_image, texts, own_captions)],
+        min(LARGE_SIDE, context.image.spec.size),
+    )
+
+
+class _Shown:
+    """Answers with the pictures and captions of the test split."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._paths, self._captions = context.manifest.image_paths("test"), context.manifest.captions("test")
+        self._spec = context.image.spec
+
+    def _picture(self, image: int) -> str:
+        return data_uri(read_images([self._paths[image]], self._spec.size, self._spec.resizing)[0], LARGE_SIDE)
+
+    def by_caption(self, answer: Answer, total: int) -> Question:
+        hits = [ShownHit(self._picture(hit.index), "", hit.score, hit.right) for hit in answer.hits]
+        return Question("", self._captions[answer.query], hits, answer.rank, total)
+
+    def by_image(self, answer: Answer, total: int) -> Question:
+        hits = [ShownHit("", self._captions[hit.index], hit.score, hit.right) for hit in answer.hits]
+        return Question(self._picture(answer.query), "", hits, answer.rank, total)

@@ -1,0 +1,203 @@
+"""A run's pairs for other tools, with a card, and pairs from elsewhere as a run's own."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pairstill.config import RunConfig
+from pairstill.config.defaults import decisive
+from pairstill.config.roles import with_role
+from pairstill.core.errors import ConfigError, PairstillError
+from pairstill.distilled import TENSORS, DistilledSet
+from pairstill.evaluate.measurement import rates_are_chosen
+from pairstill.evaluate.results import made_title, summarise
+from pairstill.exchange.card import CardFacts, card
+from pairstill.exchange.folder import open_set, write_export
+from pairstill.exchange.png import PngCost, through_png
+from pairstill.exchange.settings import WITH_PNG, Layout, Measure
+from pairstill.report.tables import markdown
+from pairstill.run.context import RunContext
+from pairstill.run.evaluate import current_results, distilled_set, measure_missing, measure_pairs, row_name
+from pairstill.run.folder import plain
+from pairstill.run.log import progress_bar
+from pairstill.storage import digest, file_digest, read_object, write_json
+
+PNG_COST = "png_cost.json"
+# where a run computes and where its files lie is nobody else's business
+PRIVATE_SETTINGS = with_role(RunConfig, "place", "teachers_place")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is asked of an export.
+
+    Attributes:
+        layout: the format.
+        out: the folder to make.
+        licence: licence of the real pairs, if known.
+        measure: whether students measure what PNG costs, in formats that have PNG.
+    """
+
+    layout: Layout
+    out: Path
+    licence: str | None = None
+    measure: Measure = "auto"
+
+    @property
+    def may_measure(self) -> bool:
+        """Whether students may have to be measured, which is kept in the run's folder; else it is only read."""
+        return self.layout in WITH_PNG and self.measure != "never"
+
+
+def export(context: RunContext, asked: Export) -> None:
+    """Write the run's pairs in another format, with a dataset card.
+
+    Raises:
+        ArtifactError: the run has no distilled set.
+        ConfigError: the folder exists already.
+        MissingDependencyError: the format needs an optional package.
+    """
+    distilled = distilled_set(context)
+    png = _png_cost(context, distilled, asked.measure) if asked.layout in WITH_PNG else ""
+    results = current_results(context)
+    facts = CardFacts(
+        method=made_title(context.config),
+        source=context.method.source,
+        licence=asked.licence,
+        results=markdown(summarise(results)) if results else None,
+        protocols=context.config.evaluate.protocols,
+        png=png,
+        local_weights=context.config.image.weights is not None,
+    )
+    write_export(
+        distilled, asked.layout, asked.out, card(distilled, asked.layout, facts), public_settings(context.config)
+    )
+
+
+def public_settings(config: RunConfig) -> str:
+    """Return the settings as YAML without the paths of this machine, for those who evaluate the pairs elsewhere.
+
+    Of a file or folder that does not belong to the data's root, and of an encoder in a local folder, the last part of
+    the path stays.
+    """
+    settings = _without_folders(plain(config))
+    for name in PRIVATE_SETTINGS:
+        del settings[name]
+    settings["image"]["weights"] = None
+    if config.data.source != "huggingface" or Path(config.data.root or "").exists():
+        settings["data"]["root"] = None
+    for tower in ("image", "text"):
+        if Path(name := settings[tower]["name"]).exists():
+            settings[tower]["name"] = Path(name).name
+    about = "# Give what is missing as options: --data.root, --image.weights, --run_dir\n"
+    return about + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def _without_folders(value: Any) -> Any:
+    """Return settings in which every absolute path is cut down to its last part."""
+    match value:
+        case dict():
+            return {key: _without_folders(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [_without_folders(entry) for entry in value]
+        case str() if Path(value).is_absolute() or value.startswith("~"):
+            return Path(value).name
+        case _:
+            return value
+
+
+def _png_cost(context: RunContext, distilled: DistilledSet, measure: Measure) -> PngCost | str:
+    """Return what PNG costs the run's students, or why that is not known."""
+    path = context.folder.path / PNG_COST
+    # of both protocols, what the first one says is enough
+    protocol, students = context.config.evaluate.protocols[0], context.config.evaluate.num_students
+    key = digest(
+        file_digest(context.folder.distilled / TENSORS),
+        json.dumps(decisive(context.config.student)),
+        protocol,
+        str(students),
+    )
+    if path.is_file() and (known := read_object(path, "key", "cost"))["key"] == key:
+        return PngCost.from_json(known["cost"])
+    if measure == "never":
+        return "it was not asked for"
+    if not context.folder.writes:
+        context.console.print("What PNG costs is not measured: the run's folder cannot be written to", style="yellow")
+        return "the run's folder could not be written to"
+    try:
+        context.check_data(distilled, or_else=", or export with --measure never")
+        _ = context.evaluator
+    except (PairstillError, OSError) as error:
+        if measure == "always":
+            raise
+        context.console.print(f"What PNG costs is not measured: {error}", style="yellow", markup=False)
+        return "the real pairs or the towers were not at hand"
+    measure_missing(context, ("distilled",))
+    name = row_name(context, "distilled")
+    exact = {
+        r["seeds"]["student"]: r["mean_recall"]
+        for r in current_results(context)
+        if (r["method"], r["protocol"]) == (name, protocol)
+    }
+    rounded, png = through_png(distilled), []
+    with progress_bar(context.console) as progress:
+        task = progress.add_task("Students on PNG images", total=students, status="")
+        for student in range(students):
+            png.append(round(measure_pairs(context.config, context.evaluator, rounded, student)[0].recalls.mean, 4))
+            progress.advance(task)
+    cost = PngCost(protocol, tuple(exact[student] for student in range(students)), tuple(png))
+    write_json(path, {"key": key, "cost": cost.to_json()})
+    return cost
+
+
+def adopt(context: RunContext, path: Path) -> DistilledSet:
+    """Take a distilled set from elsewhere as the run's own, so that `evaluate` measures it.
+
+    Args:
+        context: a run whose folder holds no distilled set, or this one.
+        path: an export of any format, a run's folder, or its `distilled` folder.
+
+    Raises:
+        ConfigError: the set was made with other encoders, heads or another method than the settings name, or the run
+            has another set already.
+    """
+    given = open_set(path)
+    differing = _differences(context, given)
+    if differing:
+        raise ConfigError(
+            f"{path} was made with other settings than these; set them alike (an export's settings.yaml has them, give "
+            "local files as --data.root and --image.weights):\n  - " + "\n  - ".join(differing)
+        )
+    if context.folder.is_distilled():
+        if not _same(DistilledSet.load(context.folder.distilled), given):
+            raise ConfigError(f"{context.folder.path} holds another distilled set already; choose another run_dir")
+        return given
+    given.save(context.folder.distilled)
+    return given
+
+
+def _differences(context: RunContext, given: DistilledSet) -> list[str]:
+    now: dict[str, Any] = json.loads(json.dumps(context.encoders()))
+    found = []
+    for part in ("image_encoder", "text_encoder", "heads"):
+        theirs = dict(getattr(given, part))
+        found += [
+            f"{part} {key}: {theirs.get(key)!r} of the pairs, {now[part].get(key)!r} in the settings"
+            for key in now[part]
+            if key in theirs and theirs[key] != now[part][key]
+        ]
+    if given.loss == "infonce" and not rates_are_chosen(context.config) and given.info_nce != context.config.info_nce:
+        # the learned rates belong to it
+        found.append(f"info_nce: {given.info_nce!r} of the pairs, {context.config.info_nce!r} in the settings")
+    method = given.provenance.get("method")
+    if method not in (None, context.method.name):
+        found.append(f"method: {method!r} of the pairs, {context.method.name!r} in the settings")
+    return found
+
+
+def _same(first: DistilledSet, second: DistilledSet) -> bool:
+    left, right = first.tensors(), second.tensors()
+    return first.description() == second.description() and all(bool((left[n] == right[n]).all()) for n in left)

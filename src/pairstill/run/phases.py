@@ -1,0 +1,121 @@
+"""Phases that set themselves: the teachers are measured, phases chosen, written down, and the same from then on."""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from rich.progress import TaskID
+from rich.table import Table
+
+from pairstill.config import AutoPhasesConfig, PhaseConfig
+from pairstill.core.rng import derive_seed, make_generator
+from pairstill.distill.auto_phases import (
+    Evidence,
+    admissible_endpoints,
+    choose_ranges,
+    endpoints_of,
+    most_phases,
+    sized_phases,
+    useful_starts,
+)
+from pairstill.distill.bilevel.agreement import cosines, start_gradients
+from pairstill.distill.bilevel.objective import TrajectoryObjective
+from pairstill.distill.initial import draw_pairs
+from pairstill.evaluate.protocol import recalls_on
+from pairstill.model.dual_encoder import Parameters
+from pairstill.report.phases import EPOCH_HEADER, epoch_cells, phase_lines, phases_to_json
+from pairstill.run.context import RunContext
+from pairstill.run.problems import matching_problem
+from pairstill.run.teach import teach
+from pairstill.storage import write_sealed
+from pairstill.teachers.shortcut import shortcut_path
+from pairstill.teachers.trajectory import Trajectory
+
+
+def settle_phases(context: RunContext) -> RunContext:
+    """Return the context with the run's phases, which set themselves now if they are to and have not.
+
+    Teachers that are missing are trained.
+
+    The main rank measures and tells the others.
+
+    Raises:
+        ConfigError: the teachers learn nothing on validation pairs.
+        ArtifactError: a snapshot of the teachers was not kept.
+    """
+    auto = context.config.auto_phases
+    if auto is None or context.world.from_main(context.folder.phases.is_file):
+        return context.with_chosen_phases()
+    experts = teach(context)
+    _ = context.splits  # all ranks together, before the main one goes on alone
+    with context.timed("phases"):
+        return context.with_phases(context.world.from_main(lambda: _choose(context, auto, experts)))
+
+
+def _choose(context: RunContext, auto: AutoPhasesConfig, experts: list[Path]) -> tuple[PhaseConfig, ...]:
+    """Measure, choose, show, log and write down the phases, and return them."""
+    distill = context.config.matching
+    steps = sum(phase.outer_steps for phase in distill.phases)
+    most = most_phases(auto, distill.num_pairs, steps) if distill.phased else 1
+    evidence = _measure(context, auto, experts[: auto.teachers], most)
+    ranges = choose_ranges(evidence, most, auto, distill.matching_span)
+    phases = sized_phases(ranges, evidence.lengths, distill.num_pairs, steps, auto.min_pairs)
+    if distill.range_reading == "exclusive":
+        phases = tuple(replace(phase, range_end=phase.range_end + 1) for phase in phases)
+    table = Table(*EPOCH_HEADER, title="Phases that set themselves")
+    for cells in epoch_cells(evidence, ranges):
+        table.add_row(*cells)
+    context.console.print(table)
+    for line in phase_lines(evidence, ranges, phases):
+        context.console.print(line, highlight=False, soft_wrap=True)
+    context.folder.metrics.write("phases", phases=[asdict(phase) for phase in phases])
+    write_sealed(context.folder.phases, phases_to_json(evidence, ranges, phases))
+    return phases
+
+
+def _measure(context: RunContext, auto: AutoPhasesConfig, experts: list[Path], most: int) -> Evidence:
+    """Measure step norms, validation recall on the teachers and along shortcuts, and the agreement of starts."""
+    teachers, span = [Trajectory.open(path) for path in experts], context.config.matching.matching_span
+    lengths = torch.stack([teacher.step_norms.square().sum(0).sqrt() for teacher in teachers]).mean(0)
+    epochs, model = context.config.teacher.epochs + 1, context.factory.build()
+    with context.progress() as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def begin(what: str, total: int) -> Callable[[], None]:
+            tasks[what] = progress.add_task(f"Choosing phases: {what}", total=total, status="")
+            return lambda: progress.advance(tasks[what])
+
+        def recall(parameters: Parameters, advance: Callable[[], None]) -> float:
+            placed = {name: value.to(context.device) for name, value in parameters.items()}
+            found = recalls_on(model, placed, context.splits.val).mean
+            advance()
+            return found
+
+        advance = begin("validation recall of the teachers", len(teachers) * epochs)
+        recalls = torch.tensor([[recall(t.snapshot(k), advance) for k in range(epochs)] for t in teachers])
+        admissible = admissible_endpoints(recalls, span)
+        endpoints = sorted({e for count in range(1, most + 1) for e in endpoints_of(admissible, count)})
+        advance = begin("along shortcuts", len(teachers) * sum(e + 1 for e in endpoints))
+        shortcuts = {}
+        for endpoint in endpoints:
+            paths = (shortcut_path(teacher, endpoint, context.device) for teacher in teachers)
+            along = [[recall(path.at(k), advance) for k in range(endpoint + 1)] for path in paths]
+            shortcuts[endpoint] = torch.tensor(along).mean(0)
+        reach = max(useful_starts(along, auto.gain_left, span) for along in shortcuts.values())
+        starts = {endpoint: range(min(reach, endpoint - span + 1)) for endpoint in endpoints}
+        advance = begin("agreement of starts", sum(map(len, starts.values())))
+        agreement = {
+            endpoint: cosines(start_gradients(_problem(context, auto, experts, endpoint), few, auto.repeats, advance))
+            for endpoint, few in starts.items()
+        }
+    return Evidence(recalls, lengths, admissible, shortcuts, agreement)
+
+
+def _problem(context: RunContext, auto: AutoPhasesConfig, experts: list[Path], endpoint: int) -> TrajectoryObjective:
+    """Return the problem of a phase that ends at `endpoint` and begins with random real pairs."""
+    seed, distill = context.config.distillation_seed, context.config.matching
+    phase = PhaseConfig(min(auto.min_pairs, distill.num_pairs), 1, 0, endpoint - distill.matching_span, endpoint)
+    (captions,) = draw_pairs(context.splits.train, [phase.num_pairs], make_generator(seed, "auto phases"))
+    seed = derive_seed(seed, "auto phases")
+    return matching_problem(context, experts, captions, phase, shortcut=True, seed=seed)

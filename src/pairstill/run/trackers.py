@@ -1,0 +1,172 @@
+"""Optional trackers, which show a run's metrics while it runs; `metrics.jsonl` stays the truth.
+
+A tracker that fails is told of once and left out from then on: no run stops because of it.
+"""
+
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, assert_never
+
+from pairstill.core.errors import MissingDependencyError
+from pairstill.storage import read_object, write_json
+
+TrackerName = Literal["wandb", "trackio", "tensorboard"]
+PROJECT = "pairstill"
+
+
+@dataclass(frozen=True)
+class Points:
+    """What one event adds to the curves of a tracker.
+
+    Attributes:
+        group: name of the curves' group, such as `distill/phase_1/pixels`.
+        step: where on the curves, or None for a single number.
+        values: numbers by the name of their curve.
+    """
+
+    group: str
+    step: int | None
+    values: Mapping[str, float]
+
+    def by_name(self) -> dict[str, float]:
+        """Return the numbers by the full names of their curves."""
+        return {f"{self.group}/{name}": value for name, value in self.values.items()}
+
+
+def points_of(event: str, values: Mapping[str, Any]) -> Points | None:
+    """Return the points of an event of `metrics.jsonl`, or None if it has no curve.
+
+    Example:
+        >>> points_of("validation", {"phase": 1, "step": 25, "validation_mean_recall": 31.5})
+        Points(group='distill/phase_1', step=25, values={'validation_mean_recall': 31.5})
+    """
+    match event:
+        case "teacher_epoch":
+            shown = {name: values[name] for name in ("loss", "validation_mean_recall")}
+            return Points(f"teach/expert_{values['expert']}", values["epoch"], shown)
+        case "distill_step":
+            losses = {f"loss_{part}": value for part, value in values["losses"].items()}
+            rates = {name: values[name] for name in ("inner_lr_image", "inner_lr_text") if name in values}
+            return Points(f"distill/phase_{values['phase']}/{values['stage']}", values["step"], losses | rates)
+        case "validation":
+            recall = {"validation_mean_recall": values["validation_mean_recall"]}
+            return Points(f"distill/phase_{values['phase']}", values["step"], recall)
+        case "student":
+            return Points(
+                f"evaluate/{values['protocol']}/{values['method']}",
+                values["student"],
+                {"mean_recall": values["mean_recall"]},
+            )
+        case "stage":
+            return Points(f"stages/{values['stage']}", None, {"seconds": values["seconds"]})
+        case _:
+            return None
+
+
+class Tracker:
+    """Passes a run's events on to a tracker."""
+
+    def __init__(
+        self, name: TrackerName, folder: Path, settings: Mapping[str, Any], warn: Callable[[str], None]
+    ) -> None:
+        """Open the tracker's run that belongs to the run in `folder`; a run that goes on goes on there too.
+
+        Args:
+            name: the tracker.
+            folder: the run's folder.
+            settings: the run's settings, as JSON values.
+            warn: told, once, when the tracker fails.
+
+        Raises:
+            MissingDependencyError: the tracker's package is not installed.
+        """
+        if find_spec(name) is None:
+            raise MissingDependencyError(f'tracker is {name}: install it with pip install "pairstill[{name}]"')
+        self._name, self._warn = name, warn
+        self._send: Callable[[Points], None] | None = None
+        self._guarded(lambda: self._open(name, folder, settings))
+
+    def __call__(self, event: str, values: Mapping[str, Any]) -> None:
+        """Send an event's points, if it has any."""
+        points = points_of(event, values)
+        if points is not None and self._send is not None:
+            send = self._send
+            self._guarded(lambda: send(points))
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do the work; trackers reach over networks and disks, and whatever they raise must not end the run."""
+        try:
+            work()
+        except Exception as error:
+            self._send = None
+            reason = f"{type(error).__name__}: {error}"
+            self._warn(f"{self._name} failed ({reason}); the run goes on without it, metrics.jsonl has everything")
+
+    def _open(self, name: TrackerName, folder: Path, settings: Mapping[str, Any]) -> None:
+        with redirect_stdout(sys.stderr):  # what they have to say is not the command's output
+            match name:
+                case "wandb":
+                    self._send = _wandb(folder, settings)
+                case "trackio":
+                    self._send = _trackio(folder, settings)
+                case "tensorboard":
+                    self._send = _tensorboard(folder)
+                case _:
+                    assert_never(name)
+
+
+def _identity(folder: Path) -> str:
+    """Return the name under which trackers know this run folder, made when it is first asked for."""
+    path = folder / "tracker.json"
+    if not path.is_file():
+        write_json(path, {"id": uuid.uuid4().hex})
+    return str(read_object(path, "id")["id"])
+
+
+def _wandb(folder: Path, settings: Mapping[str, Any]) -> Callable[[Points], None]:
+    run: Any = import_module("wandb").init(
+        project=PROJECT,
+        name=folder.resolve().name,
+        id=_identity(folder),
+        resume="allow",
+        dir=str(folder),
+        config=dict(settings),
+    )
+    known: set[str] = set()
+
+    def send(points: Points) -> None:
+        step = f"{points.group}/step"
+        if points.step is not None and points.group not in known:
+            known.add(points.group)
+            run.define_metric(step, hidden=True)
+            for curve in points.by_name():
+                run.define_metric(curve, step_metric=step)
+        run.log(points.by_name() | ({} if points.step is None else {step: points.step}))
+
+    return send
+
+
+def _trackio(folder: Path, settings: Mapping[str, Any]) -> Callable[[Points], None]:
+    name = f"{folder.resolve().name}-{_identity(folder)[:8]}"
+    trackio: Any = import_module("trackio")
+    run: Any = trackio.init(project=PROJECT, name=name, resume="allow", config=dict(settings), embed=False)
+    return lambda points: run.log(points.by_name(), step=points.step)
+
+
+def _tensorboard(folder: Path) -> Callable[[Points], None]:
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def send(points: Points) -> None:
+        for curve, value in points.by_name().items():
+            writer.add_scalar(curve, value, points.step)
+        writer.flush()
+
+    return send

@@ -1,0 +1,1 @@
+"""Other encoders than those that the pairs were made for."""

@@ -1,0 +1,190 @@
+"""A matrix of students' encoders for one distilled set, measured cell by cell."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pairstill.config import ImageConfig, TextConfig
+from pairstill.distilled import TENSORS, DistilledSet
+from pairstill.encoders.split import EncodedSplit
+from pairstill.evaluate.ledger import Key, Record
+from pairstill.evaluate.measurement import rates_are_chosen
+from pairstill.evaluate.protocol import Outcome, ranks_on
+from pairstill.evaluate.results import Cell, cells_of
+from pairstill.model.dual_encoder import Side
+from pairstill.run.context import RunContext
+from pairstill.run.evaluate import about_pairs, distilled_set, key_of, record_of, students_of
+from pairstill.run.log import progress_bar
+from pairstill.storage import digest, file_digest, write_text_atomic
+from pairstill.studies.cross_encoder.adapt import adapted_set, check_width, has_own_images, has_own_texts
+from pairstill.studies.cross_encoder.encoders import image_label, named_image, named_text, text_label
+from pairstill.studies.cross_encoder.rates import best_crossed, rates_tried
+from pairstill.studies.cross_encoder.table import crossing_page
+from pairstill.studies.cross_encoder.text_map import Batches, TextMap, explained_variance, fit_text_map
+
+PAGE = "cross.md"
+MAP_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Which encoders students get.
+
+    Attributes:
+        image_encoders: as `image.name`, with options as in `named_image`; none takes the run's own.
+        text_encoders: as `text.name`, with options as in `named_text`; none takes the run's own.
+        map_text: whether the pairs' text embeddings go through a ridge map into the space of another text encoder.
+    """
+
+    image_encoders: tuple[str, ...] = ()
+    text_encoders: tuple[str, ...] = ()
+    map_text: bool = False
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A cell that is being measured: its context, the set as its encoders need it, and what is recorded of it.
+
+    Attributes:
+        context: with the cell's encoders.
+        distilled: adapted to them.
+        foreign: the sides whose rates validation chooses.
+        facts: what describes the cell, the same for every student.
+    """
+
+    context: RunContext
+    distilled: DistilledSet
+    foreign: tuple[Side, ...]
+    facts: dict[str, Any]
+
+
+def cross(context: RunContext, asked: Crossing) -> list[Cell]:
+    """Measure every student of every cell that is not measured yet, write the tables, and return the asked-for cells.
+
+    Epochs and rates are chosen on the validation split, the test split is read once, whatever `evaluate.protocol` says.
+
+    Raises:
+        ArtifactError: the run has no distilled set.
+        ConfigError: an encoder cannot be had, or its text embeddings have another width and no map was asked for.
+    """
+    config = context.config
+    images = [named_image(name, config.image) for name in asked.image_encoders] or [config.image]
+    texts = [named_text(name, config.text) for name in asked.text_encoders] or [config.text]
+    distilled = distilled_set(context)
+    if not asked.map_text:
+        for text in texts:
+            check_width(distilled, context.with_encoders(config.image, text).text.spec)  # before anything is computed
+    _ = context.manifest  # the cells share it
+    keys: list[Key] = []
+    with context.timed("cross"):
+        for image in images:
+            for text in texts:
+                keys.append(_measure_cell(context, distilled, image, text, map_text=asked.map_text))
+    ledger, asked_for = context.folder.ledger("cross"), {key.measured_as: key for key in keys}.values()
+    cells = cells_of(record.facts for key in asked_for for record in ledger.students(key))
+    write_text_atomic(context.folder.path / PAGE, crossing_page(cells))
+    return cells
+
+
+def _measure_cell(
+    context: RunContext, distilled: DistilledSet, image: ImageConfig, text: TextConfig, *, map_text: bool
+) -> Key:
+    """Measure the students of a cell that are not measured yet, and return the key under which the first is kept."""
+    ledger = context.folder.ledger("cross")
+    cell = context.with_encoders(image, text)
+    foreign_text = not has_own_texts(distilled, cell.text.spec)
+    mapped = foreign_text and map_text
+    facts = {
+        "image": image_label(image, cell.image.spec.size),
+        "text": text_label(cell.text.spec.name, cell.text.spec.width),
+        "own_images": has_own_images(distilled, cell.image.spec),
+        "own_texts": not foreign_text,
+        "text_map": "ridge" if mapped else "none",
+    }
+    row, measured_as = context.method.name, _measured_as(cell, facts)
+    keys = [
+        key_of(cell, "cross", "distilled", student, row=row, measured_as=measured_as)
+        for student in students_of(context, "distilled")
+    ]
+    missing = [key for key in keys if ledger.find(key) is None]
+    if not missing:
+        return keys[0]
+    if foreign_text and not mapped:
+        context.console.print(
+            f"{facts['text']} is not the text encoder of the pairs, but as wide: its students take the embeddings as "
+            "they are, as in the paper's Table 17. With --map-text they are mapped into its space",
+            style="yellow",
+        )
+    measured = _prepared(context, cell, distilled, facts)
+    with progress_bar(context.console) as progress:
+        task = progress.add_task(f"{facts['image']} + {facts['text']}", total=len(missing), status="")
+        for key in missing:
+            ledger.add(_record(measured, key))
+            progress.advance(task)
+    return keys[0]
+
+
+def _prepared(context: RunContext, cell: RunContext, distilled: DistilledSet, facts: dict[str, Any]) -> _Measured:
+    text_map = _text_map(context, cell) if facts["text_map"] == "ridge" else None
+    if text_map is not None:
+        explained = explained_variance(text_map, _both(context.splits.val, cell.splits.val))
+        facts = {**facts, "map_explains_validation_captions": round(explained, 4)}
+    foreign: list[Side] = []
+    if rates_are_chosen(context.config) or not facts["own_images"]:
+        foreign.append("image")
+    if rates_are_chosen(context.config) or not facts["own_texts"]:
+        foreign.append("text")
+    facts = {**facts, **about_pairs(context, "distilled", distilled)}
+    adapted = adapted_set(distilled, cell.image.spec, cell.text.spec, text_map)
+    return _Measured(cell, adapted, tuple(foreign), facts)
+
+
+def _text_map(context: RunContext, cell: RunContext) -> TextMap:
+    """Return the map from the run's text embeddings to the cell's, fitted on all training captions."""
+    return fit_text_map(_both(context.splits.train, cell.splits.train), context.config.evaluate.cross.ridge)
+
+
+def _both(own: EncodedSplit, other: EncodedSplit) -> Batches:
+    def batches() -> Iterable[tuple[Tensor, Tensor]]:
+        for start in range(0, own.num_captions, MAP_BATCH):
+            stop = start + MAP_BATCH
+            yield own.text_embeddings.slice(start, stop), other.text_embeddings.slice(start, stop)
+
+    return batches
+
+
+def _measured_as(cell: RunContext, facts: dict[str, Any]) -> str:
+    """Return a digest of all that decides a cell's numbers."""
+    decisive = {
+        "pairs": file_digest(cell.folder.distilled / TENSORS),
+        "encoders": cell.encoders(),
+        "facts": facts,
+        "student": asdict(cell.config.student),
+        "cross": asdict(cell.config.evaluate.cross),
+        "seed": cell.config.seed,
+    }
+    return digest(json.dumps(decisive, sort_keys=True))[:16]
+
+
+def _record(measured: _Measured, key: Key) -> Record:
+    context, config = measured.context, measured.context.config
+    assert key.student is not None
+    batch_size = config.teacher.batch_size if rates_are_chosen(context.config) else context.evaluator.batch_size
+    best = best_crossed(context.evaluator, measured.distilled, key.student, measured.foreign, batch_size)
+    ranks = ranks_on(context.factory.build(), best.parameters, context.splits.test)
+    outcome = Outcome(
+        protocol="strict",
+        recalls=ranks.recalls,
+        validation=best.recall,
+        epoch=best.epoch,
+        settings=best.settings,
+        seconds=best.seconds,
+        test_reads=1,
+        rates_tried=rates_tried(config.evaluate.cross, measured.foreign),
+        ranks=ranks,
+        parameters=best.parameters,
+    )
+    return record_of(context, key, measured.facts, outcome)

@@ -1,0 +1,1 @@
+"""A run's students on tasks beside retrieval."""

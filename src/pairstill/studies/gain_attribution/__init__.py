@@ -1,0 +1,1 @@
+"""What a run's gain over random pairs is made of."""

@@ -1,0 +1,113 @@
+"""What a run's gain over Random is made of: its students once more, each time without one part."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pairstill.core.rng import make_generator
+from pairstill.data.augment import CropAndFlip
+from pairstill.distilled import DistilledSet
+from pairstill.evaluate.bootstrap import image_hits
+from pairstill.evaluate.ledger import Record
+from pairstill.evaluate.measurement import made_name, measured_as
+from pairstill.evaluate.protocol import Outcome
+from pairstill.evaluate.stored import StoredRanks
+from pairstill.run.context import RunContext
+from pairstill.run.evaluate import about_pairs, distilled_set, key_of, measure_pairs, random_pairs, record_of
+from pairstill.run.log import progress_bar
+from pairstill.storage import digest
+from pairstill.studies.gain_attribution.shares import (
+    AUGMENTED,
+    DISTILLED,
+    IDENTITY_INFONCE,
+    IDENTITY_WBCE,
+    RANDOM,
+    RANDOM_AUGMENTED,
+    Shares,
+    Variant,
+    shares_of,
+    with_identity,
+)
+
+RESAMPLES = 10_000
+REFERENCES = (RANDOM, RANDOM_AUGMENTED)
+"""The variants that do not see the run's own pairs."""
+Measure = Callable[[int], tuple[Outcome, ...]]
+
+
+@dataclass(frozen=True)
+class ShareReport:
+    """The variants of a run's students, and what they say.
+
+    Attributes:
+        variants: by name.
+        shares: what the gain is made of.
+    """
+
+    variants: dict[str, Variant]
+    shares: Shares
+
+
+def shares(context: RunContext) -> ShareReport:
+    """Measure what the gain is made of, under `strict` and with Random at equal bytes, whatever the settings say."""
+    context = _strict(context)
+    distilled = distilled_set(context)
+    ledger, students = context.folder.ledger("shares"), range(context.config.evaluate.num_students)
+    variants: dict[str, Variant] = {}
+    measures = _measures(context, distilled)
+    with context.timed("shares"), progress_bar(context.console) as progress:
+        task = progress.add_task("Students", total=len(measures) * len(students), status="")
+        for name, measure in measures.items():
+            seen, records = RANDOM if name in REFERENCES else DISTILLED, []
+            about, measured = about_pairs(context, seen, distilled), _measured_as(context, name)
+            for student in students:
+                progress.update(task, status=f"{name}, student {student + 1}")
+                key = key_of(context, "shares", seen, student, row=name, measured_as=measured)
+                record = ledger.find(key)
+                if record is None or not (context.folder.path / record.facts["ranks"]).is_file():
+                    (outcome,) = measure(student)
+                    record = record_of(context, key, about, outcome)
+                    ledger.add(record)
+                records.append(record)
+                progress.advance(task)
+            variants[name] = _variant(context, records)
+    return ShareReport(variants, shares_of(variants, RESAMPLES, make_generator("shares")))
+
+
+def _strict(context: RunContext) -> RunContext:
+    """Return the context with students reported by `strict` alone, and Random at equal bytes."""
+    evaluate = context.config.evaluate
+    references = replace(evaluate.references, random_pairs=None)
+    return context.with_config(
+        replace(context.config, evaluate=replace(evaluate, protocol="strict", references=references))
+    )
+
+
+def _measures(context: RunContext, distilled: DistilledSet) -> dict[str, Measure]:
+    """Return what measures a student of each variant that applies to these pairs."""
+    evaluator, pairs = context.evaluator, random_pairs(context)
+    measures: dict[str, Measure] = {
+        DISTILLED: lambda student: measure_pairs(context.config, evaluator, distilled, student),
+        RANDOM: lambda student: evaluator.random(pairs, student),
+    }
+    if distilled.loss == "wbce":
+        plain = with_identity(distilled)
+        measures[IDENTITY_WBCE] = lambda student: evaluator.distilled(plain, student)
+        measures[IDENTITY_INFONCE] = lambda student: evaluator.at_best_rates(distilled, student)
+    if context.config.image.trainable:
+        augmented = replace(evaluator, augment=CropAndFlip())
+        measures[AUGMENTED] = lambda student: measure_pairs(context.config, augmented, distilled, student)
+        measures[RANDOM_AUGMENTED] = lambda student: augmented.random(pairs, student)
+    return measures
+
+
+def _measured_as(context: RunContext, name: str) -> str:
+    """Return a digest of the settings that decide a variant's numbers."""
+    rows = [measured_as(context.config, row, "strict") for row in (made_name(context.config), "random")]
+    return digest(json.dumps([name, *rows, context.config.seed]))[:16]
+
+
+def _variant(context: RunContext, records: list[Record]) -> Variant:
+    stored = [StoredRanks.load(context.folder.path / record.facts["ranks"]) for record in records]
+    hits = image_hits([one.ranks for one in stored], stored[0].caption_owner)
+    return Variant(tuple(record.facts["mean_recall"] for record in records), hits)

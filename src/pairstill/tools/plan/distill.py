@@ -1,0 +1,142 @@
+"""What a few outer steps of every phase take."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from pairstill.config import FeaturesFirstConfig, HypergradientConfig, Mode
+from pairstill.core.rng import derive_seed, make_generator
+from pairstill.distill.bilevel.solvers import Choice
+from pairstill.distill.initial import InitialPairs
+from pairstill.distill.loop import StepReport
+from pairstill.distill.phases import Distillation
+from pairstill.distill.recipe import Recipe, matching_of, pixels_of
+from pairstill.distilled import DistilledSet
+from pairstill.run.context import RunContext
+from pairstill.run.log import peak_memory_bytes
+
+PROBE_STEPS = 4  # the first of them also warms up, and is not counted
+
+
+@dataclass(frozen=True)
+class DistillProbe:
+    """What the probe of the distillation found.
+
+    Attributes:
+        step_seconds: of each phase, on pixels.
+        warm_seconds: of each phase's warm start, as long as the run's; 0 without one.
+        distilled: the pairs, hardly moved.
+        mode: the mode that was used.
+        graph_bytes: one inner step's graph.
+        peak_bytes: peak memory of the probe until here.
+    """
+
+    step_seconds: tuple[float, ...]
+    warm_seconds: tuple[float, ...]
+    distilled: DistilledSet
+    mode: Mode
+    graph_bytes: int
+    peak_bytes: int
+
+
+def probe_distillation(probe: RunContext, expert: Path, folder: Path) -> DistillProbe:
+    """Do a few outer steps of every phase.
+
+    Args:
+        probe: the run on made-up rows.
+        expert: the file of a teacher.
+        folder: where the distillation may write.
+    """
+    distill, distillation = probe.config.matching, _distillation(probe, expert)
+    choices: list[Choice] = []
+    times = _Times()
+    distilled = distillation.run(folder / "distillation", times.hear, _no_validation, choices.append)
+    peak = peak_memory_bytes(probe.device)
+    mode = choices[-1].solver.mode
+    if distill.hypergradient.mode != "auto":
+        # only `auto` estimates the graphs
+        choices.clear()
+        once = tuple(replace(phase, outer_steps=1) for phase in distillation.config.phases)
+        estimating = HypergradientConfig(mode="auto", memory=distill.hypergradient.memory)
+        asked = replace(distillation.config, phases=once, hypergradient=estimating)
+        replace(distillation, config=asked).run(
+            folder / "estimate", lambda report: None, _no_validation, choices.append
+        )
+    graph = max(choice.stored_bytes or 0 for choice in choices) // distill.inner_steps
+    numbers = range(1, len(distill.phases) + 1)
+    return DistillProbe(
+        step_seconds=tuple(times.of_step(number, "pixels") for number in numbers),
+        warm_seconds=tuple(times.of_warm_start(number, distill.features_first) for number in numbers),
+        distilled=distilled,
+        mode=mode,
+        graph_bytes=graph,
+        peak_bytes=peak,
+    )
+
+
+def _distillation(probe: RunContext, expert: Path) -> Distillation:
+    """Return the run's distillation, cut short."""
+    config, distill = probe.config, probe.config.matching
+    warm = distill.features_first
+    phases = tuple(replace(phase, outer_steps=PROBE_STEPS) for phase in distill.phases)
+    pairs = [_pairs(probe, phase.num_pairs) for phase in phases]
+    seed = derive_seed("plan")
+    recipe = Recipe(
+        pixels_of(pairs, probe.tower, config.initial_rates, seed, probe.device),
+        matching_of([expert], seed, probe.factory),
+    )
+    return Distillation(
+        config=replace(
+            distill,
+            phases=phases,
+            validate_every=0,
+            patience=0,
+            checkpoint_every=PROBE_STEPS,
+            features_first=replace(warm, steps=PROBE_STEPS * (warm.steps > 0), inversion_steps=PROBE_STEPS),
+        ),
+        recipe=recipe,
+        device=probe.device,
+        describe=probe.description(),
+    )
+
+
+class _Times:
+    """When the outer steps of each phase and stage ended, and what they took."""
+
+    def __init__(self) -> None:
+        self._ends: dict[tuple[int, str], list[float]] = {}
+
+    def hear(self, report: StepReport) -> None:
+        self._ends.setdefault((report.phase, report.stage), []).append(time.perf_counter())
+
+    def of_step(self, phase: int, stage: str) -> float:
+        """Return the seconds of an outer step."""
+        ends = self._ends[phase, stage]
+        return median(after - before for before, after in zip(ends, ends[1:], strict=False))
+
+    def of_warm_start(self, phase: int, warm: FeaturesFirstConfig) -> float:
+        """Return the seconds of a phase's warm start, as long as the run's; 0 without one."""
+        if (phase, "features") not in self._ends:
+            return 0.0
+        # between the last step on features and the end of the first on pixels, the pixels are found
+        between = self._ends[phase, "pixels"][0] - self._ends[phase, "features"][-1]
+        finding = max(0.0, between - self.of_step(phase, "pixels"))
+        return warm.steps * self.of_step(phase, "features") + finding * warm.inversion_steps / PROBE_STEPS
+
+
+def _no_validation(distilled: DistilledSet, step: int) -> float:
+    return 0.0
+
+
+def _pairs(probe: RunContext, pairs: int) -> InitialPairs:
+    """Return made-up initial pairs."""
+    size, generator = probe.image.spec.size, make_generator("plan", "pairs", pairs)
+    return InitialPairs(
+        images=torch.randn(pairs, 3, size, size, generator=generator),
+        text_embeddings=torch.randn(pairs, probe.text.spec.width, generator=generator),
+        captions=("",) * pairs,
+        sources=("",) * pairs,
+    )

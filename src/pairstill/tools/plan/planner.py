@@ -1,0 +1,110 @@
+"""The plan of a run."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from pairstill.config import RunConfig, TrajectoryConfig
+from pairstill.core.errors import ConfigError
+from pairstill.distill.auto_phases import PhaseRange, most_phases, sized_phases
+from pairstill.distill.bilevel.memory import device_bytes
+from pairstill.evaluate.protocol import recalls_on
+from pairstill.methods import METHODS, find_method, with_method
+from pairstill.report.plans import Plan
+from pairstill.run.context import RunContext
+from pairstill.run.folder import RunFolder
+from pairstill.run.teach import teachers_there
+from pairstill.tools.plan.counts import count
+from pairstill.tools.plan.distill import probe_distillation
+from pairstill.tools.plan.fit import free_disk_bytes, other_disk_bytes, planned_modes, trajectory_bytes, warnings_of
+from pairstill.tools.plan.probe import batch_seconds, encoding_seconds, probe_context, seconds_of, write_expert
+from pairstill.tools.plan.stages import Found, Speeds, planned_stages
+from pairstill.tools.plan.students import student_speeds
+
+
+def make_plan(
+    config: RunConfig,
+    tell: Callable[[str], None] = lambda stage: None,
+    *,
+    free_bytes: Callable[[Path], int] = free_disk_bytes,
+) -> Plan:
+    """Probe the run that `config` describes and return what it will take; nothing is written to its folder.
+
+    Args:
+        config: the run's settings.
+        tell: called with what is probed next.
+        free_bytes: returns the free bytes of the disk that a path will be on.
+
+    Raises:
+        PairstillError: what the run itself would raise for these settings and pairs.
+    """
+    config = with_method(config)
+    if not find_method(config.method).matches_trajectories:
+        raise ConfigError(
+            f"method {config.method} matches no trajectories; plan knows the methods that do: "
+            + ", ".join(method.name for method in METHODS if method.matches_trajectories)
+        )
+    config = replace(config, distill=_stand_in(config))
+    with TemporaryDirectory(prefix="pairstill-plan-") as folder:
+        probe = probe_context(replace(config, run_dir=str(Path(folder) / "run")))
+        with probe.torch_state():
+            return _plan(config, probe, Path(folder), tell, free_bytes(Path(config.run_dir)))
+
+
+def _stand_in(config: RunConfig) -> TrajectoryConfig:
+    """Return the distillation's settings; in place of phases that set themselves, as many equal ones as there may be.
+
+    What a phase takes depends on its pairs and steps, not on where it starts and ends.
+    """
+    distill, auto = config.matching, config.auto_phases
+    if auto is None:
+        return distill
+    steps = sum(phase.outer_steps for phase in distill.phases)
+    most = most_phases(auto, distill.num_pairs, steps) if distill.phased else 1
+    last = PhaseRange(0, config.teacher.epochs - distill.matching_span, config.teacher.epochs, 1.0)
+    equal = sized_phases([last] * most, torch.ones(config.teacher.epochs), distill.num_pairs, steps, auto.min_pairs)
+    return replace(distill, phases=equal)
+
+
+def _plan(config: RunConfig, probe: RunContext, folder: Path, tell: Callable[[str], None], free: int) -> Plan:
+    tell("pairs")
+    train = probe.splits.train
+    counts = count(config, train.num_images, train.num_captions)
+    there = teachers_there(probe, RunFolder(config, writes=False))
+    expert, found = _probed(probe, there, folder, tell)
+    distillation, memory = found.distillation, device_bytes(probe.device)
+    trajectories = trajectory_bytes(expert, config.teacher.num_experts - found.teachers)
+    disk = trajectories + other_disk_bytes(probe, distillation.distilled)
+    modes = planned_modes(distillation, config.matching, memory)
+    return Plan(
+        stages=planned_stages(config, counts, found),
+        seconds_per_step=distillation.step_seconds,
+        expert_bytes=expert.stat().st_size,
+        trajectory_bytes=trajectories,
+        disk_bytes=disk,
+        free_disk_bytes=free,
+        modes=modes,
+        chosen_mode=distillation.mode,
+        memory_bytes=memory,
+        warnings=warnings_of(config, modes, distillation.mode, disk, free),
+    )
+
+
+def _probed(probe: RunContext, teachers: int, folder: Path, tell: Callable[[str], None]) -> tuple[Path, Found]:
+    """Return the file of a made-up teacher, and what everything took; `teachers` are there already."""
+    tell("encoding and teachers")
+    encoding = encoding_seconds(probe)
+    model, initial = probe.factory.build(), probe.factory.initial_parameters("plan")
+    speeds = Speeds(
+        batch=batch_seconds(probe),
+        val_recall=seconds_of(lambda: recalls_on(model, initial, probe.splits.val), probe.device),
+        test_recall=seconds_of(lambda: recalls_on(model, initial, probe.splits.test), probe.device),
+    )
+    expert = write_expert(probe, folder)
+    tell("distillation")
+    distillation = probe_distillation(probe, expert, folder)
+    tell("students")
+    return expert, Found(encoding, teachers, speeds, distillation, student_speeds(probe, distillation.distilled))

@@ -1,0 +1,205 @@
+"""What can be reproduced, as rows: settings from a file, and what changes in them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from pairstill.config import OnePhaseConfig, RunConfig, TrajectoryConfig
+from pairstill.core.errors import ConfigError
+from pairstill.methods import METHODS, with_method
+from pairstill.methods.apm import ApmConfig
+from pairstill.methods.coresets import CoresetConfig
+from pairstill.tools.reproduce.paper import PaperRow, PaperTable
+from pairstill.tools.reproduce.scales import scaled
+from pairstill.tools.reproduce.settings import Reproduction, Scale
+
+Load = Callable[[list[str]], RunConfig]
+"""Makes a run's settings from command-line options."""
+
+REFERENCES = "references"
+TEACHERS = "teachers"
+"""The folder of the teachers that rows share."""
+# Random is among the references, drawn anew for every student
+_BLENDED = ("repblend", "ptm_st_blend")  # which linear heads are of no use to
+_ALL = (REFERENCES, *(method.name for method in METHODS if method.name not in ("random", *_BLENDED)))
+_SHORT = ("mtt_vl", "lors", "datm", "mct", "ptm_st", "apm")
+TRAINED, RESIDUAL = "trainable_100", "residual_100"
+MEASURED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("frozen_100", "frozen_200", "frozen_500"), _ALL),
+    (("short_200", "short_500"), _SHORT),
+    (("auto_100", "auto_200", "auto_500"), ("ptm_st",)),
+    ((RESIDUAL,), (REFERENCES, "lors", "ptm_st", *_BLENDED)),
+    ((TRAINED,), (REFERENCES, "mtt_vl", "lors", "ptm_st")),
+)
+"""Settings of the benchmark, and the methods that are measured with them."""
+APM_STEPS = {"steps": 400, "inversion_steps": 80}
+"""Of APM, which learns on features of frozen towers: as many steps as its paper has epochs; then pixels are found."""
+APM_PIXEL_STEPS = 8
+SIMILARITIES_ARE_WORTH = 1
+"""Pairs that rows without similarities have beyond those of the settings, so that rows of one size hold equal bytes."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row that can be measured.
+
+    Attributes:
+        name: the row as people type it.
+        folder: where its runs go, below the folder of its scale.
+        settings: its settings file.
+        change: what makes the row out of the file's settings.
+        teachers: name of the teachers that it shares with other rows.
+        makes_pairs: whether the run makes pairs; otherwise it only measures references.
+    """
+
+    name: str
+    folder: str
+    settings: Path
+    change: Callable[[RunConfig], RunConfig]
+    teachers: str
+    makes_pairs: bool = True
+
+    def load(self, load: Load) -> RunConfig:
+        """Return the row's settings.
+
+        Raises:
+            ConfigError: its file does not exist.
+        """
+        return self.change(load_file(self.settings, load))
+
+
+def load_file(path: Path, load: Load) -> RunConfig:
+    """Return the settings of a shipped file.
+
+    Raises:
+        ConfigError: it does not exist.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; name the folder of a checkout's configs with --configs")
+    return load([f"--config={path}"])
+
+
+def methods_rows(configs: Path) -> list[Row]:
+    """Return every method on Flickr8k, in order."""
+    pairs = [(config, method) for files, methods in MEASURED for config in files for method in methods]
+    return [_methods_row(configs / "flickr8k" / f"{config}.yaml", method) for config, method in pairs]
+
+
+def _methods_row(settings: Path, method: str) -> Row:
+    def change(config: RunConfig) -> RunConfig:
+        if method == REFERENCES:
+            return replace(config, evaluate=replace(config.evaluate, methods=("random", "full")))
+        measured = ("distilled", "closed_form") if method == "apm" else ("distilled",)
+        return _as_measured(replace(config, method=method, evaluate=replace(config.evaluate, methods=measured)))
+
+    name = f"{settings.stem}/{method}"
+    teachers = {TRAINED: "trainable", RESIDUAL: "residual"}.get(settings.stem, "frozen")
+    return Row(name, name, settings, change, teachers, makes_pairs=method != REFERENCES)
+
+
+def _as_measured(config: RunConfig) -> RunConfig:
+    """Return the settings, without similarities with the pairs that those are worth, and APM's with its epochs."""
+    config = with_method(config)
+    distill, pairs = config.distill, config.distill.num_pairs + SIMILARITIES_ARE_WORTH
+    if distill.loss == "wbce":
+        return config
+    if isinstance(distill, TrajectoryConfig):
+        (phase,) = distill.phases
+        distill = replace(distill, phases=(replace(phase, num_pairs=pairs),))
+    elif isinstance(distill, OnePhaseConfig | CoresetConfig):
+        distill = replace(distill, num_pairs=pairs)
+    if isinstance(distill, ApmConfig) and not distill.features_first.steps:
+        first = replace(distill.features_first, **APM_STEPS)
+        distill = replace(distill, outer_steps=APM_PIXEL_STEPS, features_first=first)
+    return replace(config, distill=distill)
+
+
+def base_of(scale: Scale, configs: Path, load: Load) -> RunConfig | None:
+    """Return what rows at a scale are made from, or None where they are taken as they are."""
+    return None if scale == "paper" else load_file(configs / scale / "tables.yaml", load)
+
+
+def table_rows(
+    tables: list[PaperTable], table: PaperTable, base: RunConfig | None, configs: Path, load: Load
+) -> list[Row]:
+    """Return the rows of a table; scaled down, those whose settings are the same share a folder, over all tables.
+
+    Args:
+        tables: all tables.
+        table: the one that is asked for.
+        base: what to scale its rows down to; None takes them as they are.
+        configs: the folder of the shipped settings.
+        load: makes a run's settings from command-line options.
+
+    Raises:
+        ConfigError: the table has no small version, or other commands measure it.
+    """
+    if table.command is not None:
+        raise ConfigError(f"{table.name} is measured by another command: {table.command}")
+    if base is None:
+        return [_paper_row(row, configs, load) for row in table.rows if row.settings is not None]
+    if not table.scaled:
+        raise ConfigError(f"{table.name} cannot be scaled down: {table.unscaled}")
+    known: dict[RunConfig, str] = {}
+    rows = []
+    for each in tables:
+        for row in each.scaled_rows():
+            settings = configs / "paper" / str(row.settings)
+            config = scaled(load_file(settings, load), base)
+            folder = known.setdefault(config, f"tables/{row.table}/{row.name}")
+            if each.name == table.name:
+                rows.append(Row(row.name, folder, settings, partial(scaled, base=base), _teachers(base)))
+    return rows
+
+
+def _paper_row(row: PaperRow, configs: Path, load: Load) -> Row:
+    settings = configs / "paper" / str(row.settings)
+    config = load_file(settings, load)
+    folder = f"tables/{Path(config.run_dir).relative_to('runs/paper')}"
+    return Row(row.name, folder, settings, lambda config: config, _teachers(config))
+
+
+def _teachers(config: RunConfig) -> str:
+    """Return the name of the teachers that the shipped settings share."""
+    if config.trajectories_dir is None:
+        raise ConfigError("the settings of tables must name trajectories_dir, so that rows share their teachers")
+    return Path(config.trajectories_dir).name
+
+
+def chosen(rows: list[Row], only: tuple[str, ...] | None) -> list[Row]:
+    """Return the rows that were asked for.
+
+    Raises:
+        ConfigError: a row does not exist.
+    """
+    by_name = {row.name: row for row in rows}
+    if only is None:
+        return rows
+    for name in only:
+        if name not in by_name:
+            raise ConfigError(f"only names {name!r}; the rows are {', '.join(by_name)}")
+    return [by_name[name] for name in only]
+
+
+def placed(config: RunConfig, row: Row, seed: int, settings: Reproduction, out: Path) -> RunConfig:
+    """Return a row's settings with everything that depends on the machine and the seed."""
+    data, image = config.data, config.image
+    if settings.data_root is not None:
+        root = settings.data_root
+        if settings.place == "paper":  # one folder holds all datasets
+            root = str(Path(root) / Path(data.root or "").name)
+        data = replace(data, root=root)
+    if settings.image_weights is not None:
+        image = replace(image, weights=settings.image_weights)
+    return replace(
+        config,
+        run_dir=str(out / row.folder / f"seed{seed}"),
+        trajectories_dir=str(out / TEACHERS / f"{row.teachers}_seed{seed}"),
+        seed=seed,
+        device=settings.device,
+        threads=settings.threads,
+        cache_dir=settings.cache_dir,
+        data=data,
+        image=image,
+    )

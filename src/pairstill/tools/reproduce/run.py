@@ -1,0 +1,124 @@
+"""Measure rows, one at a time or as a queue; what is measured already is not measured again."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pairstill.evaluate.ledger import FILES
+from pairstill.evaluate.results import summarise
+from pairstill.report.tables import markdown
+from pairstill.run.folder import is_run
+from pairstill.run.pipeline import Run
+from pairstill.storage import write_text_atomic
+from pairstill.storage.locks import exclusive
+from pairstill.storage.owned import content_of, refuse_others
+from pairstill.tools.reproduce.measured import Measured, results_of
+from pairstill.tools.reproduce.pages import left_out_lines, write_table
+from pairstill.tools.reproduce.paper import find_table, read_tables
+from pairstill.tools.reproduce.rows import TEACHERS, Load, Row, base_of, chosen, methods_rows, placed, table_rows
+from pairstill.tools.reproduce.settings import METHODS_BENCHMARK, Reproduction
+from pairstill.tools.sweep.queue import Queue, Task
+from pairstill.tools.sweep.rows import task_of
+from pairstill.tools.sweep.run import QUEUE, Outcome, drain
+from pairstill.tools.sweep.settings import QueueConfig
+
+PAGE, RESULTS = "results.md", FILES["retrieval"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a reproduction measures and writes.
+
+    Attributes:
+        rows: all rows, in order.
+        out: folder that receives their runs and teachers.
+        write: writes the tables of what is measured so far, and returns them as Markdown.
+    """
+
+    rows: list[Row]
+    out: Path
+    write: Callable[[], str]
+
+
+def reproduce(settings: Reproduction, queue: QueueConfig, load: Load, console: Console) -> Outcome:
+    """Measure the rows that are not measured yet and return the tables of all rows so far.
+
+    Args:
+        settings: what to measure.
+        queue: how many rows at a time, and by whom.
+        load: makes a run's settings from command-line options.
+        console: where progress is shown.
+    """
+    job = _methods(settings, load) if settings.benchmark == METHODS_BENCHMARK else _table(settings, load)
+    rows = chosen(job.rows, settings.only)
+    refuse_others(job.out, "a reproduction", "out", lambda out: _is_own(out, job.rows))
+    if queue.jobs == 1 and queue.executor == "local":
+        _measure_here(rows, job, settings, load, console)
+        return Outcome(job.write(), failed=0)
+    tasks = [_task(row, seed, job, settings, load) for seed in range(settings.seeds) for row in rows]
+    unique = list({task.name: task for task in tasks}.values())  # several rows may be the same run
+    with exclusive(job.out / QUEUE):
+        failed = drain(Queue(job.out / QUEUE, unique), queue, console, job.write)
+    return Outcome(job.write(), failed)
+
+
+def _task(row: Row, seed: int, job: Job, settings: Reproduction, load: Load) -> Task:
+    config = placed(row.load(load), row, seed, settings, job.out)
+    return task_of(f"{row.folder}/seed{seed}", config, "run" if row.makes_pairs else "evaluate")
+
+
+def _measure_here(rows: Sequence[Row], job: Job, settings: Reproduction, load: Load, console: Console) -> None:
+    """Measure rows one after another in this process."""
+    for seed in range(settings.seeds):
+        for number, row in enumerate(rows, start=1):
+            console.print(f"Row {number} of {len(rows)}: {row.name}, seed {seed}")
+            with Run(placed(row.load(load), row, seed, settings, job.out), console) as pipeline:
+                if row.makes_pairs:
+                    pipeline.run()
+                else:
+                    pipeline.prepare()
+                    pipeline.evaluate()
+            job.write()
+
+
+def _is_own(out: Path, rows: Sequence[Row]) -> bool:
+    """Return whether a folder holds nothing but what a reproduction of these rows makes; tables come after a run."""
+    made = {"tables", TEACHERS, QUEUE, *(Path(row.folder).parts[0] for row in rows)}
+    names = set(content_of(out))
+    any_run = any(is_run(run) for row in rows for run in (out / row.folder).glob("seed*"))
+    return names <= made | ({RESULTS, PAGE} if any_run else set())
+
+
+def _methods(settings: Reproduction, load: Load) -> Job:
+    out = Path(settings.out).expanduser() / METHODS_BENCHMARK
+    rows = methods_rows(settings.configs_folder)
+    return Job(rows, out, lambda: _write_methods(rows, results_of(rows, settings, out, load), out))
+
+
+def _table(settings: Reproduction, load: Load) -> Job:
+    out, configs, scale = Path(settings.out).expanduser() / settings.place, settings.configs_folder, settings.place
+    tables = read_tables(configs / "paper")
+    table, base = find_table(tables, settings.benchmark), base_of(scale, configs, load)
+    rows = table_rows(tables, table, base, configs, load)
+    return Job(
+        rows, out, lambda: write_table(table, scale, base, results_of(rows, settings, out, load), out / "tables")
+    )
+
+
+def _write_methods(rows: Sequence[Row], measured: Measured, out: Path) -> str:
+    """Write the results of all rows as results.jsonl and results.md, and return the latter."""
+    results: list[dict[str, Any]] = []
+    page: list[str] = []
+    for config in dict.fromkeys(row.settings.stem for row in rows):
+        of_config = [r for row in rows if row.settings.stem == config for r in measured.results.get(row.name, ())]
+        if of_config:
+            page.append(f"## {config}\n\n{markdown(summarise(of_config))}")
+            results += [{"row": config, **result} for result in of_config]
+    page += left_out_lines(measured.left_out)
+    write_text_atomic(out / RESULTS, "".join(json.dumps(result) + "\n" for result in results))
+    write_text_atomic(out / PAGE, "\n".join(page))
+    return "\n".join(page)

@@ -1,0 +1,96 @@
+"""Settings of a reproduction; imports nothing heavy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pairstill.config.bounds import check_bounds
+from pairstill.core.errors import ConfigError
+from pairstill.tools.reproduce.paper import find_table, read_tables
+
+METHODS_BENCHMARK = "flickr8k"
+"""The benchmark that is no table of the paper: every method on Flickr8k."""
+
+Scale = Literal["paper", "flickr8k", "scenes"]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Every row of a table or benchmark, one at a time.
+
+    Attributes:
+        benchmark: `table4` and so on is a table of the paper; `flickr8k` is every method on Flickr8k at 100, 200 and
+            500 pairs with frozen towers, and four of them with a trained image tower.
+        data_root: folder of the dataset; at the scale `paper`, the folder that holds flickr30k, coco and llava_cc3m.
+            The scale `scenes` needs none.
+        image_weights: the image tower's weights, which Flickr8k needs.
+        scale: for a table: `paper` takes its rows as they are, which needs a large GPU; `flickr8k` and `scenes` scale
+            them down, to Flickr8k behind frozen towers, and to the embedded pairs.
+        only: rows to measure, by name, as `--list` and the tables' folders tell; for `flickr8k`, CONFIG/METHOD such as
+            frozen_100/lors, where CONFIG/references are Random and full data. Null measures all.
+        seeds: distillation seeds of every row, from 0; each has its own teachers.
+        out: folder that receives the rows' runs, the teachers that they share, and the tables.
+        configs: folder of the shipped settings; null takes those that came with the package.
+        device: as in `pairstill run`.
+        threads: as in `pairstill run`.
+        cache_dir: as in `pairstill run`.
+    """
+
+    benchmark: str
+    data_root: str | None = None
+    image_weights: str | None = None
+    scale: Scale | None = None
+    only: tuple[str, ...] | None = None
+    seeds: int = 1
+    out: str = "runs/reproduce"
+    configs: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+    cache_dir: str = "~/.cache/pairstill"
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        if self.seeds <= 0:
+            raise ConfigError(f"seeds is {self.seeds}; it must be above 0")
+        if self.benchmark == METHODS_BENCHMARK:
+            if self.scale not in (None, "flickr8k"):
+                raise ConfigError(f"scale is {self.scale}, but flickr8k is not a table; leave --scale out")
+        elif self.scale is None:
+            find_table(read_tables(self.configs_folder / "paper"), self.benchmark)  # a misspelt one needs no scale
+            raise ConfigError(
+                f"{self.benchmark} needs a scale: --scale scenes (embedded pairs, minutes), --scale flickr8k DATA "
+                "WEIGHTS (frozen towers, minutes a row), or --scale paper DATA (the paper's own settings, a large GPU)"
+            )
+        if self.place == "scenes":
+            self._refuse("scenes", data_root=self.data_root, image_weights=self.image_weights)
+        elif self.data_root is None:
+            raise ConfigError(f"{self.benchmark} at this scale needs the folder of the dataset after its name")
+        if self.place == "flickr8k" and self.image_weights is None:
+            raise ConfigError(
+                f"{self.benchmark} on Flickr8k needs the image tower's weights after the dataset's folder"
+            )
+        if self.place == "paper":
+            self._refuse("paper", image_weights=self.image_weights)
+
+    @property
+    def place(self) -> Scale:
+        """The scale, which the benchmark of methods has too."""
+        return self.scale or "flickr8k"
+
+    @property
+    def configs_folder(self) -> Path:
+        """The folder of the shipped settings."""
+        return shipped_settings(self.configs)
+
+    def _refuse(self, scale: str, **given: str | None) -> None:
+        for name, value in given.items():
+            if value is not None:
+                raise ConfigError(f"{name} is {value!r}, but the scale {scale} takes none; leave it out")
+
+
+def shipped_settings(configs: str | None) -> Path:
+    """Return the folder of the shipped settings: the one that is named, the installed package's, or the checkout's."""
+    if configs is not None:
+        return Path(configs).expanduser()
+    installed = Path(__file__).parents[2] / "configs"
+    return installed if installed.is_dir() else Path(__file__).parents[4] / "configs"
