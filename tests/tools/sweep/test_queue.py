@@ -130,6 +130,8 @@ def test_a_row_outlives_a_killed_sweep_and_is_not_run_beside_itself(queue_of, ta
     assert executor.poll("row") == LOST, "another sitting's"
     ticket = executor.submit(queue.job(row, 1))
     assert executor.poll(ticket) is None and len(tries(row)) == 1, "it is waited for"
+    executor.cancel(ticket)
+    assert executor.poll(ticket) == LOST and executor.submit(queue.job(row, 1)) == ticket
     row.makes.with_suffix(".go").touch()
     until(row.makes.is_file)
     until(lambda: executor.poll(ticket) == 0)

@@ -39,6 +39,8 @@ class LocalExecutor:
         return None
 
     def cancel(self, ticket: str) -> None:
-        """Ask a row to end; one that another sitting left at work goes on."""
-        if ticket in self._processes:
+        """Ask a row to end; one that another sitting left at work goes on, and is waited for no longer."""
+        if ticket not in self._processes:
+            self._jobs.pop(ticket, None)
+        else:
             self._processes[ticket].send_signal(signal.SIGTERM)

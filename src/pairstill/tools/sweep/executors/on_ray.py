@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from pairstill.core.errors import MissingDependencyError
+from pairstill.core.errors import ConfigError, MissingDependencyError
 from pairstill.tools.sweep.executors import LOST
 from pairstill.tools.sweep.work import Job, work
 
@@ -20,6 +20,7 @@ class RayExecutor:
 
         Raises:
             MissingDependencyError: Ray is not installed.
+            ConfigError: RAY_ADDRESS names no cluster that answers.
         """
         try:
             import ray  # pyright: ignore[reportMissingImports]
@@ -28,7 +29,12 @@ class RayExecutor:
                 "executor is ray, which needs the package ray: pip install 'pairstill[ray]'"
             ) from error
         if not ray.is_initialized():
-            ray.init(logging_level=logging.ERROR, log_to_driver=False)
+            try:
+                ray.init(logging_level=logging.ERROR, log_to_driver=False)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise ConfigError(
+                    f"executor is ray, but none can be joined or begun ({error}); correct RAY_ADDRESS, or leave it out"
+                ) from error
         self._ray = ray
         # what is lost is the queue's to begin again, which counts how often
         self._work = ray.remote(work).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)

@@ -48,8 +48,15 @@ class SlurmExecutor:
         self._jobs: dict[str, Any] = {}
 
     def submit(self, job: Job) -> str:
-        """Put a row into Slurm's line, and return the number of its job."""
-        submitted = self._executor.submit(work, job)
+        """Put a row into Slurm's line, and return the number of its job.
+
+        Raises:
+            ConfigError: Slurm refuses it.
+        """
+        try:
+            submitted = self._executor.submit(work, job)
+        except self._failed as error:
+            raise ConfigError(f"Slurm does not take a job ({error}); correct --slurm, --cpus or --gpus") from error
         self._jobs[submitted.job_id] = submitted
         return submitted.job_id
 
