@@ -13,13 +13,12 @@ from pairstill.config import (
     TrajectoryConfig,
 )
 from pairstill.core.errors import ArtifactError
-from pairstill.distill.bilevel.paths import ExpertPaths
 from pairstill.distill.features_first import FeatureRange, features_of
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.phases import Distillation
 from pairstill.distill.recipe import Recipe, matching_of, pixels_of
 from pairstill.storage import load_tensors, save_tensors
-from pairstill.teachers.shortcut import recorded_path, shortcut_path
+from pairstill.teachers.shortcut import ExpertPaths, recorded_path, shortcut_path
 from pairstill.teachers.training import epochs_to_keep
 from pairstill.teachers.trajectory import Trajectory, TrajectoryRecorder
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pairstill.cli.command import settings_from
-from pairstill.distill.bilevel import paths
+from pairstill.teachers import shortcut
 from pairstill.run.pipeline import Run
 from pairstill.storage import load_tensors
 
@@ -64,7 +64,7 @@ def settings(tmp_path, name, *options):
 
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
 def test_a_run_elsewhere_is_the_run_here(options, tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "ThreadPoolExecutor", AtOnce)
+    monkeypatch.setattr(shortcut, "ThreadPoolExecutor", AtOnce)
     with pretended_gpu():
         with Run(settings(tmp_path, "meta", *options)) as pipeline:
             pipeline.context = replace(pipeline.context, device=ELSEWHERE)

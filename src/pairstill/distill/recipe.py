@@ -13,7 +13,6 @@ from pairstill.core.rng import derive_seed, make_generator
 from pairstill.core.world import World
 from pairstill.data.manifest import Manifest
 from pairstill.distill.bilevel.objective import TrajectoryObjective
-from pairstill.distill.bilevel.paths import ExpertPaths
 from pairstill.distill.bilevel.solvers import Choice
 from pairstill.distill.bilevel.towers_objective import TowersObjective
 from pairstill.distill.initial import InitialPairs, initial_pairs
@@ -25,6 +24,7 @@ from pairstill.distill.similarity import Similarity
 from pairstill.encoders.pixel_space import PixelSpace, TowerOfSpace
 from pairstill.encoders.split import EncodedSplit
 from pairstill.model.dual_encoder import ModelFactory
+from pairstill.teachers.shortcut import ExpertPaths
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from pairstill.config import PhaseConfig, TrajectoryConfig
 from pairstill.core.world import World
 from pairstill.distill.bilevel.inner_loop import InnerLoop, LinearSides, LossHalves
 from pairstill.distill.bilevel.matching import matching_losses
-from pairstill.distill.bilevel.paths import TeacherPaths
 from pairstill.distill.bilevel.segments import Draws, Segment
 from pairstill.distill.bilevel.solvers import Choice, Hypergradient, Solver, choose, mean_hypergradient
 from pairstill.distill.bilevel.step_derivative import StepGraph, step_graph
@@ -19,6 +18,7 @@ from pairstill.distill.learned import Learned, Pairs, Parametrisation, Variable,
 from pairstill.distill.objective import Stateless, Step
 from pairstill.model.dual_encoder import DropoutMasks, DualEncoder, ModelFactory, Parameters
 from pairstill.model.functional import embed_images, embedded_pair_loss, loss_of_embeddings, pair_loss
+from pairstill.teachers.shortcut import TeacherPaths
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 
 from pairstill.distill.bilevel.inner_loop import InnerLoop, at_rates, difference, inner_step
-from pairstill.distill.bilevel.solvers.base import FiniteSteps, Hypergradient, Solver
-from pairstill.distill.bilevel.solvers.sweeps import Sums, detached, last_adjoint
+from pairstill.distill.bilevel.solvers.base import FiniteSteps, Hypergradient, Solver, Sums, detached, last_adjoint
 from pairstill.distill.bilevel.step_derivative import DoubleBackward, StepWay
 
 

@@ -1,8 +1,7 @@
 """`exact_store`: the graph of every step's gradient is kept from the forward sweep."""
 
 from pairstill.distill.bilevel.inner_loop import InnerLoop, at_rates, difference, inner_step
-from pairstill.distill.bilevel.solvers.base import FiniteSteps, Hypergradient, Solver
-from pairstill.distill.bilevel.solvers.sweeps import Sums, detached, last_adjoint
+from pairstill.distill.bilevel.solvers.base import FiniteSteps, Hypergradient, Solver, Sums, detached, last_adjoint
 from pairstill.distill.bilevel.step_derivative import StepGraph, step_graph
 
 
