@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pairstill.cli.command import settings_from
-from pairstill.teachers import shortcut
 from pairstill.run.pipeline import Run
 from pairstill.storage import load_tensors
+from pairstill.teachers import shortcut
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from pretend_gpu import ELSEWHERE, pretended_gpu  # noqa: E402 - a helper beside the tests, which are no package

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from pairstill.evaluate.results import Cell, Row
+    from pairstill.evaluate.results import Row
     from pairstill.run.pipeline import Run
+    from pairstill.studies.cross_encoder.table import Cell
 
 TABLE_WIDTH = 132
 """A table that does not fit is unreadable."""

@@ -1,4 +1,4 @@
-"""Results of students, summed up: rows of a run's table, cells of a matrix of encoders, rows of a task."""
+"""Results of students, summed up: rows of a run's table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -19,7 +19,6 @@ TITLES = {
 }
 """Titles of rows by name; see `made_title` for those of a run's own pairs."""
 RECALL_KEYS = tuple(field.name for field in fields(Recalls))
-TOPS = {"top1": 1, "top5": 5, "top10": 10}
 
 
 @dataclass(frozen=True)
@@ -149,97 +148,3 @@ def _optimism(by_protocol: Mapping[EvaluationProtocol, Sequence[Mapping[str, Any
     )
     both = [paper[student] - strict[student] for student in paper if student in strict]
     return mean(both) if both else None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Students with one pair of encoders.
-
-    Attributes:
-        image: the image tower, with * if it is the pairs' own.
-        text: the text tower, likewise.
-        text_map: how the pairs' text embeddings came into its space.
-        recalls: mean of each recall over the students, in percent, by key.
-        mean: mean over students of the mean recall.
-        spread: standard deviation of the mean recall over students, or None for a single one.
-        students: number of students.
-    """
-
-    image: str
-    text: str
-    text_map: str
-    recalls: Mapping[str, float]
-    mean: float
-    spread: float | None
-    students: int
-
-
-def cells_of(results: Iterable[Mapping[str, Any]]) -> list[Cell]:
-    """Group results (one mapping per student) by their encoders, in the order in which they first appear."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for result in results:
-        groups.setdefault(result["measured_as"], []).append(result)
-    return [_cell(members) for members in groups.values()]
-
-
-def _cell(members: Sequence[Mapping[str, Any]]) -> Cell:
-    first, means = members[0], [member["mean_recall"] for member in members]
-    explained = first.get("map_explains_validation_captions")
-    own = first["own_texts"]
-    return Cell(
-        image=first["image"] + " *" * first["own_images"],
-        text=first["text"] + " *" * own,
-        text_map="" if own else "none" if explained is None else f"ridge, explains {100 * explained:.0f} %",
-        recalls={key: mean(member[key] for member in members) for key in RECALL_KEYS},
-        mean=mean(means),
-        spread=stdev(means) if len(means) > 1 else None,
-        students=len(members),
-    )
-
-
-@dataclass(frozen=True)
-class DownstreamRow:
-    """One method on a task.
-
-    Attributes:
-        title: the method as people know it.
-        means: mean of ACC@1, 5 and 10 over the students, in percent; None where there are too few candidates.
-        spreads: their standard deviations; None where there is no mean or a single student.
-        by_group: mean over the classes, or the types of questions, of their ACC@1, so that all count alike.
-        retrieval: mean recall of the same students on the retrieval test split, or None for chance.
-        students: number of students.
-    """
-
-    title: str
-    means: tuple[float | None, ...]
-    spreads: tuple[float | None, ...]
-    by_group: float
-    retrieval: float | None
-    students: int
-
-
-def downstream_rows(results: Iterable[Mapping[str, Any]]) -> list[DownstreamRow]:
-    """Group results (one mapping per student) of one task by method, after a row of what chance alone would get."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for result in results:
-        groups.setdefault(result["method"], []).append(result)
-    if not groups:
-        return []
-    candidates = next(iter(groups.values()))[0]["candidates"]
-    chance = tuple(100 * k / candidates if k == 1 or candidates > k else None for k in TOPS.values())
-    return [
-        DownstreamRow("Chance", chance, (None,) * len(TOPS), 100 / candidates, None, 0),
-        *(_downstream_row(method, members) for method, members in groups.items()),
-    ]
-
-
-def _downstream_row(method: str, members: Sequence[Mapping[str, Any]]) -> DownstreamRow:
-    values = [[member[top] for member in members if member[top] is not None] for top in TOPS]
-    return DownstreamRow(
-        title=members[0].get("title", TITLES.get(method, method)),
-        means=tuple(mean(found) if found else None for found in values),
-        spreads=tuple(stdev(found) if len(found) > 1 else None for found in values),
-        by_group=mean(mean(member["top1_by_group"].values()) for member in members),
-        retrieval=mean(member["retrieval_mean_recall"] for member in members),
-        students=len(members),
-    )

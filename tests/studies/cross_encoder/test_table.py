@@ -1,8 +1,7 @@
 import pytest
 
-from pairstill.evaluate.results import cells_of
 from pairstill.report.tables import RECALL_TITLES
-from pairstill.studies.cross_encoder.table import HEADER, cell_columns, crossing_page, matrix_rows
+from pairstill.studies.cross_encoder.table import HEADER, cell_columns, cells_of, crossing_page, matrix_rows
 
 
 def result(image, text, recall, **facts):

@@ -1,7 +1,6 @@
 import pytest
 
-from pairstill.evaluate.results import downstream_rows
-from pairstill.studies.downstream.table import HEADER, about, downstream_cells, downstream_page
+from pairstill.studies.downstream.table import HEADER, about, downstream_cells, downstream_page, downstream_rows
 
 
 def result(method, top1, top5, retrieval=30.0):

@@ -13,7 +13,6 @@ from pairstill.encoders.split import EncodedSplit
 from pairstill.evaluate.ledger import Key, Record
 from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.protocol import Outcome, ranks_on
-from pairstill.evaluate.results import Cell, cells_of
 from pairstill.model.dual_encoder import Side
 from pairstill.run.context import RunContext
 from pairstill.run.evaluate import about_pairs, distilled_set, key_of, record_of, students_of
@@ -22,7 +21,7 @@ from pairstill.storage import digest, file_digest, write_text_atomic
 from pairstill.studies.cross_encoder.adapt import adapted_set, check_width, has_own_images, has_own_texts
 from pairstill.studies.cross_encoder.encoders import image_label, named_image, named_text, text_label
 from pairstill.studies.cross_encoder.rates import best_crossed, rates_tried
-from pairstill.studies.cross_encoder.table import crossing_page
+from pairstill.studies.cross_encoder.table import Cell, cells_of, crossing_page
 from pairstill.studies.cross_encoder.text_map import Batches, TextMap, explained_variance, fit_text_map
 
 PAGE = "cross.md"

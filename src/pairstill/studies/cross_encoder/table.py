@@ -1,9 +1,12 @@
 """Recall by the students' encoders: a row for each pair of encoders, and a matrix of the means."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Any
 
 from pairstill.core.formatting import with_spread
-from pairstill.evaluate.results import Cell
+from pairstill.evaluate.results import RECALL_KEYS
 from pairstill.report.tables import RECALL_TITLES, markdown_table
 
 HEADER = ["image encoder", "text encoder", "text map", *RECALL_TITLES.values(), "mean", "students"]
@@ -14,6 +17,52 @@ encoder is not the pairs' own (marked *). Distilled images were resized and norm
 was fitted on the real training captions, which are more than the distilled pairs; the share of variance that it
 explains is on validation captions. "none" between different text encoders: the embeddings were taken as they are.
 """
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Students with one pair of encoders.
+
+    Attributes:
+        image: the image tower, with * if it is the pairs' own.
+        text: the text tower, likewise.
+        text_map: how the pairs' text embeddings came into its space.
+        recalls: mean of each recall over the students, in percent, by key.
+        mean: mean over students of the mean recall.
+        spread: standard deviation of the mean recall over students, or None for a single one.
+        students: number of students.
+    """
+
+    image: str
+    text: str
+    text_map: str
+    recalls: Mapping[str, float]
+    mean: float
+    spread: float | None
+    students: int
+
+
+def cells_of(results: Iterable[Mapping[str, Any]]) -> list[Cell]:
+    """Group results (one mapping per student) by their encoders, in the order in which they first appear."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for result in results:
+        groups.setdefault(result["measured_as"], []).append(result)
+    return [_cell(members) for members in groups.values()]
+
+
+def _cell(members: Sequence[Mapping[str, Any]]) -> Cell:
+    first, means = members[0], [member["mean_recall"] for member in members]
+    explained = first.get("map_explains_validation_captions")
+    own = first["own_texts"]
+    return Cell(
+        image=first["image"] + " *" * first["own_images"],
+        text=first["text"] + " *" * own,
+        text_map="" if own else "none" if explained is None else f"ridge, explains {100 * explained:.0f} %",
+        recalls={key: mean(member[key] for member in members) for key in RECALL_KEYS},
+        mean=mean(means),
+        spread=stdev(means) if len(means) > 1 else None,
+        students=len(members),
+    )
 
 
 def cell_columns(cell: Cell) -> list[str]:

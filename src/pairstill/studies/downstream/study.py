@@ -19,7 +19,6 @@ from pairstill.encoders.cache import CachedRows, cached_rows
 from pairstill.encoders.split import EncodedSplit
 from pairstill.evaluate.ledger import Key, Record
 from pairstill.evaluate.measurement import titled
-from pairstill.evaluate.results import DownstreamRow, downstream_rows
 from pairstill.run.context import RunContext
 from pairstill.run.evaluate import MADE, about_pairs, distilled_set, key_of, row_name, students_of
 from pairstill.run.log import progress_bar
@@ -27,7 +26,7 @@ from pairstill.storage import digest, write_text_atomic
 from pairstill.studies.downstream.accuracy import accuracies
 from pairstill.studies.downstream.answers import Answering, zero_shot_ranks
 from pairstill.studies.downstream.students import ChosenStudent, chosen_student, student_key
-from pairstill.studies.downstream.table import downstream_page
+from pairstill.studies.downstream.table import DownstreamRow, downstream_page, downstream_rows
 
 SHARD_QUESTIONS = 64
 
