@@ -1,8 +1,8 @@
 """What the settings of all methods have in common: each method has its own class of them, in the field `distill`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pairstill.config.checks import require
 from pairstill.config.evaluate import ClosedFormConfig
@@ -59,6 +59,23 @@ class MethodConfig:
         Raises:
             ConfigError: they do not.
         """
+
+    def with_pairs(self, pairs: int) -> Self:
+        """Return the settings for another number of pairs, where they are one set and not several phases."""
+        raise NotImplementedError
+
+    def at_scale(self, large: "MethodConfig", scaled: Callable[[int], int]) -> Self:
+        """Return these settings, of a small base, with what grows with the number of pairs taken from a large row.
+
+        Args:
+            large: settings of the same class, of the row.
+            scaled: returns the number of pairs of the base that stands for a number of the row's.
+        """
+        return self
+
+    def at_length(self) -> Self:
+        """Return the settings at the length of the method's own paper, where those of a benchmark do not fit it."""
+        return self
 
     @classmethod
     def of_phases(cls, shared: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Settings of the methods that learn all pairs in one phase, without similarities and learned rates."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from pairstill.config.checks import require, require_positive
 from pairstill.config.learned import LearnedConfig
@@ -49,6 +49,10 @@ class OnePhaseConfig(LearnedConfig):
             ConfigError: it is.
         """
         self.features_first.check_in(run.image)
+
+    def with_pairs(self, pairs: int) -> Self:
+        """Return the settings for another number of pairs."""
+        return replace(self, num_pairs=pairs)
 
     @property
     def loop(self) -> TrajectoryConfig:

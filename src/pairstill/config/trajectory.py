@@ -1,7 +1,7 @@
 """Settings of the methods that match trajectories, and of an outer loop."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, Self
 
 from pairstill.config.checks import require, require_positive
 from pairstill.config.learned import LearnedConfig
@@ -125,6 +125,11 @@ class TrajectoryConfig(LearnedConfig):
     def num_pairs(self) -> int:
         """Distilled pairs over all phases."""
         return sum(phase.num_pairs for phase in self.phases)
+
+    def with_pairs(self, pairs: int) -> Self:
+        """Return the settings for another number of pairs, of which there must be one phase."""
+        (phase,) = self.phases
+        return replace(self, phases=(replace(phase, num_pairs=pairs),))
 
     @property
     def epochs_read(self) -> frozenset[int]:

@@ -1,15 +1,19 @@
 """APM: the closed-form projector of the pairs is matched with that of all real pairs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pairstill.config import ClosedFormConfig, OnePhaseConfig, OuterConfig, ProjectorConfig
 from pairstill.methods.base import Method
 
 if TYPE_CHECKING:
     from pairstill.distill.recipe import Ingredients, Recipe
+
+
+FEATURE_STEPS, INVERSION_STEPS, PIXEL_STEPS = 400, 80, 8
+"""As many steps on the features of a frozen tower as its paper has epochs; then pixels are found, and move a little."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,13 @@ class ApmConfig(OnePhaseConfig):
     def outer(self) -> OuterConfig:
         """Adam and its rate as the paper has them."""
         return OuterConfig("adam", self.rate_unit, lr_images=0.1, lr_texts=0.1, betas=(0.6, 0.9))
+
+    def at_length(self) -> Self:
+        """Return the settings with the steps of its paper, unless they learn on features already."""
+        if self.features_first.steps:
+            return self
+        first = replace(self.features_first, steps=FEATURE_STEPS, inversion_steps=INVERSION_STEPS)
+        return replace(self, outer_steps=PIXEL_STEPS, features_first=first)
 
     @property
     def closed_form(self) -> ClosedFormConfig:
@@ -75,4 +86,5 @@ APM = Method(
     recipe=recipe,
     student="closed_form",
     all_teachers=False,
+    benchmarks=("frozen", "short"),
 )

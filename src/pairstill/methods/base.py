@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # these import torch, and a list of methods shall not take se
     from pairstill.distill.recipe import Ingredients, Recipe
 
 StudentRule = Literal["learned_rates", "chosen_rates", "closed_form"]
+Benchmark = Literal["frozen", "short", "auto", "residual", "trainable"]
 
 
 def match_trajectories(given: "Ingredients", experts: list[Path]) -> "Recipe":
@@ -62,6 +63,7 @@ class Method:
         all_teachers: whether it reads all teachers, if any; or else the first alone.
         rule: for a coreset, the rule that chooses the pairs; else None.
         frozen_title: its name in tables where the image tower is frozen, if it is another thing then; else None.
+        benchmarks: settings of Flickr8k that it is measured with.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Method:
     all_teachers: bool = True
     rule: "Rule | None" = None
     frozen_title: str | None = None
+    benchmarks: tuple[Benchmark, ...] = ()
 
     @property
     def matches_trajectories(self) -> bool:

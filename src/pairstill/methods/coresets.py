@@ -1,12 +1,12 @@
 """Real pairs, chosen by a rule; students train on them with InfoNCE, at rates that validation chooses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from pairstill.config import MethodConfig, PhaseConfig, TrajectoryConfig
 from pairstill.config.checks import require
-from pairstill.methods.base import Method
+from pairstill.methods.base import Benchmark, Method
 from pairstill.methods.shared import endpoint_of, refuse_late
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ class CoresetConfig(MethodConfig):
         """
         refuse_late(self.endpoint, run)
 
+    def with_pairs(self, pairs: int) -> Self:
+        """Return the settings for another number of pairs."""
+        return replace(self, num_pairs=pairs)
+
     @classmethod
     def of_phases(cls, shared: Mapping[str, Any]) -> dict[str, Any]:
         """Return all pairs of the phases, and the last epoch that the first one reads."""
@@ -61,7 +65,9 @@ class CoresetConfig(MethodConfig):
         return {"num_pairs": pairs, "endpoint": epoch}
 
 
-def _coreset(name: str, title: str, source: str, *needs: str) -> Method:
+def _coreset(
+    name: str, title: str, source: str, *needs: str, benchmarks: tuple[Benchmark, ...] = ("frozen",)
+) -> Method:
     rule = name
     assert rule in ("random", "herding", "k_center", "forgetting")
     return Method(
@@ -74,10 +80,11 @@ def _coreset(name: str, title: str, source: str, *needs: str) -> Method:
         student="chosen_rates",
         all_teachers=False,
         rule=rule,
+        benchmarks=benchmarks,
     )
 
 
-RANDOM = _coreset("random", "Random", "-")
+RANDOM = _coreset("random", "Random", "-", benchmarks=())  # it is among the references, drawn anew for every student
 HERDING = _coreset("herding", "Herding", "Welling 2009", "teacher")
 K_CENTER = _coreset("k_center", "K-Center", "Sener and Savarese 2018", "teacher")
 FORGETTING = _coreset("forgetting", "Forgetting", "Toneva et al. 2019", "trajectories")

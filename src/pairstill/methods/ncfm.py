@@ -1,11 +1,11 @@
 """NCFM on pairs: clusters of joint features are matched by their characteristic functions."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pairstill.config import CharacteristicConfig, OnePhaseConfig, OuterConfig, PhaseConfig
+from pairstill.config import CharacteristicConfig, MethodConfig, OnePhaseConfig, OuterConfig, PhaseConfig
 from pairstill.methods.base import Method
 from pairstill.methods.shared import endpoint_of, refuse_late
 
@@ -60,6 +60,12 @@ class NcfmConfig(OnePhaseConfig):
             betas=(0.9, 0.999),
             weight_decay=self.weight_decay,
         )
+
+    def at_scale(self, large: MethodConfig, scaled: Callable[[int], int]) -> Self:
+        """Return the settings with the share of the row's clusters that the base has of its pairs."""
+        assert isinstance(large, NcfmConfig)
+        clusters = scaled(large.characteristic.clusters)
+        return replace(self, characteristic=replace(self.characteristic, clusters=clusters))
 
     @property
     def epochs_read(self) -> frozenset[int]:
@@ -129,4 +135,5 @@ NCFM = Method(
     recipe=recipe,
     student="chosen_rates",
     all_teachers=False,
+    benchmarks=("frozen",),
 )

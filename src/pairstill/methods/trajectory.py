@@ -58,6 +58,7 @@ MTT_VL = Method(
         *(_ONE, _RECORDED, _LAST, _WHOLE_RANGE, _EPOCHS, _SHARP),
         Fixed("loss", "infonce", "it learns no similarities"),
     ),
+    benchmarks=("frozen", "short", "trainable"),
 )
 # The kind of the similarities, full or of low rank, is a setting. LoRS trains the image tower; behind a frozen one,
 # where a head on each side learns and both are matched, it is a part of RepBlend, and is called so.
@@ -69,6 +70,7 @@ LORS = Method(
     _NEEDS,
     fixed=(*_LORS, _SHARP),
     frozen_title="LoRS + symmetric heads",
+    benchmarks=("frozen", "short", "residual", "trainable"),
 )
 # LoRS from easy to hard
 DATM = Method(
@@ -79,6 +81,7 @@ DATM = Method(
     _NEEDS,
     fixed=(*(fixed for fixed in _LORS if fixed is not _WHOLE_RANGE), _SHARP),
     follow=_growing,
+    benchmarks=("frozen", "short"),
 )
 # one straight line from the untrained model to the teachers' last epoch, matched from anywhere on it
 MCT = Method(
@@ -94,12 +97,28 @@ MCT = Method(
         Fixed("auto_phases", None, "its line goes from the first epoch to the last"),
     ),
     follow=_whole_path,
+    benchmarks=("frozen", "short"),
 )
 # phased teacher models with shortcut trajectories: what the settings are made for
-PTM_ST = Method("ptm_st", "PTM-ST", "arXiv 2603.25388", _LEARNS, _NEEDS)
+PTM_ST = Method(
+    "ptm_st",
+    "PTM-ST",
+    "arXiv 2603.25388",
+    _LEARNS,
+    _NEEDS,
+    benchmarks=("frozen", "short", "auto", "residual", "trainable"),
+)
 # LoRS behind a frozen tower, where every inner step sees blended representations; both heads are matched. They are
 # residual (`heads.kind`): a linear head of a blend is the blend of what it makes of the parts.
-REPBLEND = Method("repblend", "RepBlend", "arXiv 2505.14705", _LEARNS, _BEHIND_FEATURES, fixed=(*_LORS, _BLEND))
+REPBLEND = Method(
+    "repblend",
+    "RepBlend",
+    "arXiv 2505.14705",
+    _LEARNS,
+    _BEHIND_FEATURES,
+    fixed=(*_LORS, _BLEND),
+    benchmarks=("residual",),
+)
 # the first changes which teacher is matched, the second how pairs are seen
 PTM_ST_BLEND = Method(
     "ptm_st_blend",
@@ -108,6 +127,7 @@ PTM_ST_BLEND = Method(
     _LEARNS,
     _BEHIND_FEATURES,
     fixed=(_BLEND,),
+    benchmarks=("residual",),
 )
 # behind a frozen tower, distil features, find pixels that have them, then go on a little on pixels
 FEATURES_FIRST = Method(
@@ -117,4 +137,5 @@ FEATURES_FIRST = Method(
     "learns features, then images; text embeddings, similarities, rates",
     _BEHIND_FEATURES,
     follow=_features_first,
+    benchmarks=("frozen",),
 )

@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pairstill.config import OnePhaseConfig, RunConfig, TrajectoryConfig
+from pairstill.config import RunConfig
 from pairstill.core.errors import ConfigError
-from pairstill.methods import METHODS, with_method
-from pairstill.methods.apm import ApmConfig
-from pairstill.methods.coresets import CoresetConfig
+from pairstill.methods import METHODS, find_method, with_method
+from pairstill.methods.base import Benchmark
 from pairstill.tools.reproduce.paper import PaperRow, PaperTable
 from pairstill.tools.reproduce.scales import scaled
 from pairstill.tools.reproduce.settings import Reproduction, Scale
@@ -20,22 +19,16 @@ Load = Callable[[list[str]], RunConfig]
 REFERENCES = "references"
 TEACHERS = "teachers"
 """The folder of the teachers that rows share."""
-# Random is among the references, drawn anew for every student
-_BLENDED = ("repblend", "ptm_st_blend")  # which linear heads are of no use to
-_ALL = (REFERENCES, *(method.name for method in METHODS if method.name not in ("random", *_BLENDED)))
-_SHORT = ("mtt_vl", "lors", "datm", "mct", "ptm_st", "apm")
-TRAINED, RESIDUAL = "trainable_100", "residual_100"
-MEASURED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    (("frozen_100", "frozen_200", "frozen_500"), _ALL),
-    (("short_200", "short_500"), _SHORT),
-    (("auto_100", "auto_200", "auto_500"), ("ptm_st",)),
-    ((RESIDUAL,), (REFERENCES, "lors", "ptm_st", *_BLENDED)),
-    ((TRAINED,), (REFERENCES, "mtt_vl", "lors", "ptm_st")),
-)
-"""Settings of the benchmark, and the methods that are measured with them."""
-APM_STEPS = {"steps": 400, "inversion_steps": 80}
-"""Of APM, which learns on features of frozen towers: as many steps as its paper has epochs; then pixels are found."""
-APM_PIXEL_STEPS = 8
+BENCHMARKS: dict[Benchmark, tuple[str, ...]] = {
+    "frozen": ("frozen_100", "frozen_200", "frozen_500"),
+    "short": ("short_200", "short_500"),
+    "auto": ("auto_100", "auto_200", "auto_500"),
+    "residual": ("residual_100",),
+    "trainable": ("trainable_100",),
+}
+"""Settings of Flickr8k; every method says itself on which it is measured."""
+WITH_REFERENCES = ("frozen", "residual", "trainable")
+"""Those that have references of their own; the others differ in phases alone."""
 SIMILARITIES_ARE_WORTH = 1
 """Pairs that rows without similarities have beyond those of the settings, so that rows of one size hold equal bytes."""
 
@@ -82,37 +75,38 @@ def load_file(path: Path, load: Load) -> RunConfig:
 
 def methods_rows(configs: Path) -> list[Row]:
     """Return every method on Flickr8k, in order."""
-    pairs = [(config, method) for files, methods in MEASURED for config in files for method in methods]
-    return [_methods_row(configs / "flickr8k" / f"{config}.yaml", method) for config, method in pairs]
+    return [
+        _methods_row(configs / "flickr8k" / f"{config}.yaml", method, benchmark)
+        for benchmark, files in BENCHMARKS.items()
+        for config in files
+        for method in _measured_on(benchmark)
+    ]
 
 
-def _methods_row(settings: Path, method: str) -> Row:
+def _measured_on(benchmark: Benchmark) -> list[str]:
+    references = [REFERENCES] if benchmark in WITH_REFERENCES else []
+    return [*references, *(method.name for method in METHODS if benchmark in method.benchmarks)]
+
+
+def _methods_row(settings: Path, method: str, benchmark: Benchmark) -> Row:
     def change(config: RunConfig) -> RunConfig:
         if method == REFERENCES:
             return replace(config, evaluate=replace(config.evaluate, methods=("random", "full")))
-        measured = ("distilled", "closed_form") if method == "apm" else ("distilled",)
+        measured = ("distilled", "closed_form") if find_method(method).student == "closed_form" else ("distilled",)
         return _as_measured(replace(config, method=method, evaluate=replace(config.evaluate, methods=measured)))
 
     name = f"{settings.stem}/{method}"
-    teachers = {TRAINED: "trainable", RESIDUAL: "residual"}.get(settings.stem, "frozen")
+    teachers = benchmark if benchmark in WITH_REFERENCES else "frozen"
     return Row(name, name, settings, change, teachers, makes_pairs=method != REFERENCES)
 
 
 def _as_measured(config: RunConfig) -> RunConfig:
-    """Return the settings, without similarities with the pairs that those are worth, and APM's with its epochs."""
+    """Return the settings, without similarities with the pairs that those are worth, and at the method's own length."""
     config = with_method(config)
-    distill, pairs = config.distill, config.distill.num_pairs + SIMILARITIES_ARE_WORTH
-    if distill.loss == "wbce":
+    if config.distill.loss == "wbce":
         return config
-    if isinstance(distill, TrajectoryConfig):
-        (phase,) = distill.phases
-        distill = replace(distill, phases=(replace(phase, num_pairs=pairs),))
-    elif isinstance(distill, OnePhaseConfig | CoresetConfig):
-        distill = replace(distill, num_pairs=pairs)
-    if isinstance(distill, ApmConfig) and not distill.features_first.steps:
-        first = replace(distill.features_first, **APM_STEPS)
-        distill = replace(distill, outer_steps=APM_PIXEL_STEPS, features_first=first)
-    return replace(config, distill=distill)
+    distill = config.distill.with_pairs(config.distill.num_pairs + SIMILARITIES_ARE_WORTH)
+    return replace(config, distill=distill.at_length())
 
 
 def base_of(scale: Scale, configs: Path, load: Load) -> RunConfig | None:

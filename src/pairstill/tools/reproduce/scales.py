@@ -5,7 +5,6 @@ from typing import Any
 
 from pairstill.config import MethodConfig, PhaseConfig, RunConfig, TrajectoryConfig
 from pairstill.methods import with_method
-from pairstill.methods.ncfm import NcfmConfig
 from pairstill.methods.shared import own_settings
 
 PAIRS = 500
@@ -62,9 +61,7 @@ def scaled(row: RunConfig, base: RunConfig) -> RunConfig:
         features_first=replace(distill.features_first, steps=distill.features_first.steps * longest // STEPS),
     )
     own: MethodConfig = own_settings(replace(base, method=row.method, distill=small), type(row.distill))
-    if isinstance(row.distill, NcfmConfig) and isinstance(own, NcfmConfig):
-        clusters = pairs(row.distill.characteristic.clusters)
-        own = replace(own, characteristic=replace(own.characteristic, clusters=clusters))
+    own = own.at_scale(row.distill, pairs)
     random = row.evaluate.references.random_pairs
     references = replace(base.evaluate.references, random_pairs=None if random is None else pairs(random))
     evaluate = replace(base.evaluate, methods=row.evaluate.methods, references=references)
