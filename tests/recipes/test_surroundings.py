@@ -76,7 +76,7 @@ def test_a_run_inside_a_program_that_has_set_everything_otherwise(
     assert DistilledSet.load(tmp_path / "run" / "distilled").phases[0].similarity.dtype == torch.float32
 
 
-@pytest.mark.parametrize("part", ["manifest", "image", "text", "tower", "factory", "splits", "bench"])
+@pytest.mark.parametrize("part", ["manifest", "image", "text", "tower", "factory", "splits", "evaluator"])
 def test_parts_that_are_built_alone(tiny, options_of, hostile, tmp_path, part):
     config = configuration(tiny("run", tmp_path / "run", *options_of["frozen"]))
     before = seen()
