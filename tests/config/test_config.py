@@ -35,6 +35,7 @@ from pairstill.config import (
     StudentConfig,
     TeacherConfig,
     TextConfig,
+    TowerConfig,
     TrajectoryConfig,
 )
 from pairstill.core.errors import ConfigError
@@ -50,6 +51,7 @@ ALL = [
     SplitsConfig,
     DataConfig,
     ImageConfig,
+    TowerConfig,
     TextConfig,
     HeadsConfig,
     TeacherConfig,
@@ -245,6 +247,17 @@ REFUSED = [
             "distill": TrajectoryConfig(hypergradient=HypergradientConfig(micro_batch=2)),
         },
         "distill.hypergradient.micro_batch is set but the image tower is frozen",
+    ),
+    (TowerConfig, {"pretrained": True, "weights": "a"}, "image.pretrained and image.weights are both set; use one"),
+    (RunConfig, {"towers": (TowerConfig(),)}, "towers names 1 more, but the image tower is trained"),
+    (
+        RunConfig,
+        {
+            "image": ImageConfig(trainable=False),
+            "heads": HeadsConfig(image=True, width=4),
+            "towers": (TowerConfig(size=8), TowerConfig()),
+        },
+        "towers names the same image tower twice, or that of image; name each once",
     ),
     (
         RunConfig,

@@ -16,6 +16,7 @@ from pairstill.distill.auto_phases import (
     divide_starts,
     endpoints_of,
     gain_ahead,
+    levelled,
     most_phases,
     share_out,
     sized_phases,
@@ -169,3 +170,12 @@ def test_sizes_go_with_the_path_and_steps_are_equal():
     ranges = [PhaseRange(0, 0, 4, 1.0), PhaseRange(1, 2, 5, 0.7)]
     phases = sized_phases(ranges, torch.tensor([4.0, 3.5, 2.5, 9.0, 9.0]), 100, 25, 10)
     assert phases == (PhaseConfig(40, 13, 0, 0, 4), PhaseConfig(60, 12, 1, 2, 5))
+
+
+def test_recalls_of_several_towers_are_levelled_to_one_best_mean():
+    recalls = torch.tensor([[1.0, 20.0, 30.0], [1.0, 22.0, 28.0], [3.0, 44.0, 42.0], [3.0, 40.0, 46.0]])
+    found = levelled(recalls, 2)
+    # the best means are 29 and 44: 36.5 for both
+    assert torch.equal(found, recalls + torch.tensor([[7.5], [7.5], [-7.5], [-7.5]]))
+    assert admissible_endpoints(found).error < admissible_endpoints(recalls).error
+    assert levelled(recalls, 1) is recalls

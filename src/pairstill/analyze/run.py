@@ -41,6 +41,7 @@ def analyse(context: RunContext, settings: Analysis) -> Path | None:
     it alone; the others return None.
     """
     name = next(name for name, kind in ANALYSES.items() if isinstance(settings, kind))
+    context.config.check_one_tower("`pairstill analyze`")
     experts = whole_teachers(context, None if isinstance(settings, TeachersAnalysis) else settings.experts)
     alone = context.leave()
     if alone is None:

@@ -5,7 +5,7 @@ Rates and sizes default to the embedded benchmark (`scenes`); `configs/` holds t
 """
 
 from pairstill.config.data import MAX_CAPTION_WORDS, CaptionForm, ColumnsConfig, DataConfig, ScenesConfig, SplitsConfig
-from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig
+from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig, TowerConfig
 from pairstill.config.evaluate import (
     ClosedFormConfig,
     CrossConfig,
@@ -39,6 +39,7 @@ __all__ = [  # in the order in which the documentation shows them
     "SplitsConfig",
     "DataConfig",
     "ImageConfig",
+    "TowerConfig",
     "TextConfig",
     "HeadsConfig",
     "TeacherConfig",

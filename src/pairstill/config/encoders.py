@@ -64,6 +64,39 @@ class ImageConfig:
 
 
 @dataclass(frozen=True)
+class TowerConfig:
+    """A further frozen image tower that the pairs are made for, beside `image`; its settings are those of `image`.
+
+    Attributes:
+        name: `nf_resnet_tiny`, `mobilenetv1_075`, or any timm model by name.
+        pretrained: fetch the weights that timm knows for this name from the hub.
+        weights: a local safetensors file with the tower's weights, instead of `pretrained`.
+        size: side of the square input in pixels; null takes the encoder's own.
+        mean: per-channel mean of the input normalisation; null takes the encoder's own.
+        std: per-channel standard deviation of the input normalisation; null takes the encoder's own.
+        init_seed: seed of the tower's weights when it has no pretrained ones.
+        features: a file with the features of all images.
+    """
+
+    name: str = ImageConfig.name
+    pretrained: bool = False
+    weights: str | None = None
+    size: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    init_seed: int = 0
+    features: str | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.image  # which refuses what no image tower may have
+
+    @property
+    def image(self) -> ImageConfig:
+        """The settings of a run with this tower alone."""
+        return ImageConfig(trainable=False, **vars(self))
+
+
+@dataclass(frozen=True)
 class TextConfig:
     """The text tower, always frozen.
 

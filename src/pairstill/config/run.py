@@ -7,7 +7,7 @@ from pairstill.config.bounds import check_bounds
 from pairstill.config.changed import changed
 from pairstill.config.checks import require
 from pairstill.config.data import DataConfig
-from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig
+from pairstill.config.encoders import HeadsConfig, ImageConfig, TextConfig, TowerConfig
 from pairstill.config.evaluate import ClosedFormConfig, EvaluateConfig, StudentConfig
 from pairstill.config.learned import LearnedConfig
 from pairstill.config.method import MethodConfig
@@ -60,6 +60,9 @@ class RunConfig:
             code, or their `sum`, as its Eq. 8 is printed. With SGD, the sum at a rate is the mean at twice the rate.
         data: the real pairs.
         image: the image tower.
+        towers: further frozen image towers that the pairs are made for, beside `image`; each has teachers, heads and
+            learned rates of its own, while images (pixels in [0, 1], as large as the largest tower's), texts and
+            similarities are common to all. Nothing here makes pairs for `image` alone.
         text: the text tower.
         heads: the projection heads.
         teacher: the teachers.
@@ -83,6 +86,7 @@ class RunConfig:
     info_nce: InfoNCE = changed("mean", before="sum", role="loss")
     data: DataConfig = setting(factory=DataConfig, role="content")
     image: ImageConfig = setting(factory=ImageConfig, role="content")
+    towers: tuple[TowerConfig, ...] = setting((), role="content")
     text: TextConfig = setting(factory=TextConfig, role="content")
     heads: HeadsConfig = setting(factory=HeadsConfig, role="model")
     teacher: TeacherConfig = setting(factory=TeacherConfig, role="model")
@@ -117,6 +121,36 @@ class RunConfig:
             not (self.image.trainable and self.teacher.views is not None),
             f"teacher.views is {self.teacher.views} but the image tower is trained: every mini-batch is augmented "
             "anew; leave views out",
+        )
+        require(
+            not (self.towers and self.image.trainable),
+            f"towers names {len(self.towers)} more, but the image tower is trained: pairs are made for several towers "
+            "that are frozen; set image.trainable to false, or leave towers out",
+        )
+        require(
+            len(set(self.images)) == len(self.images),
+            "towers names the same image tower twice, or that of image; name each once",
+        )
+
+    @property
+    def images(self) -> tuple[ImageConfig, ...]:
+        """The image towers that the pairs are made for, `image` first."""
+        return self.image, *(tower.image for tower in self.towers)
+
+    def check_one_tower(self, what: str) -> None:
+        """Refuse settings of several image towers where but one is known.
+
+        Args:
+            what: what knows but one, as the beginning of a sentence.
+
+        Raises:
+            ConfigError: there are several.
+        """
+        require(
+            not self.towers,
+            f"{what} knows pairs for one image tower, and these are for {len(self.images)}: "
+            f"{', '.join(image.name for image in self.images)}; `pairstill evaluate` and `pairstill report` show them "
+            "behind each",
         )
 
     @property

@@ -74,6 +74,24 @@ class PhaseRange:
     agreement: float
 
 
+def levelled(recalls: Tensor, towers: int) -> Tensor:
+    """Return the recalls of several towers' teachers, all shifted to one best mean: what towers differ by is no error.
+
+    Args:
+        recalls: validation recall in %, (teachers, epochs + 1), as many teachers of each tower, tower after tower.
+        towers: how many towers; with one, nothing changes.
+
+    Example:
+        >>> levelled(torch.tensor([[1.0, 20.0, 30.0], [3.0, 44.0, 42.0]]), 2).tolist()
+        [[8.0, 27.0, 37.0], [-4.0, 37.0, 35.0]]
+    """
+    if towers == 1:
+        return recalls
+    own = recalls.unflatten(0, (towers, -1))
+    best = own.mean(1).amax(1)
+    return (own + (best.mean() - best).reshape(-1, 1, 1)).flatten(0, 1)
+
+
 def admissible_endpoints(recalls: Tensor, span: int = 1) -> EndpointRange:
     """Return the epochs whose mean validation recall is within one standard error of the best epoch's.
 

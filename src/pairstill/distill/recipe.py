@@ -207,17 +207,23 @@ def pixels_recipe(
     return Recipe(pairs, objective)
 
 
-def towers_recipe(given: Sequence[Ingredients], experts: Sequence[list[Path]], space: PixelSpace) -> Recipe:
+def towers_recipe(
+    given: Sequence[Ingredients],
+    experts: Sequence[list[Path]],
+    space: PixelSpace,
+    initial: Sequence[InitialPairs] | None = None,
+) -> Recipe:
     """Return the recipe of common pixels that match the trajectories of several frozen towers' teachers.
 
     Args:
         given: what a run has with each tower alone.
         experts: the files of each tower's teachers.
         space: the space of the common pixels.
+        initial: what the pairs of each phase begin with; None draws them by the settings.
     """
     first = given[0]
     config, device, seed = first.config, first.factory.device, seed_of(first.config)
-    begin = draw_initial(first, space)
+    begin = draw_initial(first, space) if initial is None else initial
     plain = pixels_of(begin, None, config.initial_rates, seed, device)
     towers = [TowerOfSpace(_frozen(one), PixelSpace.of_encoder(one.factory.encoder.spec), space) for one in given]
     matching = [matching_of(files, seed, one.factory, one.world) for one, files in zip(given, experts, strict=True)]

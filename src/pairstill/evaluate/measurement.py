@@ -65,7 +65,8 @@ def measured_as(config: RunConfig, row: str, protocol: EvaluationProtocol) -> st
 def current(config: RunConfig, results: Iterable[dict[str, Any]], pairs: str | None) -> list[dict[str, Any]]:
     """Return those results of a run that were measured as its settings say now, on the pairs that it has now.
 
-    Those of its own pairs have a `title` where that is not the method's. Of several of one student the last counts.
+    Those of its own pairs have a `title` where that is not the method's. Of several of one student, with one image
+    tower, the last counts.
 
     Args:
         config: the run's settings, with the parts that its method sets.
@@ -79,5 +80,5 @@ def current(config: RunConfig, results: Iterable[dict[str, Any]], pairs: str | N
         key = Key.of("retrieval", result)
         now = replace(key, measured_as=measured_as(config, key.row, key.protocol), pairs=pairs)
         if key.protocol in config.evaluate.protocols and key.agrees(now):
-            found[key.row, key.protocol, key.student] = titled(config, result)
+            found[result.get("tower"), key.row, key.protocol, key.student] = titled(config, result)
     return list(found.values())

@@ -65,12 +65,29 @@ def made_title(config: RunConfig) -> str:
     return frozen_title(config) or TITLES[made_name(config)]
 
 
+def of_tower(title: str, tower: str | None) -> str:
+    """Return the title of a row whose students have one of several image towers.
+
+    Example:
+        >>> of_tower("PTM-ST", "resnet18")
+        'PTM-ST, resnet18'
+    """
+    return title if tower is None else f"{title}, {tower}"
+
+
 def summarise(results: Iterable[Mapping[str, Any]]) -> list[Row]:
     """Group results (one mapping per student and protocol) by method, size and protocol, as they first appear.
 
-    Full data is shown last, whatever its place, and `paper` below `strict`.
+    Full data is shown last, whatever its place, and `paper` below `strict`. Where results name one of several image
+    towers, each has rows of its own, and full data of its own.
     """
     results = list(results)
+    towers = dict.fromkeys(result.get("tower") for result in results)
+    return [row for tower in towers for row in _summarised([r for r in results if r.get("tower") == tower])]
+
+
+def _summarised(results: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Group the results of one image tower."""
     full = [result for result in results if result["method"] == "full"]
     groups: dict[tuple[str, int], dict[EvaluationProtocol, list[Mapping[str, Any]]]] = {}
     for result in results:
@@ -94,7 +111,7 @@ def _row(
     members = by_protocol[protocol]
     means = [member["mean_recall"] for member in members]
     return Row(
-        title=members[0].get("title", TITLES.get(method, method)),
+        title=of_tower(members[0].get("title", TITLES.get(method, method)), members[0].get("tower")),
         num_pairs=members[0]["num_pairs"],
         protocol=protocol,
         recalls={key: mean(member[key] for member in members) for key in RECALL_KEYS},

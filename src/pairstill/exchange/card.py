@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pairstill.core.formatting import counted
-from pairstill.distilled import DistilledSet
+from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.exchange.png import PngCost, clipped_share
 from pairstill.exchange.settings import WITH_PNG, Layout
 
@@ -93,22 +93,33 @@ def _header(layout: Layout, licence: str | None) -> str:
 
 def _contents(distilled: DistilledSet, layout: Layout) -> str:
     phases = "\n".join(
-        f"| {number} | {phase.num_pairs} | {phase.inner_lr_image:.4g} | {phase.inner_lr_text:.4g} | "
+        f"| {number} | {phase.num_pairs} | {_rates(phase, 'image')} | {_rates(phase, 'text')} | "
         f"{_similarity(phase.similarity_factors)} |"
         for number, phase in enumerate(distilled.phases, start=1)
     )
+    space = "the image tower's normalised input space"
+    if distilled.towers:
+        space = (
+            "[0, 1], which each image tower resizes and normalises for itself; a phase's rates are those of the towers "
+            "in the order below"
+        )
     shape = " x ".join(str(side) for side in distilled.phases[0].images.shape[1:])
     return (
         "A small synthetic stand-in for a large set of image-text pairs, for retrieval models to train on, phase after "
         "phase.\n\n"
         "| phase | pairs | learned rate, image | learned rate, text | similarities |\n"
         f"| ---: | ---: | ---: | ---: | --- |\n{phases}\n\n"
-        f"Images are float32 tensors ({shape}) in the image tower's normalised input space; texts are embeddings "
+        f"Images are float32 tensors ({shape}) in {space}; texts are embeddings "
         f"({distilled.phases[0].text_embeddings.shape[1]}) of the text tower, not strings. A row of similarities goes "
         "with each pair (rows images, columns texts of the same phase). `caption` and `source` name the real pair that "
         f"a pair started from. Students train with the loss {_loss(distilled)}.\n\n"
         f"Files: {FILES[layout]} `pairstill.json` holds the rates, the encoders and a checksum of each file.\n"
     )
+
+
+def _rates(phase: DistilledPhase, side: Literal["image", "text"]) -> str:
+    """Return the learned rates of a side, of each tower."""
+    return ", ".join(f"{getattr(rates, side):.4g}" for rates in phase.rates)
 
 
 def _loss(distilled: DistilledSet) -> str:
@@ -125,12 +136,16 @@ def _similarity(factors: Mapping[str, Any]) -> str:
 def _making(distilled: DistilledSet, facts: CardFacts) -> str:
     image, text = distilled.image_encoder, distilled.text_encoder
     provenance = distilled.provenance
-    trained = "trained" if image.get("trainable", True) else "frozen"
+    towers = "".join(
+        f"- Image tower: {_name(tower)}, {tower.get('size')} px, "
+        f"{'trained' if tower.get('trainable', True) else 'frozen'}; digest `{tower.get('digest')}`.\n"
+        for tower in distilled.towers or (image,)
+    )
     return (
         "## How it was made\n\n"
         f"- Method: {facts.method} ({facts.source}); seed {provenance.get('seed', 'unknown')}; pairstill at commit "
         f"{provenance.get('commit') or 'unknown'}.\n"
-        f"- Image tower: {_name(image)}, {image.get('size')} px, {trained}; digest `{image.get('digest')}`.\n"
+        f"{towers}"
         f"- Text tower: {_name(text)}, frozen; digest `{text.get('digest')}`.\n"
         f"- Heads: `{json.dumps(dict(distilled.heads))}`.\n"
     )

@@ -67,4 +67,10 @@ def with_method(config: RunConfig, among: Sequence[Method] | None = None) -> Run
             f"method {method.name} needs a frozen image tower, but image.trainable is on; freeze it and give its side "
             f"a head: --image.trainable false --heads.image true --heads.width 512 --heads.kind {kind}"
         )
+    if config.towers and not method.matches_trajectories:
+        raise ConfigError(
+            f"method {method.name} makes pairs for one image tower, but towers names {len(config.towers)} more; leave "
+            "towers out, or choose a method that matches trajectories: "
+            + ", ".join(method.name for method in METHODS if method.matches_trajectories)
+        )
     return replace(config, distill=distill)

@@ -23,6 +23,7 @@ class CurvePoint:
         step: the outer step in its stage.
         position: the outer step over all phases and stages.
         value: the value.
+        tower: the number of the image tower that it belongs to, from 1, where there are several; else 0.
     """
 
     quantity: Quantity
@@ -31,6 +32,7 @@ class CurvePoint:
     step: int
     position: int
     value: float
+    tower: int = 0
 
 
 def curve_points(events: Iterable[Event]) -> list[CurvePoint]:
@@ -45,8 +47,8 @@ def curve_points(events: Iterable[Event]) -> list[CurvePoint]:
         points.append(CurvePoint("loss", *place, sum(step["losses"].values())))
         rates: dict[Quantity, str] = {"rate_image": "inner_lr_image", "rate_text": "inner_lr_text"}
         for quantity, name in rates.items():
-            if isinstance(rate := step.get(name), (int, float)):  # not every method learns rates
-                points.append(CurvePoint(quantity, *place, rate))
+            own = sorted(key for key in step if key == name or key.startswith(f"{name}/"))  # not every method has any
+            points += [CurvePoint(quantity, *place, step[key], int(key.partition("/")[2] or 0)) for key in own]
     for event in events:
         if event["event"] == "validation" and (event["phase"], "pixels") in begins:
             place = (event["phase"], "pixels", event["step"], begins[event["phase"], "pixels"] + event["step"])
@@ -94,5 +96,6 @@ def _steps(points: Iterable[CurvePoint], title: str, y_name: str, names: Mapping
     for point in points:
         if point.stage == stage and point.quantity in names:
             name = f"phase {point.phase}" + (f", {names[point.quantity]}" if names[point.quantity] else "")
+            name += f", tower {point.tower}" if point.tower else ""
             curves.setdefault(name, []).append((point.step, point.value))
     return Chart(title, "outer step", y_name, tuple(Line(name, tuple(sorted(of))) for name, of in curves.items()))

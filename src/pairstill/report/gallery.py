@@ -227,6 +227,6 @@ def _storage(phase: DistilledPhase) -> dict[str, str]:
         "images": phase.images.numel(),
         "text embeddings": phase.text_embeddings.numel(),
         "similarities": similarity,
-        "rates": 2,
+        "rates": 2 * len(phase.rates),
     }
     return {name: human_bytes(4 * count) for name, count in scalars.items() if count}

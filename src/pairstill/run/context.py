@@ -4,8 +4,9 @@ A context never changes. What the stages vary, settings and processes, gives ano
 parts that the difference does not touch in common with the first one.
 """
 
+import json
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from pairstill.data.manifest import Manifest, build_manifest
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import ImageEncoder, build_image_encoder, check_image_tower
+from pairstill.encoders.pixel_space import PixelSpace
 from pairstill.encoders.row_files import RowFile
 from pairstill.encoders.split import EncodedSplit, Encoding, encode_split
 from pairstill.encoders.text import TextEncoder, build_text_encoder
@@ -39,6 +41,7 @@ from pairstill.model.dual_encoder import ModelFactory
 from pairstill.run.eta import ETA
 from pairstill.run.folder import RunFolder
 from pairstill.run.log import peak_memory_bytes, progress_bar
+from pairstill.storage import digest
 
 T = TypeVar("T")
 FEW_TEST_IMAGES = 100
@@ -63,6 +66,26 @@ class Memo:
         return Memo({**self._known, key: part})
 
 
+@dataclass(frozen=True)
+class OneOfSeveral:
+    """One of the several image towers that a run makes pairs for.
+
+    Attributes:
+        number: which of them, from 0.
+        images: the settings of all.
+    """
+
+    number: int
+    images: tuple[ImageConfig, ...]
+
+    @property
+    def label(self) -> str:
+        """What tells it from the others: its name, with its number from 1 where others have that name too."""
+        names = [image.name for image in self.images]
+        name = names[self.number]
+        return name if names.count(name) == 1 else f"{name} ({self.number + 1})"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
     """What the stages of a run work with; `RunContext.open` begins a run.
@@ -79,6 +102,7 @@ class RunContext:
         folder: the run's folder, with its log.
         eta: what is left to do, and how long it may take.
         memo: the parts that are built so far, over all contexts of the run.
+        one_of: which of the run's image towers this is the context of, if there are several and it is of one alone.
     """
 
     config: RunConfig
@@ -89,6 +113,7 @@ class RunContext:
     folder: RunFolder
     eta: ETA
     memo: Memo = field(default_factory=Memo, repr=False, compare=False)
+    one_of: OneOfSeveral | None = None
 
     @staticmethod
     def open(config: RunConfig, console: Console | None = None, *, writes: bool = True) -> "RunContext":
@@ -121,7 +146,7 @@ class RunContext:
             folder=folder,
             eta=eta,
         )
-        eta.left["teach"] = {"epoch": context.num_teachers * config.teacher.epochs}
+        eta.left["teach"] = {"epoch": context.num_teachers * config.teacher.epochs * len(config.images)}
         return context.with_chosen_phases()
 
     def torch_state(self) -> AbstractContextManager[None]:
@@ -162,7 +187,27 @@ class RunContext:
         teacher = replace(
             self.config.teacher, augment="none", views=None, image_is_view=False
         )  # other encoders learn from pairs alone
-        return self.with_config(replace(self.config, image=image, text=text, heads=heads, teacher=teacher))
+        config = replace(self.config, image=image, towers=(), text=text, heads=heads, teacher=teacher)
+        return replace(self, config=config, one_of=None)
+
+    def with_tower(self, number: int) -> "RunContext":
+        """Return the context of the same run, in the same folder, with one of its several image towers alone.
+
+        Args:
+            number: which of them, from 0.
+        """
+        images, place = self.config.images, self.config.trajectories_dir
+        if place is not None and number:
+            place = str(Path(place).with_name(f"{Path(place).name}_tower{number + 1}"))
+        config = replace(self.config, image=images[number], towers=(), trajectories_dir=place)
+        return replace(self, config=config, one_of=OneOfSeveral(number, images))
+
+    @property
+    def towers(self) -> "tuple[RunContext, ...]":
+        """The context of each image tower alone; this one, where there is but one."""
+        if not self.config.towers:
+            return (self,)
+        return tuple(self.with_tower(number) for number in range(len(self.config.images)))
 
     def with_splits(self, splits: Splits) -> "RunContext":
         """Return the context with these encoded splits, in place of those of the real pairs."""
@@ -194,7 +239,8 @@ class RunContext:
     @property
     def manifest(self) -> Manifest:
         """The checked real pairs; before all are read, the encoders are looked for."""
-        check_image_tower(self.config.image)
+        for image in self.config.images:
+            check_image_tower(image)
         _ = self.given_features, self.config.text.name == "precomputed" and self.text
         return self.pairs
 
@@ -249,8 +295,18 @@ class RunContext:
 
     @property
     def image(self) -> ImageEncoder:
-        """The image tower."""
-        return self._part(("image", self.config.image), lambda: build_image_encoder(self.config.image))
+        """The image tower; of several, the first."""
+        return self._built(self.config.image)
+
+    def _built(self, image: ImageConfig) -> ImageEncoder:
+        return self._part(("image", image), lambda: build_image_encoder(image))
+
+    @property
+    def pixel_space(self) -> PixelSpace:
+        """The space that the pairs' images are stored in: the tower's own, or the common one of several."""
+        images = self.config.images if self.one_of is None else self.one_of.images
+        specs = [self._built(image).spec for image in images]
+        return PixelSpace.common(specs) if len(specs) > 1 else PixelSpace.of_encoder(specs[0])
 
     @property
     def given_features(self) -> RowFile | None:
@@ -374,14 +430,30 @@ class RunContext:
 
     def encoders(self) -> dict[str, Any]:
         """Return encoders and heads, as the distilled set states them."""
+        own = [
+            {
+                **one.image_facts(),
+                "trainable": one.config.image.trainable,
+                "precision": one.config.image.precision,
+            }
+            for one in self.towers
+        ]
+        several = {"towers": tuple(own)} if len(own) > 1 else {}
         return {
-            "image_encoder": {
-                **self.image_facts(),
-                "trainable": self.config.image.trainable,
-                "precision": self.config.image.precision,
-            },
+            "image_encoder": self._common(own) if several else own[0],
             "text_encoder": self.text.spec.to_json(),
             "heads": asdict(self.config.heads),
+            **several,
+        }
+
+    def _common(self, towers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what several image towers have in common, as the specification of one: the space of the pixels."""
+        return {
+            **asdict(self.pixel_space),
+            "name": " + ".join(tower["name"] for tower in towers),
+            "digest": digest(*(json.dumps(tower, sort_keys=True) for tower in towers)),
+            "trainable": False,
+            "precision": self.config.image.precision,
         }
 
     def description(self) -> dict[str, Any]:

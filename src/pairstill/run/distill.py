@@ -12,13 +12,14 @@ from pairstill.distill.coreset import candidates, choose_rows, coreset_phase, jo
 from pairstill.distill.features_first import FeatureRange
 from pairstill.distill.initial import real_pairs
 from pairstill.distill.phases import Distillation
+from pairstill.distill.recipe import Recipe, towers_recipe
 from pairstill.distilled import DistilledSet
 from pairstill.methods import METHODS
 from pairstill.run.context import RunContext
 from pairstill.run.phases import settle_phases
 from pairstill.run.progress import distill_progress, mode_shower, show_damage
 from pairstill.run.reuse import begin, content_key, make_known, take_known
-from pairstill.run.teach import teach
+from pairstill.run.teach import teach, teach_all
 from pairstill.teachers.training import epochs_to_keep
 from pairstill.teachers.trajectory import parameters_after
 
@@ -45,10 +46,9 @@ def distill(context: RunContext) -> DistilledSet:
             "the parts, so that blended pairs teach nothing new; set heads.kind to residual, as RepBlend has it",
             style="yellow",
         )
-    experts = teach(context) if "trajectories" in context.method.needs else []
     distillation = Distillation(
         config=distill,
-        recipe=context.method.recipe(context, experts),
+        recipe=_recipe(context),
         device=context.device,
         describe=context.description(),
         world=context.world,
@@ -71,10 +71,19 @@ def distill(context: RunContext) -> DistilledSet:
     return distilled
 
 
+def _recipe(context: RunContext) -> Recipe:
+    """Return what the method distils; teachers that are missing are trained."""
+    if context.config.towers:
+        return towers_recipe(context.towers, teach_all(context), context.pixel_space)
+    return context.method.recipe(context, teach(context) if "trajectories" in context.method.needs else [])
+
+
 def _feature_ranges(context: RunContext) -> tuple[FeatureRange, ...]:
-    """Return the range of the training images' features, if a warm start keeps to it."""
+    """Return the range of the training images' features by each tower, if a warm start keeps to it."""
     first = context.config.loop.features_first
-    return (FeatureRange.of(context.splits.train.image_batches()),) if first.steps and first.in_range else ()
+    if not (first.steps and first.in_range):
+        return ()
+    return tuple(FeatureRange.of(tower.splits.train.image_batches()) for tower in context.towers)
 
 
 def select(context: RunContext) -> DistilledSet:

@@ -33,13 +33,15 @@ def write(context: RunContext, asked: EncodedFiles) -> dict[Path, int]:
     """Write the files that are asked for, on the main rank; return the rows of each.
 
     Raises:
-        ConfigError: features are asked for, but the image tower is trained.
+        ConfigError: features are asked for, but the image tower is trained, or there are several.
         DataError: a value is not finite in the asked-for type.
     """
     if asked.features is not None and context.config.image.trainable:
         raise ConfigError(
             "features are asked for but the image tower is trained: it has none that stay; set image.trainable to false"
         )
+    if asked.features is not None:
+        context.config.check_one_tower("features_out")
     if not context.world.is_main:
         return {}
     manifest, splits, written = context.manifest, context.splits, {}

@@ -32,7 +32,8 @@ MADE = frozenset({"distilled", CLOSED_FORM})
 
 def evaluate(context: RunContext) -> list[Row]:
     """Measure every asked-for row that is not measured yet, write the table, and return its rows."""
-    measure_missing(context, context.config.evaluate.methods)
+    for tower in context.towers:
+        measure_missing(tower, context.config.evaluate.methods)
     rows = summarise(current_results(context))
     write_text_atomic(context.folder.path / "results.md", markdown(rows))
     return rows
@@ -58,7 +59,9 @@ def measure_missing(context: RunContext, methods: Sequence[str]) -> None:
 
 def is_finished(context: RunContext) -> bool:
     """Return whether the run's pairs are made and every student is measured, so that nothing is left to compute."""
-    return context.folder.is_distilled() and not _jobs(context, context.config.evaluate.methods, _known(context))
+    return context.folder.is_distilled() and not any(
+        _jobs(tower, context.config.evaluate.methods, _known(tower)) for tower in context.towers
+    )
 
 
 def _known(context: RunContext) -> set[tuple[str, str, int]]:
@@ -86,6 +89,9 @@ def students_of(context: RunContext, method: str) -> range:
 
 def unmeasured(context: RunContext) -> tuple[int, int]:
     """Return how many measurements are missing, and how many are asked for: one per row, protocol and student."""
+    if context.config.towers:
+        missing, wanted = zip(*map(unmeasured, context.towers), strict=True)
+        return sum(missing), sum(wanted)
     evaluate = context.config.evaluate
     wanted = {
         (row_name(context, method), protocol, student)
@@ -98,8 +104,15 @@ def unmeasured(context: RunContext) -> tuple[int, int]:
 
 
 def current_results(context: RunContext) -> list[dict[str, Any]]:
-    """Return the results that were measured as the settings say now, of the run's pairs; others stay in the file."""
-    return current(context.config, context.folder.results(), stored_pairs(context.folder.distilled))
+    """Return the results that were measured as the settings say now, of the run's pairs; others stay in the file.
+
+    Those of several image towers come tower by tower.
+    """
+    if context.config.towers:
+        return [result for tower in context.towers for result in current_results(tower)]
+    tower = None if context.one_of is None else context.one_of.label
+    results = [result for result in context.folder.results() if result.get("tower") == tower]
+    return current(context.config, results, stored_pairs(context.folder.distilled))
 
 
 def _has_ranks(context: RunContext, result: dict[str, Any]) -> bool:
@@ -127,14 +140,19 @@ def measure_student(
     match method:
         case "distilled":
             assert distilled is not None
-            return measure_pairs(context.config, context.evaluator, distilled, student)
+            return measure_pairs(context.config, context.evaluator, as_seen(context, distilled), student)
         case "closed_form":
             assert distilled is not None
-            return context.evaluator.closed_form(distilled, context.closed_form)
+            return context.evaluator.closed_form(as_seen(context, distilled), context.closed_form)
         case "random":
             return context.evaluator.random(random_pairs(context), student)
         case _:
             return context.evaluator.full(student)
+
+
+def as_seen(context: RunContext, distilled: DistilledSet) -> DistilledSet:
+    """Return the run's pairs as students of the context's image tower see them."""
+    return distilled if context.one_of is None else distilled.of_tower(context.one_of.number)
 
 
 def measure_pairs(
@@ -222,7 +240,7 @@ def key_of(context: RunContext, kind: Kind, method: str, student: int, *, row: s
 
 def about_pairs(context: RunContext, method: str, distilled: DistilledSet | None) -> dict[str, Any]:
     """Return what a record says of the pairs that a student was trained on: how many, how large, how long to make."""
-    train, pixels = context.splits.train, 3 * context.image.spec.size**2
+    train, pixels = context.splits.train, 3 * context.pixel_space.size**2
     made = method in MADE
     match method:
         case "distilled" | "closed_form":
@@ -235,6 +253,7 @@ def about_pairs(context: RunContext, method: str, distilled: DistilledSet | None
             pairs = train.num_captions
             size = 4 * (pixels * train.num_images + context.text.spec.width * train.num_captions)
     return {
+        **({} if context.one_of is None else {"tower": context.one_of.label}),
         "num_pairs": pairs,
         "bytes": size,
         "stage_seconds": context.folder.all_seconds("teach", "phases", "distill", "select") if made else {},
@@ -272,7 +291,7 @@ def budget(context: RunContext) -> int:
     The two rates of a phase do not count: students on real pairs have rates as well, and two numbers are no pair.
     """
     pairs = context.config.distill.num_pairs
-    pair = 3 * context.image.spec.size**2 + context.text.spec.width
+    pair = 3 * context.pixel_space.size**2 + context.text.spec.width
     extra = sum(_similarity_scalars(context, phase.num_pairs) for phase in context.config.distill.phases)
     return -(-(pairs * pair + extra) // pair)
 

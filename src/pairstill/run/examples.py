@@ -69,9 +69,10 @@ def retrieval_examples(context: RunContext, distilled: DistilledSet) -> Retrieva
     own_image = test.caption_owner[by_caption].unsqueeze(1) == torch.arange(len(images))
     own_captions = test.caption_owner.unsqueeze(0) == by_image.unsqueeze(1)
     show = _Shown(context)
+    tower = "" if context.one_of is None else f", behind {context.one_of.label}"
     return Retrieval(
-        f"Student {STUDENT} of the distilled pairs, trained again for this page as it was for the table; its mean "
-        f"recall is {recall:.1f}. The queries are drawn at random from the test split.",
+        f"Student {STUDENT} of the distilled pairs{tower}, trained again for this page as it was for the table; its "
+        f"mean recall is {recall:.1f}. The queries are drawn at random from the test split.",
         [show.by_caption(answer, len(images)) for answer in answers(texts, by_caption, images, own_image)],
         [show.by_image(answer, len(texts)) for answer in answers(images, by_image, texts, own_captions)],
         min(LARGE_SIDE, context.image.spec.size),

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pairstill.config import RunConfig
+from pairstill.config import EvaluationProtocol, RunConfig
 from pairstill.config.defaults import decisive
 from pairstill.config.roles import with_role
 from pairstill.core.errors import ConfigError, PairstillError
@@ -20,7 +20,7 @@ from pairstill.exchange.png import PngCost, through_png
 from pairstill.exchange.settings import WITH_PNG, Layout, Measure
 from pairstill.report.tables import markdown
 from pairstill.run.context import RunContext
-from pairstill.run.evaluate import current_results, distilled_set, measure_missing, measure_pairs, row_name
+from pairstill.run.evaluate import as_seen, current_results, distilled_set, measure_missing, measure_pairs, row_name
 from pairstill.run.folder import plain
 from pairstill.run.log import progress_bar
 from pairstill.storage import digest, file_digest, read_object, write_json
@@ -70,7 +70,7 @@ def export(context: RunContext, asked: Export) -> None:
         results=markdown(summarise(results)) if results else None,
         protocols=context.config.evaluate.protocols,
         png=png,
-        local_weights=context.config.image.weights is not None,
+        local_weights=context.config.image.weights is not None and not context.config.towers,
     )
     write_export(
         distilled, asked.layout, asked.out, card(distilled, asked.layout, facts), public_settings(context.config)
@@ -86,12 +86,14 @@ def public_settings(config: RunConfig) -> str:
     settings = _without_folders(plain(config))
     for name in PRIVATE_SETTINGS:
         del settings[name]
-    settings["image"]["weights"] = None
+    for tower in (settings["image"], *settings["towers"]):
+        tower["weights"] = None
+        if Path(name := tower["name"]).exists():
+            tower["name"] = Path(name).name
     if config.data.source != "huggingface" or Path(config.data.root or "").exists():
         settings["data"]["root"] = None
-    for tower in ("image", "text"):
-        if Path(name := settings[tower]["name"]).exists():
-            settings[tower]["name"] = Path(name).name
+    if Path(name := settings["text"]["name"]).exists():
+        settings["text"]["name"] = Path(name).name
     about = "# Give what is missing as options: --data.root, --image.weights, --run_dir\n"
     return about + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
@@ -129,28 +131,35 @@ def _png_cost(context: RunContext, distilled: DistilledSet, measure: Measure) ->
         return "the run's folder could not be written to"
     try:
         context.check_data(distilled, or_else=", or export with --measure never")
-        _ = context.evaluator
+        _ = [tower.evaluator for tower in context.towers]
     except (PairstillError, OSError) as error:
         if measure == "always":
             raise
         context.console.print(f"What PNG costs is not measured: {error}", style="yellow", markup=False)
         return "the real pairs or the towers were not at hand"
-    measure_missing(context, ("distilled",))
-    name = row_name(context, "distilled")
-    exact = {
-        r["seeds"]["student"]: r["mean_recall"]
-        for r in current_results(context)
-        if (r["method"], r["protocol"]) == (name, protocol)
-    }
-    rounded, png = through_png(distilled), []
+    for tower in context.towers:
+        measure_missing(tower, ("distilled",))
+    rounded = through_png(distilled)
+    exact, png = list[float](), list[float]()
     with progress_bar(context.console) as progress:
-        task = progress.add_task("Students on PNG images", total=students, status="")
-        for student in range(students):
-            png.append(round(measure_pairs(context.config, context.evaluator, rounded, student)[0].recalls.mean, 4))
-            progress.advance(task)
-    cost = PngCost(protocol, tuple(exact[student] for student in range(students)), tuple(png))
+        task = progress.add_task("Students on PNG images", total=students * len(context.towers), status="")
+        for tower in context.towers:
+            known = _measured(tower, protocol)
+            for student in range(students):
+                outcome = measure_pairs(tower.config, tower.evaluator, as_seen(tower, rounded), student)[0]
+                exact.append(known[student])
+                png.append(round(outcome.recalls.mean, 4))
+                progress.advance(task)
+    cost = PngCost(protocol, tuple(exact), tuple(png))
     write_json(path, {"key": key, "cost": cost.to_json()})
     return cost
+
+
+def _measured(context: RunContext, protocol: EvaluationProtocol) -> dict[int, float]:
+    """Return the mean recall of each student of the pairs under a protocol."""
+    row = row_name(context, "distilled"), protocol
+    results = (result for result in current_results(context) if (result["method"], result["protocol"]) == row)
+    return {result["seeds"]["student"]: result["mean_recall"] for result in results}
 
 
 def adopt(context: RunContext, path: Path) -> DistilledSet:

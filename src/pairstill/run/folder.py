@@ -23,7 +23,7 @@ from pairstill.storage.owned import refuse_others
 
 # what may differ between a run and its continuation: where and how it computes, and what is measured at the end
 FREE_SETTINGS = with_role(RunConfig, "place", "student", "measure")
-POINTER = "teachers.json"
+POINTER = "teachers{}.json"
 GIVEN = "given.yaml"
 """The settings as they were given; `config.yaml` has them as their method resolved them."""
 BEGINNING = (LOCK, "config.yaml", GIVEN, "environment.json", "data.json", "metrics.jsonl", "seconds.json")
@@ -118,25 +118,40 @@ class RunFolder:
     @property
     def trajectories(self) -> Path:
         """Folder of the experts, wherever it is: the run's own, or one that it shares with others."""
-        pointer = self.path / POINTER
-        return (
-            Path(read_sealed(pointer, "trajectories")["trajectories"]) if pointer.is_file() else self.own_trajectories
-        )
+        return self.trajectories_of(0)
 
     @property
     def own_trajectories(self) -> Path:
         """Folder of the experts that this run alone uses."""
-        return self.path / "trajectories"
+        return self.own_trajectories_of(0)
 
-    def point_to_trajectories(self, folder: Path | None) -> None:
-        """Write down which shared folder the experts are in; None says that they are in the run's own."""
-        pointer = self.path / POINTER
+    def trajectories_of(self, tower: int) -> Path:
+        """Return the folder of the experts behind an image tower of the run, from 0, wherever it is."""
+        pointer = self._pointer(tower)
+        own = self.own_trajectories_of(tower)
+        return Path(read_sealed(pointer, "trajectories")["trajectories"]) if pointer.is_file() else own
+
+    def own_trajectories_of(self, tower: int) -> Path:
+        """Return the folder of the experts behind an image tower, from 0, that this run alone uses."""
+        return self.path / f"trajectories{_of_tower(tower)}"
+
+    def point_to_trajectories(self, folder: Path | None, tower: int = 0) -> None:
+        """Write down which shared folder the experts are in; None says that they are in the run's own.
+
+        Args:
+            folder: the folder.
+            tower: the image tower behind which they learn, from 0.
+        """
+        pointer = self._pointer(tower)
         if not self._writes or (folder is None and not pointer.is_file()):
             return
         if folder is None:
             pointer.unlink()
         else:
             write_sealed(pointer, {"trajectories": str(folder.absolute())})
+
+    def _pointer(self, tower: int) -> Path:
+        return self.path / POINTER.format(_of_tower(tower))
 
     @property
     def phases(self) -> Path:
@@ -214,6 +229,11 @@ class RunFolder:
     def all_seconds(self, *stages: str) -> dict[str, float]:
         """Return the seconds of those stages that have taken any."""
         return {stage: seconds for stage in stages if (seconds := self.seconds(stage)) > 0}
+
+
+def _of_tower(tower: int) -> str:
+    """Return what ends the names of what belongs to a further image tower."""
+    return f"_tower{tower + 1}" if tower else ""
 
 
 def _write_settings(path: Path, config: RunConfig) -> None:

@@ -1,7 +1,7 @@
 """Phases that set themselves: the teachers are measured, phases chosen, written down, and the same from then on."""
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from pairstill.distill.auto_phases import (
     admissible_endpoints,
     choose_ranges,
     endpoints_of,
+    levelled,
     most_phases,
     sized_phases,
     useful_starts,
@@ -23,11 +24,11 @@ from pairstill.distill.bilevel.agreement import cosines, start_gradients
 from pairstill.distill.bilevel.objective import TrajectoryObjective
 from pairstill.distill.initial import draw_pairs
 from pairstill.evaluate.protocol import recalls_on
-from pairstill.model.dual_encoder import Parameters
+from pairstill.model.dual_encoder import DualEncoder, Parameters
 from pairstill.report.phases import EPOCH_HEADER, epoch_cells, phase_lines, phases_to_json
 from pairstill.run.context import RunContext
 from pairstill.run.problems import matching_problem
-from pairstill.run.teach import teach
+from pairstill.run.teach import teach_all
 from pairstill.storage import write_sealed
 from pairstill.teachers.shortcut import shortcut_path
 from pairstill.teachers.trajectory import Trajectory
@@ -47,18 +48,18 @@ def settle_phases(context: RunContext) -> RunContext:
     auto = context.config.auto_phases
     if auto is None or context.world.from_main(context.folder.phases.is_file):
         return context.with_chosen_phases()
-    experts = teach(context)
-    _ = context.splits  # all ranks together, before the main one goes on alone
+    experts = teach_all(context)
+    _ = [tower.splits for tower in context.towers]  # all ranks together, before the main one goes on alone
     with context.timed("phases"):
         return context.with_phases(context.world.from_main(lambda: _choose(context, auto, experts)))
 
 
-def _choose(context: RunContext, auto: AutoPhasesConfig, experts: list[Path]) -> tuple[PhaseConfig, ...]:
+def _choose(context: RunContext, auto: AutoPhasesConfig, experts: list[list[Path]]) -> tuple[PhaseConfig, ...]:
     """Measure, choose, show, log and write down the phases, and return them."""
     distill = context.config.matching
     steps = sum(phase.outer_steps for phase in distill.phases)
     most = most_phases(auto, distill.num_pairs, steps) if distill.phased else 1
-    evidence = _measure(context, auto, experts[: auto.teachers], most)
+    evidence = _measure(context, auto, [paths[: auto.teachers] for paths in experts], most)
     ranges = choose_ranges(evidence, most, auto, distill.matching_span)
     phases = sized_phases(ranges, evidence.lengths, distill.num_pairs, steps, auto.min_pairs)
     if distill.range_reading == "exclusive":
@@ -74,11 +75,39 @@ def _choose(context: RunContext, auto: AutoPhasesConfig, experts: list[Path]) ->
     return phases
 
 
-def _measure(context: RunContext, auto: AutoPhasesConfig, experts: list[Path], most: int) -> Evidence:
-    """Measure step norms, validation recall on the teachers and along shortcuts, and the agreement of starts."""
-    teachers, span = [Trajectory.open(path) for path in experts], context.config.matching.matching_span
-    lengths = torch.stack([teacher.step_norms.square().sum(0).sqrt() for teacher in teachers]).mean(0)
-    epochs, model = context.config.teacher.epochs + 1, context.factory.build()
+@dataclass(frozen=True)
+class _Measured:
+    """A teacher that is measured, and the run with its tower alone.
+
+    Attributes:
+        context: the run.
+        trajectory: the teacher's.
+        model: whose parameters it has.
+    """
+
+    context: RunContext
+    trajectory: Trajectory
+    model: DualEncoder
+
+    def recall(self, parameters: Parameters) -> float:
+        """Return the mean validation recall of parameters."""
+        placed = {name: value.to(self.context.device) for name, value in parameters.items()}
+        return recalls_on(self.model, placed, self.context.splits.val).mean
+
+
+def _measure(context: RunContext, auto: AutoPhasesConfig, experts: list[list[Path]], most: int) -> Evidence:
+    """Measure step norms, validation recall on the teachers and along shortcuts, and the agreement of starts.
+
+    The teachers of several towers are measured as those of one, with the mean of all towers.
+    """
+    span, epochs = context.config.matching.matching_span, context.config.teacher.epochs + 1
+    teachers = [
+        _Measured(tower, Trajectory.open(path), model)
+        for tower, paths in zip(context.towers, experts, strict=True)
+        for model in (tower.factory.build(),)
+        for path in paths
+    ]
+    lengths = torch.stack([one.trajectory.step_norms.square().sum(0).sqrt() for one in teachers]).mean(0)
     with context.progress() as progress:
         tasks: dict[str, TaskID] = {}
 
@@ -86,29 +115,35 @@ def _measure(context: RunContext, auto: AutoPhasesConfig, experts: list[Path], m
             tasks[what] = progress.add_task(f"Choosing phases: {what}", total=total, status="")
             return lambda: progress.advance(tasks[what])
 
-        def recall(parameters: Parameters, advance: Callable[[], None]) -> float:
-            placed = {name: value.to(context.device) for name, value in parameters.items()}
-            found = recalls_on(model, placed, context.splits.val).mean
+        def recall(teacher: _Measured, parameters: Parameters, advance: Callable[[], None]) -> float:
+            found = teacher.recall(parameters)
             advance()
             return found
 
         advance = begin("validation recall of the teachers", len(teachers) * epochs)
-        recalls = torch.tensor([[recall(t.snapshot(k), advance) for k in range(epochs)] for t in teachers])
+        recalls = torch.tensor(
+            [[recall(one, one.trajectory.snapshot(k), advance) for k in range(epochs)] for one in teachers]
+        )
+        recalls = levelled(recalls, len(experts))
         admissible = admissible_endpoints(recalls, span)
         endpoints = sorted({e for count in range(1, most + 1) for e in endpoints_of(admissible, count)})
         advance = begin("along shortcuts", len(teachers) * sum(e + 1 for e in endpoints))
         shortcuts = {}
         for endpoint in endpoints:
-            paths = (shortcut_path(teacher, endpoint, context.device) for teacher in teachers)
-            along = [[recall(path.at(k), advance) for k in range(endpoint + 1)] for path in paths]
+            paths = [shortcut_path(one.trajectory, endpoint, context.device) for one in teachers]
+            ways = zip(teachers, paths, strict=True)
+            along = [[recall(one, path.at(k), advance) for k in range(endpoint + 1)] for one, path in ways]
             shortcuts[endpoint] = torch.tensor(along).mean(0)
         reach = max(useful_starts(along, auto.gain_left, span) for along in shortcuts.values())
         starts = {endpoint: range(min(reach, endpoint - span + 1)) for endpoint in endpoints}
-        advance = begin("agreement of starts", sum(map(len, starts.values())))
-        agreement = {
-            endpoint: cosines(start_gradients(_problem(context, auto, experts, endpoint), few, auto.repeats, advance))
-            for endpoint, few in starts.items()
-        }
+        advance = begin("agreement of starts", len(experts) * sum(map(len, starts.values())))
+        agreement = {}
+        for endpoint, few in starts.items():
+            problems = [
+                _problem(tower, auto, paths, endpoint) for tower, paths in zip(context.towers, experts, strict=True)
+            ]
+            found = [cosines(start_gradients(problem, few, auto.repeats, advance)) for problem in problems]
+            agreement[endpoint] = found[0] if len(found) == 1 else torch.stack(found).mean(0)
     return Evidence(recalls, lengths, admissible, shortcuts, agreement)
 
 

@@ -77,7 +77,7 @@ class Run:
     def prepare(self) -> Manifest:
         """Check the pairs and encode all splits."""
         with self.context.timed("prepare"):
-            manifest, _ = self.context.manifest, self.context.splits
+            manifest, _ = self.context.manifest, [tower.splits for tower in self.context.towers]
         return manifest
 
     @as_set
@@ -92,8 +92,8 @@ class Run:
 
     @as_set
     def teach(self) -> list[Path]:
-        """Train the experts that are not there yet and return the files of all."""
-        return teach.teach(self.context)
+        """Train the experts that are not there yet and return the files of all, tower by tower."""
+        return [path for paths in teach.teach_all(self.context) for path in paths]
 
     @as_set
     def distill(self) -> DistilledSet:

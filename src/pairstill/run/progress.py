@@ -75,15 +75,22 @@ def _begin(context: RunContext, progress: Progress, report: StepReport) -> TaskI
     return progress.add_task(name, total=report.steps, status="")
 
 
+def _validate(context: RunContext, distilled: DistilledSet) -> float:
+    """Return the validation recall of the pairs so far; of several towers, the mean of theirs."""
+    if context.config.towers:
+        return fmean(_validate(one, distilled.of_tower(number)) for number, one in enumerate(context.towers))
+    # the student that watches decides which pairs are kept, so that it belongs to the distillation
+    evaluator = replace(context.evaluator, seed=context.config.distillation_seed)
+    if context.method.student == "closed_form" and has_closed_form(context.factory):
+        return evaluator.validate_closed_form(distilled, form=context.closed_form)  # the student that it is made for
+    return evaluator.validate(distilled)
+
+
 @contextmanager
 def distill_progress(context: RunContext) -> Iterator[Watch]:
     """Show and log outer steps, validations, and how near found pixels come to their features."""
     recall, inversion_steps = _Last(), context.config.loop.features_first.inversion_steps
-    # the student that watches decides which pairs are kept, so that it belongs to the distillation
-    evaluator = replace(context.evaluator, seed=context.config.distillation_seed)
-    validate = evaluator.validate
-    if context.method.student == "closed_form" and has_closed_form(context.factory):
-        validate = partial(evaluator.validate_closed_form, form=context.closed_form)  # the student that it is made for
+    validate = partial(_validate, context)
     with context.progress() as progress:
         tasks: dict[tuple[int, str], TaskID] = {}
 

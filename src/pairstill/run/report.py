@@ -10,13 +10,13 @@ from pairstill.core.errors import PairstillError
 from pairstill.core.formatting import counted, duration, human_bytes, with_spread
 from pairstill.core.provenance import commit, installed_version
 from pairstill.distilled import TENSORS, DistilledSet
-from pairstill.evaluate.results import TITLES, Row, made_title, summarise
+from pairstill.evaluate.results import TITLES, Row, made_title, of_tower, summarise
 from pairstill.report.charts import draw
 from pairstill.report.curves import run_charts
 from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
 from pairstill.report.page import Fact, Page, Retrieval, refuse_other_file, render
 from pairstill.run.context import RunContext
-from pairstill.run.evaluate import current_results, unmeasured
+from pairstill.run.evaluate import as_seen, current_results, unmeasured
 from pairstill.run.examples import real_of, retrieval_examples, training_captions
 from pairstill.run.folder import flat, plain, to_yaml
 from pairstill.run.log import read_events, whole_events
@@ -114,7 +114,8 @@ def _retrieval(context: RunContext, distilled: DistilledSet | None, *, asked: bo
         return "The page was made with --retrieval false, which trains no student for examples."
     if not at_hand:
         return "The real pairs are not at hand; see Pairs for the reason."
-    return _if_at_hand(context, "Retrieval", lambda: retrieval_examples(context, distilled))
+    first = context.towers[0]
+    return _if_at_hand(context, "Retrieval", lambda: retrieval_examples(first, as_seen(first, distilled)))
 
 
 def _state(context: RunContext, events: Sequence[Mapping[str, Any]]) -> str:
@@ -129,7 +130,8 @@ def _state(context: RunContext, events: Sequence[Mapping[str, Any]]) -> str:
         return f"Not finished: the distillation is at step {last['step']:,} of {last['steps']:,} ({where})."
     epochs = sum(event["event"] == "teacher_epoch" for event in events)
     if epochs:
-        return f"Not finished: {epochs:,} of {context.num_teachers * config.teacher.epochs:,} teacher epochs done."
+        wanted = context.num_teachers * config.teacher.epochs * len(config.images)
+        return f"Not finished: {epochs:,} of {wanted:,} teacher epochs done."
     return "Not finished: no teacher has ended an epoch."
 
 
@@ -140,23 +142,14 @@ def _unmeasured(context: RunContext) -> str:
 
 
 def _in_short(context: RunContext, distilled: DistilledSet | None, rows: Sequence[Row]) -> list[Fact]:
-    first = context.config.evaluate.protocols[0]
-    by_title = {row.title: row for row in rows if row.protocol == first}
-    own, random, full = (by_title.get(title) for title in _titles(context))
-    facts = []
+    facts, sizes = [], [row.bytes for row in rows if row.title.startswith(TITLES["full"])]
     if distilled is not None:
         many = len(distilled.phases) > 1
         facts.append(Fact("Pairs", f"{distilled.num_pairs:,}", f"in {len(distilled.phases)} phases" if many else ""))
-    if own is not None:
-        recall = with_spread(own.mean, own.spread)
-        facts.append(Fact("Mean recall", recall, f"%, {counted(own.students, 'student')}"))
-        if own.share is not None:
-            facts.append(Fact("Of full data", f"{own.share:.0f} %", f"which has {full.mean:.1f}" if full else ""))
-        if random is not None:
-            note = f"Random has {random.mean:.1f} with {counted(random.num_pairs, 'pair')}"
-            facts.append(Fact("Above Random", f"{own.mean - random.mean:+.1f}", note))
+    for tower in context.towers:
+        facts += _recall_in_short(tower, rows)
     if distilled is not None:
-        ratio = "" if full is None else f"1/{full.bytes / distilled.storage_bytes:,.0f} of full data"
+        ratio = f"1/{sizes[0] / distilled.storage_bytes:,.0f} of full data" if sizes else ""
         facts.append(Fact("Storage", human_bytes(distilled.storage_bytes), ratio))
     making = sum(context.folder.all_seconds("teach", "distill", "select").values())
     if making:
@@ -164,8 +157,24 @@ def _in_short(context: RunContext, distilled: DistilledSet | None, rows: Sequenc
     return facts
 
 
-def _titles(context: RunContext) -> tuple[str, ...]:
-    return made_title(context.config), TITLES["random"], TITLES["full"]
+def _recall_in_short(context: RunContext, rows: Sequence[Row]) -> list[Fact]:
+    """Return what students behind the context's image tower reach, with its name where there are several."""
+    tower = None if context.one_of is None else context.one_of.label
+    first = context.config.evaluate.protocols[0]
+    by_title = {row.title: row for row in rows if row.protocol == first}
+    titles = (made_title(context.config), TITLES["random"], TITLES["full"])
+    own, random, full = (by_title.get(of_tower(title, tower)) for title in titles)
+    if own is None:
+        return []
+    recall = with_spread(own.mean, own.spread)
+    facts = [Fact(of_tower("Mean recall", tower), recall, f"%, {counted(own.students, 'student')}")]
+    if own.share is not None:
+        note = f"which has {full.mean:.1f}" if full else ""
+        facts.append(Fact(of_tower("Of full data", tower), f"{own.share:.0f} %", note))
+    if random is not None:
+        note = f"Random has {random.mean:.1f} with {counted(random.num_pairs, 'pair')}"
+        facts.append(Fact(of_tower("Above Random", tower), f"{own.mean - random.mean:+.1f}", note))
+    return facts
 
 
 def _times(context: RunContext, rows: Sequence[Row], events: Sequence[Mapping[str, Any]]) -> list[Fact]:
@@ -190,7 +199,8 @@ def _provenance(context: RunContext, distilled: DistilledSet | None) -> list[Fac
         dropped = f"{counted(len(data['dropped']), 'bad pair')} left out" if data["dropped"] else ""
         facts += [Fact("real pairs", f"{data['source']}: {counts}", dropped), Fact("data", data["fingerprint"])]
     if distilled is not None:
-        for name, encoder in (("image tower", distilled.image_encoder), ("text tower", distilled.text_encoder)):
+        images = [("image tower", tower) for tower in distilled.towers or (distilled.image_encoder,)]
+        for name, encoder in (*images, ("text tower", distilled.text_encoder)):
             facts.append(Fact(name, f"{encoder['name']}, {encoder['width']} wide", f"digest {encoder['digest'][:16]}"))
         made = distilled.provenance.get("commit")
         facts += [

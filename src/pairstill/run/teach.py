@@ -58,6 +58,16 @@ def teach(context: RunContext, experts: int | None = None) -> list[Path]:
     return paths
 
 
+def teach_all(context: RunContext) -> list[list[Path]]:
+    """Train the experts behind every image tower of the run that are not there yet and return each tower's files."""
+    return [teach(tower) for tower in context.towers]
+
+
+def tower_number(context: RunContext) -> int:
+    """Return which of the run's image towers a context is of, from 0."""
+    return 0 if context.one_of is None else context.one_of.number
+
+
 def _missing(context: RunContext, paths: Sequence[Path]) -> list[int]:
     """Return the experts that are not there; what those that are there start from is put back if it was deleted."""
 
@@ -89,15 +99,20 @@ def _alone(context: RunContext, store: TeacherStore) -> Iterator[None]:
 def _train(context: RunContext, store: TeacherStore, paths: Sequence[Path], missing: Sequence[int]) -> None:
     teacher = context.config.teacher
     with context.timed("teach"), context.progress() as progress:
-        task = progress.add_task("Epochs of the teachers", total=len(paths) * teacher.epochs, status="")
+        named = {} if context.one_of is None else {"tower": context.one_of.label}
+        shown = "".join(f", {label}" for label in named.values())
+        task = progress.add_task(f"Epochs of the teachers{shown}", total=len(paths) * teacher.epochs, status="")
         progress.advance(task, (len(paths) - len(missing)) * teacher.epochs)
-        context.eta.left["teach"] = {"epoch": len(missing) * teacher.epochs}
+        later = 0 if context.one_of is None else len(context.one_of.images) - context.one_of.number - 1
+        context.eta.left["teach"] = {
+            "epoch": (len(missing) + later * context.num_teachers) * teacher.epochs  # of later towers, at most
+        }
 
         def tell(epoch: dict[str, Any] | None) -> None:
             """Log and show this rank's epoch, and those that the others tell at the same time."""
             for told in context.world.gather(epoch):
                 if told is not None:
-                    context.folder.metrics.write("teacher_epoch", **told)
+                    context.folder.metrics.write("teacher_epoch", **told, **named)
                     status = f"loss {told['loss']:.3f}, validation recall {told['validation_mean_recall']:.1f}"
                     progress.update(task, advance=1, status=status)
 
@@ -122,16 +137,17 @@ def store_of(context: RunContext) -> TeacherStore:
     """
     config = context.config
     needed = epochs_to_keep(config.teacher, config.distill)
-    own = context.folder.own_trajectories
+    tower = tower_number(context)
+    own = context.folder.own_trajectories_of(tower)
     if config.trajectories_dir is None and (not config.reuse or any(own.glob("expert_*"))):
-        context.folder.point_to_trajectories(None)
+        context.folder.point_to_trajectories(None, tower)
         return TeacherStore(own, needed, shared=False)
     teachers = _description(context)
 
     def claim() -> TeacherStore:
         folder = _shared_folder(context, teachers, needed)
         kept = claim_folder(folder, teachers, needed)
-        context.folder.point_to_trajectories(folder)
+        context.folder.point_to_trajectories(folder, tower)
         return TeacherStore(folder, kept, shared=True)
 
     return context.world.from_main(claim)
@@ -157,8 +173,9 @@ def _place(context: RunContext, run: RunFolder, teachers: Mapping[str, Any], nee
     if context.config.trajectories_dir is not None:
         return Path(context.config.trajectories_dir).expanduser()
     root = cache_folder(context.cache_dir.absolute(), TEACHERS)
-    if run.trajectories.is_relative_to(root) and holds(run.trajectories, teachers, needed):
-        return run.trajectories
+    before = run.trajectories_of(tower_number(context))
+    if before.is_relative_to(root) and holds(before, teachers, needed):
+        return before
     return find_folder(root, context.config, teachers, needed)
 
 
@@ -170,7 +187,7 @@ def teachers_there(context: RunContext, run: RunFolder) -> int:
         run: the run's folder.
     """
     config, needed = context.config, epochs_to_keep(context.config.teacher, context.config.distill)
-    folder = run.own_trajectories
+    folder = run.own_trajectories_of(tower_number(context))
     if config.trajectories_dir is not None or (config.reuse and not any(folder.glob("expert_*"))):
         teachers = _description(context)
         folder = _place(context, run, teachers, needed)

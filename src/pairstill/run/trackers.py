@@ -52,7 +52,7 @@ def points_of(event: str, values: Mapping[str, Any]) -> Points | None:
             return Points(f"teach/expert_{values['expert']}", values["epoch"], shown)
         case "distill_step":
             losses = {f"loss_{part}": value for part, value in values["losses"].items()}
-            rates = {name: values[name] for name in ("inner_lr_image", "inner_lr_text") if name in values}
+            rates = {name: value for name, value in values.items() if name.startswith("inner_lr_")}
             return Points(f"distill/phase_{values['phase']}/{values['stage']}", values["step"], losses | rates)
         case "validation":
             recall = {"validation_mean_recall": values["validation_mean_recall"]}

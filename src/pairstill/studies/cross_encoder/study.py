@@ -1,7 +1,7 @@
 """A matrix of students' encoders for one distilled set, measured cell by cell."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ def cross(context: RunContext, asked: Crossing) -> list[Cell]:
         ConfigError: an encoder cannot be had, or its text embeddings have another width and no map was asked for.
     """
     config = context.config
-    images = [named_image(name, config.image) for name in asked.image_encoders] or [config.image]
+    images = [_image(name, config.images) for name in asked.image_encoders] or list(config.images)
     texts = [named_text(name, config.text) for name in asked.text_encoders] or [config.text]
     distilled = distilled_set(context)
     if not asked.map_text:
@@ -86,6 +86,12 @@ def cross(context: RunContext, asked: Crossing) -> list[Cell]:
     cells = cells_of(record.facts for key in asked_for for record in ledger.students(key))
     write_text_atomic(context.folder.path / PAGE, crossing_page(cells))
     return cells
+
+
+def _image(asked: str, own: Sequence[ImageConfig]) -> ImageConfig:
+    """Return the settings of an image tower that is asked for; it is one of the run's, if its name is."""
+    name = asked.partition(",")[0].partition("=")[0]
+    return named_image(asked, next((image for image in own if image.name == name), own[0]))
 
 
 def _measure_cell(

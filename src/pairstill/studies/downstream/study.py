@@ -118,6 +118,7 @@ def measure(context: RunContext, task: ZeroShot | CocoQa) -> list[DownstreamRow]
         ArtifactError: the run has no distilled set.
         DataError: the task's images, classes or questions cannot be had.
     """
+    context.config.check_one_tower("`pairstill downstream`")
     context = _strict(context)
     match task:
         case ZeroShot():

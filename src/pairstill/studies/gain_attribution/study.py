@@ -50,6 +50,7 @@ class ShareReport:
 
 def shares(context: RunContext) -> ShareReport:
     """Measure what the gain is made of, under `strict` and with Random at equal bytes, whatever the settings say."""
+    context.config.check_one_tower("`pairstill shares`")
     context = _strict(context)
     distilled = distilled_set(context)
     ledger, students = context.folder.ledger("shares"), range(context.config.evaluate.num_students)

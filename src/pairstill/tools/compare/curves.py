@@ -21,7 +21,12 @@ MARKS = 8  # of each line
 
 def curve_rows(curves: Mapping[str, Sequence[CurvePoint]]) -> list[dict[str, Cell]]:
     """Return the points of named runs as the rows of a table."""
-    return [{"run": name, **vars(point)} for name, points in curves.items() for point in points]
+    # of runs for one image tower, which alone are compared
+    return [
+        {"run": name, **{part: value for part, value in vars(point).items() if part != "tower"}}
+        for name, points in curves.items()
+        for point in points
+    ]
 
 
 def draw_curves(curves: Mapping[str, Sequence[CurvePoint]]) -> Figure:

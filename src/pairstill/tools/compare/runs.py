@@ -67,8 +67,10 @@ def open_run(path: Path, config: RunConfig) -> MeasuredRun:
         config: its settings, as its folder states them.
 
     Raises:
+        ConfigError: its pairs are for several image towers.
         ArtifactError: nothing was measured, or by a version that did not keep the ranks of test queries.
     """
+    config.check_one_tower("`pairstill compare`")
     folder = RunFolder(config, writes=False)
     results = current(config, folder.results(), stored_pairs(folder.distilled))
     if not results:

@@ -1,6 +1,7 @@
 """What a few outer steps of every phase take."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -13,7 +14,7 @@ from pairstill.distill.bilevel.solvers import Choice
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.loop import StepReport
 from pairstill.distill.phases import Distillation
-from pairstill.distill.recipe import Recipe, matching_of, pixels_of
+from pairstill.distill.recipe import Recipe, matching_of, pixels_of, towers_recipe
 from pairstill.distilled import DistilledSet
 from pairstill.run.context import RunContext
 from pairstill.run.log import peak_memory_bytes
@@ -42,15 +43,15 @@ class DistillProbe:
     peak_bytes: int
 
 
-def probe_distillation(probe: RunContext, expert: Path, folder: Path) -> DistillProbe:
+def probe_distillation(probe: RunContext, experts: Sequence[Path], folder: Path) -> DistillProbe:
     """Do a few outer steps of every phase.
 
     Args:
         probe: the run on made-up rows.
-        expert: the file of a teacher.
+        experts: the file of a teacher behind each image tower.
         folder: where the distillation may write.
     """
-    distill, distillation = probe.config.matching, _distillation(probe, expert)
+    distill, distillation = probe.config.matching, _distillation(probe, experts)
     choices: list[Choice] = []
     times = _Times()
     distilled = distillation.run(folder / "distillation", times.hear, _no_validation, choices.append)
@@ -77,17 +78,20 @@ def probe_distillation(probe: RunContext, expert: Path, folder: Path) -> Distill
     )
 
 
-def _distillation(probe: RunContext, expert: Path) -> Distillation:
+def _distillation(probe: RunContext, experts: Sequence[Path]) -> Distillation:
     """Return the run's distillation, cut short."""
     config, distill = probe.config, probe.config.matching
     warm = distill.features_first
     phases = tuple(replace(phase, outer_steps=PROBE_STEPS) for phase in distill.phases)
     pairs = [_pairs(probe, phase.num_pairs) for phase in phases]
     seed = derive_seed("plan")
-    recipe = Recipe(
-        pixels_of(pairs, probe.tower, config.initial_rates, seed, probe.device),
-        matching_of([expert], seed, probe.factory),
-    )
+    if config.towers:
+        recipe = towers_recipe(probe.towers, [[expert] for expert in experts], probe.pixel_space, pairs)
+    else:
+        recipe = Recipe(
+            pixels_of(pairs, probe.tower, config.initial_rates, seed, probe.device),
+            matching_of([*experts], seed, probe.factory),
+        )
     return Distillation(
         config=replace(
             distill,
@@ -133,7 +137,7 @@ def _no_validation(distilled: DistilledSet, step: int) -> float:
 
 def _pairs(probe: RunContext, pairs: int) -> InitialPairs:
     """Return made-up initial pairs."""
-    size, generator = probe.image.spec.size, make_generator("plan", "pairs", pairs)
+    size, generator = probe.pixel_space.size, make_generator("plan", "pairs", pairs)
     return InitialPairs(
         images=torch.randn(pairs, 3, size, size, generator=generator),
         text_embeddings=torch.randn(pairs, probe.text.spec.width, generator=generator),

@@ -24,7 +24,8 @@ def trajectory_bytes(expert: Path, num_experts: int) -> int:
 def other_disk_bytes(probe: RunContext, distilled: DistilledSet) -> int:
     """Return the bytes of the cache's rows, the distilled set, its phases, and a checkpoint five times as large."""
     manifest, size = probe.manifest, probe.image.spec.size
-    image = 3 * size**2 if probe.tower is None else 4 * probe.image.spec.width
+    widths = sum(tower.image.spec.width for tower in probe.towers)
+    image = 3 * size**2 if probe.tower is None else 4 * widths
     images = sum(len(manifest.split(split)) for split in SPLITS) + probe.num_views * len(manifest.split("train"))
     captions = sum(len(manifest.captions(split)) for split in SPLITS)
     return images * image + captions * 4 * probe.text.spec.width + (2 + 5) * distilled.storage_bytes

@@ -15,6 +15,7 @@ from pairstill.evaluate.protocol import recalls_on
 from pairstill.methods import METHODS, find_method, with_method
 from pairstill.report.plans import Plan
 from pairstill.run.context import RunContext
+from pairstill.run.evaluate import as_seen
 from pairstill.run.folder import RunFolder
 from pairstill.run.teach import teachers_there
 from pairstill.tools.plan.counts import count
@@ -22,7 +23,7 @@ from pairstill.tools.plan.distill import probe_distillation
 from pairstill.tools.plan.fit import free_disk_bytes, other_disk_bytes, planned_modes, trajectory_bytes, warnings_of
 from pairstill.tools.plan.probe import batch_seconds, encoding_seconds, probe_context, seconds_of, write_expert
 from pairstill.tools.plan.stages import Found, Speeds, planned_stages
-from pairstill.tools.plan.students import student_speeds
+from pairstill.tools.plan.students import StudentSpeeds, student_speeds
 
 
 def make_plan(
@@ -73,16 +74,19 @@ def _plan(config: RunConfig, probe: RunContext, folder: Path, tell: Callable[[st
     tell("pairs")
     train = probe.splits.train
     counts = count(config, train.num_images, train.num_captions)
-    there = teachers_there(probe, RunFolder(config, writes=False))
-    expert, found = _probed(probe, there, folder, tell)
+    there = [teachers_there(tower, RunFolder(config, writes=False)) for tower in probe.towers]
+    experts, found = _probed(probe, sum(there), folder, tell)
     distillation, memory = found.distillation, device_bytes(probe.device)
-    trajectories = trajectory_bytes(expert, config.teacher.num_experts - found.teachers)
+    trajectories = sum(
+        trajectory_bytes(expert, config.teacher.num_experts - known)
+        for expert, known in zip(experts, there, strict=True)
+    )
     disk = trajectories + other_disk_bytes(probe, distillation.distilled)
     modes = planned_modes(distillation, config.matching, memory)
     return Plan(
         stages=planned_stages(config, counts, found),
         seconds_per_step=distillation.step_seconds,
-        expert_bytes=expert.stat().st_size,
+        expert_bytes=experts[0].stat().st_size,
         trajectory_bytes=trajectories,
         disk_bytes=disk,
         free_disk_bytes=free,
@@ -93,18 +97,30 @@ def _plan(config: RunConfig, probe: RunContext, folder: Path, tell: Callable[[st
     )
 
 
-def _probed(probe: RunContext, teachers: int, folder: Path, tell: Callable[[str], None]) -> tuple[Path, Found]:
-    """Return the file of a made-up teacher, and what everything took; `teachers` are there already."""
+def _probed(probe: RunContext, teachers: int, folder: Path, tell: Callable[[str], None]) -> tuple[list[Path], Found]:
+    """Return the file of a made-up teacher behind each image tower, and what everything took, summed over the towers.
+
+    Args:
+        probe: the run on made-up rows.
+        teachers: how many are there already.
+        folder: where the probe may write.
+        tell: called with what is probed next.
+    """
     tell("encoding and teachers")
-    encoding = encoding_seconds(probe)
+    encoding = sum(encoding_seconds(tower) for tower in probe.towers)
+    speeds = [_speeds(tower) for tower in probe.towers]
+    experts = [write_expert(tower, folder / str(number)) for number, tower in enumerate(probe.towers)]
+    tell("distillation")
+    distillation = probe_distillation(probe, experts, folder)
+    tell("students")
+    students = [student_speeds(tower, as_seen(tower, distillation.distilled)) for tower in probe.towers]
+    return experts, Found(encoding, teachers, Speeds.total(speeds), distillation, StudentSpeeds.total(students))
+
+
+def _speeds(probe: RunContext) -> Speeds:
     model, initial = probe.factory.build(), probe.factory.initial_parameters("plan")
-    speeds = Speeds(
+    return Speeds(
         batch=batch_seconds(probe),
         val_recall=seconds_of(lambda: recalls_on(model, initial, probe.splits.val), probe.device),
         test_recall=seconds_of(lambda: recalls_on(model, initial, probe.splits.test), probe.device),
     )
-    expert = write_expert(probe, folder)
-    tell("distillation")
-    distillation = probe_distillation(probe, expert, folder)
-    tell("students")
-    return expert, Found(encoding, teachers, speeds, distillation, student_speeds(probe, distillation.distilled))

@@ -27,7 +27,11 @@ def probe_context(config: RunConfig) -> RunContext:
     """Return the context of a run on made-up rows: the sizes are the real pairs', the values are not."""
     context = RunContext.open(config)
     with context.torch_state():
-        return context.with_splits(Splits(*(_made_up(context, name) for name in ("train", "val", "test"))))
+        for number in range(len(config.images)):
+            tower = context.towers[number]
+            splits = Splits(*(_made_up(tower, name) for name in ("train", "val", "test")))
+            context = replace(context, memo=tower.with_splits(splits).memo)
+    return context
 
 
 def _made_up(context: RunContext, split: Split) -> EncodedSplit:
@@ -57,7 +61,7 @@ def seconds_of(call: Callable[[], Any], device: torch.device) -> float:
 
 
 def encoding_seconds(probe: RunContext) -> float:
-    """Return the seconds of reading and encoding all pairs, from one batch of each."""
+    """Return the seconds of reading and encoding all pairs, from one batch of each; texts are encoded once."""
     manifest = probe.manifest
     paths = manifest.image_paths("train")[:TOWER_BATCH]
     spec = probe.image.spec
@@ -72,6 +76,8 @@ def encoding_seconds(probe: RunContext) -> float:
     if probe.num_views:
         view = pixels + _augmenting_seconds(len(paths), spec.size)
         images += probe.num_views * len(manifest.split("train")) * view
+    if probe.one_of is not None and probe.one_of.number:
+        return images
     captions = manifest.captions("train")[: 2 * TOWER_BATCH]
     probe.text.encode(captions[:8])
     text = seconds_of(lambda: probe.text.encode(captions), probe.device) / len(captions)

@@ -1,6 +1,7 @@
 """What each stage of a run will take: what the probe found, multiplied by how often the run does it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 
 from pairstill.config import RunConfig
 from pairstill.core.formatting import counted
@@ -12,11 +13,16 @@ from pairstill.tools.plan.students import StudentSpeeds
 
 @dataclass(frozen=True)
 class Speeds:
-    """Seconds of a teacher's mini-batch, and of measuring recall on each split."""
+    """Seconds of a teacher's mini-batch, and of measuring recall on each split; of one behind each image tower."""
 
     batch: float
     val_recall: float
     test_recall: float
+
+    @staticmethod
+    def total(towers: "Sequence[Speeds]") -> "Speeds":
+        """Return the sum over image towers."""
+        return Speeds(*map(sum, zip(*map(astuple, towers), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Found:
 
     Attributes:
         encoding: seconds of reading and encoding all pairs.
-        teachers: how many are there already, in the run's folder or a shared one.
+        teachers: how many are there already, in the run's folder or a shared one, over all image towers.
         speeds: of teachers and recalls.
         distillation: of the phases.
         students: of the students.
@@ -55,10 +61,11 @@ def planned_stages(config: RunConfig, counts: Counts, found: Found) -> tuple[Pla
 
 def _teaching(config: RunConfig, counts: Counts, found: Found) -> PlannedStage:
     """Return what is left of the teachers: those that are there are not trained again."""
-    wanted = config.teacher.num_experts
+    towers = len(config.images)
+    wanted = config.teacher.num_experts * towers
     there = f"{found.teachers} of {counted(wanted, 'teacher')} found" if found.teachers else ""
     epochs = counts.teacher_epochs * (wanted - found.teachers) // wanted
-    left = f"{counted(epochs, 'epoch')} of {counts.teacher_batches} mini-batches" if epochs else ""
+    left = f"{counted(epochs * towers, 'epoch')} of {counts.teacher_batches} mini-batches" if epochs else ""
     seconds = epochs * (counts.teacher_batches * found.speeds.batch + found.speeds.val_recall)
     return PlannedStage("teach", seconds, ", ".join(filter(None, (there, left))))
 

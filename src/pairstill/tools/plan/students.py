@@ -1,5 +1,6 @@
 """What students take."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,6 +21,12 @@ class StudentSpeeds:
     tower: float
     epochs: tuple[float, ...]
     random_epoch: float
+
+    @staticmethod
+    def total(towers: "Sequence[StudentSpeeds]") -> "StudentSpeeds":
+        """Return the sum over image towers, of a student behind each."""
+        epochs = tuple(map(sum, zip(*(one.epochs for one in towers), strict=True)))
+        return StudentSpeeds(sum(one.tower for one in towers), epochs, sum(one.random_epoch for one in towers))
 
 
 def student_speeds(probe: RunContext, distilled: DistilledSet) -> StudentSpeeds:
