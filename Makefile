@@ -8,6 +8,7 @@ PYTHON ?= python3
 PIP_FLAGS ?= --quiet
 ARGS ?=
 LOCK_FLAGS ?=
+RUNS := tests/recipes
 
 override VENV := $(VENV:~/%=$(HOME)/%)
 BIN := $(VENV)/bin
@@ -47,8 +48,12 @@ imports: env ## gate: the import order of the layers
 docs: env ## gate: the documentation builds without a warning, into build/site
 	NO_MKDOCS_2_WARNING=1 "$(BIN)/mkdocs" build --strict --quiet
 
-unit: env ## gate: the tests
-	"$(BIN)/python" -m pytest
+# whole runs take about as long as all the rest; what they say is shown when the rest is done
+unit: env ## gate: the tests, in two processes
+	@runs="$$(mktemp)"; trap 'rm -f "$$runs"' EXIT; \
+	"$(BIN)/python" -m pytest $(RUNS) >"$$runs" 2>&1 & whole=$$!; \
+	"$(BIN)/python" -m pytest --ignore=$(RUNS); rest=$$?; \
+	wait $$whole; status=$$?; cat "$$runs"; exit $$((rest | status))
 
 audit: env ## gate: licences of the locked packages, and their known vulnerabilities where there is a network
 	@"$(BIN)/python" .ci/audit.py

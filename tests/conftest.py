@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import settings
 from torch import Tensor, nn
 
 from pairstill.config import HeadsConfig, InfoNCE
@@ -15,6 +16,8 @@ from pairstill.encoders.image import ImageEncoder, ImageSpec
 from pairstill.encoders.split import EncodedSplit
 from pairstill.model.dual_encoder import ModelFactory, Parameters
 
+settings.register_profile("tests", deadline=None)  # a busy machine makes no test fail
+settings.load_profile("tests")
 CPU = torch.device("cpu")
 SIZE, FEATURES, TEXT_WIDTH = 6, 5, 7
 

@@ -20,7 +20,7 @@ from pairstill.storage import file_digest, load_tensors, read_json_lines, save_t
 from pairstill.storage.checksums import sealed
 from pairstill.teachers.trajectory import SHARED_PREFIX, Trajectory, TrajectoryRecorder
 
-fuzz = settings(max_examples=25, deadline=None, derandomize=True)
+fuzz = settings(max_examples=25, derandomize=True)
 plain = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["a.png", "train"])
 )

@@ -9,28 +9,17 @@ import sys
 import pytest
 
 from pairstill import cli
-from pairstill.cli import main
-from pairstill.cli.command import Command, plain_parser
+from pairstill.cli import answered
 from pairstill.storage import temporary_folder
 
 
-def command(run):
-    return Command("stub", "a command", lambda arguments: plain_parser("stub", "a command"), run)
-
-
-@pytest.fixture
-def do(monkeypatch):
-    """Run something as a command, and return the exit status."""
-
-    def run(action):
-        monkeypatch.setattr(cli, "COMMANDS", (command(lambda parser, options: action() or 0),))
-        return main(["stub"])
-
-    return run
+def do(action):
+    """Run something as a command does, and return the exit status."""
+    return answered(lambda: action() or 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
-def test_a_signal_that_asks_to_end_leaves_no_temporary_file(do, tmp_path, number, capsys):
+def test_a_signal_that_asks_to_end_leaves_no_temporary_file(tmp_path, number, capsys):
     # as in a terminal; jobs in the background may have been told to ignore it
     usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
     outside = signal.signal(number, usual)
@@ -47,7 +36,7 @@ def test_a_signal_that_asks_to_end_leaves_no_temporary_file(do, tmp_path, number
         signal.signal(number, outside)
 
 
-def test_a_signal_that_is_ignored_stays_ignored(do):
+def test_a_signal_that_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert do(lambda: os.kill(os.getpid(), signal.SIGHUP)) == 0
@@ -64,7 +53,7 @@ def test_a_signal_that_is_ignored_stays_ignored(do):
         (RuntimeError("Storage size calculation overflowed"), "lower the sizes"),
     ],
 )
-def test_errors_of_the_machine_are_told_in_a_line(do, capsys, error, message):
+def test_errors_of_the_machine_are_told_in_a_line(capsys, error, message):
     def fails():
         raise error
 
@@ -73,7 +62,7 @@ def test_errors_of_the_machine_are_told_in_a_line(do, capsys, error, message):
     assert shown.count("\n") == 1 and re.search(message, shown)
 
 
-def test_errors_of_the_code_are_not_hidden(do):
+def test_errors_of_the_code_are_not_hidden():
     def fails():
         raise RuntimeError("a shape is wrong")
 
@@ -81,7 +70,7 @@ def test_errors_of_the_code_are_not_hidden(do):
         do(fails)
 
 
-def test_controls_of_a_terminal_do_not_reach_it(do, capsys):
+def test_controls_of_a_terminal_do_not_reach_it(capsys):
     def fails():
         raise cli.ConfigError("run_dir is \x1b]0;owned\x07")
 

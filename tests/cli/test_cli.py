@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from pairstill import __version__
-from pairstill.cli import COMMANDS, build_parser, command, main
+from pairstill.cli import COMMANDS, answered, build_parser, command, main
 from pairstill.cli.stages import STAGES
 from pairstill.config import RunConfig
 from pairstill.core.errors import ArtifactError, ConfigError
@@ -55,10 +56,9 @@ def test_help(capsys, command):
     assert all(word in shown for word in expected)
 
 
-def test_a_terminal_that_has_not_all_letters(monkeypatch):
+def test_a_terminal_that_has_not_all_letters():
     terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
-    monkeypatch.setattr(sys, "stderr", terminal)
-    with pytest.raises(SystemExit):
+    with redirect_stderr(terminal), pytest.raises(SystemExit):
         main(["gr\u00fcn"])
     assert terminal.errors == "strict"
     terminal.flush()
@@ -187,22 +187,20 @@ def test_bad_value(capsys, tmp_path, arguments, expected):
 @pytest.mark.parametrize(
     ("error", "code"), [(ConfigError("got this"), 2), (ArtifactError("got this"), 1), (KeyboardInterrupt(), 130)]
 )
-def test_errors_become_one_line_and_an_exit_status(capsys, monkeypatch, error, code):
-    def fail(_):
+def test_errors_become_one_line_and_an_exit_status(capsys, error, code):
+    def fail():
         raise error
 
-    monkeypatch.setattr("pairstill.cli.stages.open_run", fail)
-    assert main(["run"]) == code
+    assert answered(fail) == code
     out, err = capsys.readouterr()
     assert out == "" and len(err.splitlines()) == 1
     assert err.startswith("pairstill: ")
     assert "interrupted" in err if code == 130 else "error: got this" in err
 
 
-def test_sigterm_ends_a_command_as_an_interrupt_does(capsys, monkeypatch):
+def test_sigterm_ends_a_command_as_an_interrupt_does(capsys):
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("pairstill.cli.stages.open_run", lambda _: os.kill(os.getpid(), signal.SIGTERM))
-    assert main(["run"]) == 143
+    assert answered(lambda: os.kill(os.getpid(), signal.SIGTERM)) == 143
     assert capsys.readouterr().err == "pairstill: interrupted; the same command goes on from here\n"
     assert signal.getsignal(signal.SIGTERM) == before
 

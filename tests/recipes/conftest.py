@@ -1,12 +1,14 @@
 """A tiny run of the embedded benchmark through the command line."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from pairstill.cli import main
 from pairstill.run.log import MetricsLog
@@ -71,6 +73,14 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             monkeypatch.undo()
 
     return arm
+
+
+@pytest.fixture
+def steps() -> Iterator[list[torch.optim.Optimizer]]:
+    """The steps that optimisers take from now on, whatever they train."""
+    seen: list[torch.optim.Optimizer] = []
+    with register_optimizer_step_pre_hook(lambda optimizer, *_: seen.append(optimizer)):
+        yield seen
 
 
 @pytest.fixture(scope="session")

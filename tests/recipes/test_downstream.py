@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from pairstill.cli import main
-from pairstill.studies.downstream import students as students_module
 from pairstill.studies.downstream import study as module
 from pairstill.studies.downstream.answers import Answering
 
@@ -39,7 +38,7 @@ def lines(folder):
 
 
 @pytest.mark.parametrize("run", ["trainable", "frozen"], indirect=True)
-def test_zero_shot_over_classes_that_captions_name(downstream, run, results, capsys, monkeypatch):
+def test_zero_shot_over_classes_that_captions_name(downstream, run, results, steps, capsys):
     folder, options = run
     task = ("--zeroshot.source", "captions", "--zeroshot.classes", "[circle|disc, square|box, triangle]")
     task += ("--zeroshot.templates", "['a photo of a {}', 'the {}']", "--evaluate.methods", "[distilled, full]")
@@ -55,9 +54,11 @@ def test_zero_shot_over_classes_that_captions_name(downstream, run, results, cap
         same = retrieval[line["method"], line["seeds"]["student"]]
         assert (line["retrieval_mean_recall"], line["epoch"]) == (same["mean_recall"], same["epoch"])
         assert line["candidates"] == 3 and line["top5"] is None and line["classes"] == ["circle", "square", "triangle"]
-    monkeypatch.setattr(students_module, "measure_student", None)  # students are kept
+    assert steps
+    steps.clear()
     other = ("--zeroshot.num_classes", "2", "--zeroshot.class_seed", "1")
     assert downstream("zeroshot", folder, *options, *task, *other) == 0
+    assert steps == []  # students are kept
     assert len(lines(folder)) == 8 and lines(folder)[4]["class_seed"] == 1
     assert "drawn with seed 1" in (folder / "downstream_zeroshot.md").read_text()
 
@@ -81,7 +82,7 @@ def coco(tmp_path):
     return ("--cocoqa.root", str(tmp_path / "qa"), "--cocoqa.images", str(tmp_path / "coco"))
 
 
-def test_cocoqa_goes_on_where_it_stopped(downstream, run, coco, monkeypatch, tmp_path):
+def test_cocoqa_goes_on_where_it_stopped(downstream, run, coco, steps, monkeypatch, tmp_path):
     folder, options = run
     task = (*coco, "--evaluate.methods", "[distilled]")
     shutil.copytree(folder, tmp_path / "whole")
@@ -98,10 +99,10 @@ def test_cocoqa_goes_on_where_it_stopped(downstream, run, coco, monkeypatch, tmp
     monkeypatch.setattr(Answering, "ranks", interrupted)
     assert downstream("cocoqa", folder, *options, *task) == 130
     assert not (folder / "downstream.jsonl").exists()
-    monkeypatch.setattr(students_module, "measure_student", None)  # students are kept
+    steps.clear()
     monkeypatch.setattr(Answering, "ranks", lambda self, *rest: asked.append(rest[2:]) or original(self, *rest))
     assert downstream("cocoqa", folder, *options, *task) == 0
-    assert asked == [(0, 2), (2, 4), (4, 5)]
+    assert asked == [(0, 2), (2, 4), (4, 5)] and steps == []  # students are kept
     assert lines(folder) == lines(tmp_path / "whole")
     first = lines(folder)[0]
     assert (first["items"], first["candidates"]) == (5, 4)

@@ -2,14 +2,18 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from pairstill.cli import main
+from pairstill.cli.command import settings_of_run
 from pairstill.distilled import DistilledSet
 from pairstill.run import reuse
+from pairstill.run.pipeline import Run
+from pairstill.run.reuse import content_key
 from pairstill.storage import load_tensors
 from pairstill.teachers.trajectory import Trajectory
 
@@ -106,18 +110,27 @@ def test_a_run_that_has_teachers_of_its_own_goes_on_with_them(start, events):
     assert len(events(run, "teacher_epoch")) == 6 and not (run / "teachers.json").exists()
 
 
-def test_the_same_distillation_is_found_again(start, events, monkeypatch):
+def test_the_same_distillation_is_found_again(start, events):
     made = start("distill", "made", "--seed=11")
     copy = start("distill", "copy", "--seed=11")
     assert events(made, "distill_step") and not events(copy, "distill_step") and events(copy, "distilled_found")
     assert (made / "distilled" / "distilled.json").read_bytes() == (copy / "distilled" / "distilled.json").read_bytes()
-    # pairs that were changed since, or of other code, are not taken
+    # pairs that were changed since are not taken
     changed = DistilledSet.load(made / "distilled")
     changed.phases[0].images[0] += 1
     changed.save(made / "distilled")
     assert events(start("distill", "anew", "--seed=11"), "distill_step")
-    monkeypatch.setattr(reuse, "code_digest", lambda package: "other code")
-    assert events(start("distill", "unknown", "--seed=11"), "distill_step")
+
+
+def test_pairs_of_other_code_or_settings_have_another_key(start, first, tmp_path):
+    (tmp_path / "other.py").write_text("")
+    config = settings_of_run(first)
+    keys = set()
+    for changed in (config, replace(config, seed=12)):
+        with Run(replace(changed, run_dir=str(tmp_path / "run"))) as run:
+            keys |= {content_key(run.context), content_key(run.context, tmp_path)}
+            assert content_key(run.context) in keys
+    assert len(keys) == 4
 
 
 def test_code_is_known_by_its_files_and_not_by_git(tmp_path):
@@ -133,18 +146,16 @@ def test_code_is_known_by_its_files_and_not_by_git(tmp_path):
     assert len({one, *(digest_of(f"other{number}", files) for number, files in enumerate(others))}) == 4
 
 
-@pytest.mark.parametrize("other", ["nothing", "settings", "code"])
-def test_pairs_that_two_settings_or_codes_made_are_nobody_elses(start, first, events, interrupt, monkeypatch, other):
+@pytest.mark.parametrize("other", ["nothing", "settings"])
+def test_pairs_that_two_settings_made_are_nobody_elses(start, first, events, interrupt, other):
     seed = f"--seed={20 + len(other)}"  # that no other test distils with
     interrupt(event="distill_step", phase=1, step=2)
     with pytest.raises(AssertionError):
         start("distill", f"begun {other}", seed)
     interrupt(event="distill_step", phase=1, step=4)
-    if other == "code":
-        monkeypatch.setattr(reuse, "code_digest", lambda package: "other code")
     with pytest.raises(AssertionError):
         start("distill", f"begun {other}", seed, *(["--student.epochs=1"] if other == "settings" else []))
-    interrupt()  # the other code goes as well
+    interrupt()
     start("distill", f"begun {other}", seed)
     found = events(start("distill", f"asked {other}", seed), "distilled_found")
     assert bool(found) == (other == "nothing")

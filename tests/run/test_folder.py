@@ -276,19 +276,38 @@ def test_settings_that_a_flipped_bit_changed_are_told_from_those_of_another_run(
     RunFolder(config)
 
 
+OTHER = """
+import sys
+from pairstill.config import RunConfig
+from pairstill.core.errors import BusyError
+from pairstill.run.folder import RunFolder
+
+config = RunConfig(run_dir=sys.argv[1])
+for _ in sys.stdin:
+    print(RunFolder(config, writes=False).seconds("teach"), flush=True)
+    try:
+        print(RunFolder(config).seconds("teach"), flush=True)
+    except BusyError as error:
+        print(error, flush=True)
+"""
+
+
 def test_another_process_is_kept_out_and_readers_are_not(config):
     folder = RunFolder(config)
-    code = (
-        "import sys\nfrom pairstill.config import RunConfig\nfrom pairstill.run.folder import RunFolder\n"
-        "config = RunConfig(run_dir=sys.argv[1])\n"
-        "print(RunFolder(config, writes=False).seconds('teach'))\nRunFolder(config)"
-    )
-    other = subprocess.run([sys.executable, "-c", code, config.run_dir], capture_output=True, text=True, timeout=60)
-    assert other.stdout == "0.0\n"
-    assert f"BusyError: {config.run_dir} is in use by process {os.getpid()} on" in other.stderr
-    del folder
-    other = subprocess.run([sys.executable, "-c", code, config.run_dir], capture_output=True, text=True, timeout=60)
-    assert other.returncode == 0, other.stderr
+    folder.add_seconds("teach", 1.5)
+    command = [sys.executable, "-c", OTHER, config.run_dir]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+
+        def asked():
+            other.stdin.write("now\n")
+            other.stdin.flush()
+            return [other.stdout.readline() for _ in ("as a reader", "as a writer")]
+
+        reader, writer = asked()
+        assert reader == "1.5\n" and writer.startswith(f"{config.run_dir} is in use by process {os.getpid()} on")
+        del folder
+        assert asked() == ["1.5\n", "1.5\n"]
+        other.stdin.close()
 
 
 def test_other_pairs_than_the_run_began_with_are_refused(config):

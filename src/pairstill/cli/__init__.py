@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 
@@ -88,14 +88,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 is done, 1 an error in the run, 2 wrong usage; interrupted is 130 from the keyboard, and for other signals 128 and
     their number, such as 143 for SIGTERM.
     """
+    return answered(lambda: _main(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def answered(work: Callable[[], int]) -> int:
+    """Return the exit status of what a command does; what stops it becomes a line and a status, as `main` says."""
     with _shown_anyhow():
-        return _answered(arguments)
+        return _answered(work)
 
 
-def _answered(arguments: Sequence[str] | None) -> int:
+def _answered(work: Callable[[], int]) -> int:
     try:
         with _signals_as_interrupts():
-            return _main(sys.argv[1:] if arguments is None else list(arguments))
+            return work()
     except PairstillError as error:
         print(error_line(str(error)), file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1

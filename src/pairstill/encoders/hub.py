@@ -8,15 +8,20 @@ PATIENCE = 5.0
 
 
 @contextmanager
-def without_waiting(*, asks: bool = True) -> Iterator[None]:
-    """Take the hub for offline in the block unless it answers at once; without `asks` the block needs nothing of it."""
+def without_waiting(*, asks: bool = True, endpoint: str | None = None) -> Iterator[None]:
+    """Take the hub for offline in the block unless it answers at once.
+
+    Args:
+        asks: whether the block needs anything of it.
+        endpoint: its address, if it is not the one that its own library asks.
+    """
     if not asks:
         yield
         return
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = before or not _answers(endpoint or constants.ENDPOINT)
     try:
         yield
     finally:

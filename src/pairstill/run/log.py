@@ -59,17 +59,24 @@ LINE_SECONDS = 10
 class MetricsLog:
     """Appends events to `metrics.jsonl`; a line cut short by a kill is completed before the next one."""
 
-    def __init__(self, path: Path | None, listener: Callable[[str, dict[str, Any]], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        listener: Callable[[str, dict[str, Any]], None] | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Open the log at `path`, creating its folder; None drops every event.
 
         Args:
             path: the file.
             listener: called with every event and its values, after they are written.
+            clock: returns the time of an event, in seconds.
 
         Raises:
             StorageError: the folder cannot be made, or the log not be completed.
         """
-        self.path = path
+        self.path, self._clock = path, clock
         self._listeners = [] if listener is None else [listener]
         if path is None:
             return
@@ -92,7 +99,7 @@ class MetricsLog:
         """
         if self.path is None:
             return
-        line = json.dumps({"event": event, "time": round(time.time(), 3), **values}, allow_nan=False) + "\n"
+        line = json.dumps({"event": event, "time": round(self._clock(), 3), **values}, allow_nan=False) + "\n"
         try:
             _append(self.path, line.encode())
         except OSError as error:

@@ -17,14 +17,20 @@ from pairstill.storage.cache import cache_folder
 
 # data and encoders count by their content
 DECISIVE = with_role(RunConfig, "made", "seed", "model", "loss", "student")
+PACKAGE = Path(pairstill.__file__).parent
 CONTENT = "content.json"
 """The file in the folder of checkpoints that says of which content they are."""
 
 
-def content_key(context: RunContext) -> str:
-    """Return the digest of all that decides a run's pairs: data, encoders, settings and code; every rank calls it."""
+def content_key(context: RunContext, package: Path = PACKAGE) -> str:
+    """Return the digest of all that decides a run's pairs: data, encoders, settings and code; every rank calls it.
+
+    Args:
+        context: the run's.
+        package: the folder of the code.
+    """
     manifest = context.manifest  # all ranks together, before the main one goes on alone
-    return context.world.from_main(lambda: _key(context, manifest))
+    return context.world.from_main(lambda: _key(context, manifest, package))
 
 
 def take_known(context: RunContext, key: str) -> bool:
@@ -69,10 +75,10 @@ def _entry(context: RunContext, key: str) -> Path:
     return cache_folder(context.cache_dir, "distilled") / f"{key[:24]}.json"
 
 
-def _key(context: RunContext, manifest: Manifest) -> str:
+def _key(context: RunContext, manifest: Manifest, package: Path) -> str:
     settings = {name: value for name, value in plain(context.config).items() if name in DECISIVE}
     content = {
-        "code": code_digest(Path(pairstill.__file__).parent),
+        "code": code_digest(package),
         "data": manifest.fingerprint,
         "encoders": context.encoders(),
         "settings": settings,
