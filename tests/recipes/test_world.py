@@ -20,14 +20,14 @@ from pairstill.core.world import World
 from pairstill.run.pipeline import Run
 from pairstill.storage import load_tensors
 
-# three experts do not go evenly into two world, four segments do
+# three experts do not go evenly into two processes, four segments do
 SHARED = ("--teacher.num_experts=3", "--distill.trajectories_per_step=4", "--evaluate.num_students=1")
 
 
 @pytest.fixture(scope="module")
 def world():
-    """Do a command as two world, one perhaps killed after a phase and a step; return statuses, output and errors."""
-    server = [sys.executable, str(Path(__file__).parent / "forked_ranks.py")]
+    """Do a command in two processes, one perhaps killed after a phase and a step; return what came of it."""
+    server = [sys.executable, str(Path(__file__).parent / "forked_world.py")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
 

@@ -1,6 +1,6 @@
-"""Commands as two ranks each, forked from one process that has imported all: seconds less than torchrun for each.
+"""Commands in two processes each, forked from one that has imported all: seconds less than torchrun takes.
 
-Each line of the standard input is a command as JSON, each line of the output its ranks' statuses and what they printed.
+Each line of the standard input is a command as JSON, each line of the output what came of it: statuses and prints.
 """
 
 import json
