@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 from pairstill.analyze.settings import ANALYSES
 from pairstill.cli.command import Command, config_of, plain_parser, settings_parser
 from pairstill.cli.runs import open_run
+from pairstill.core.extras import need
 
 NAME = "analyze"
 TEXT = "draw what the teachers of a run are like, as PNG and SVG with the data as CSV"
@@ -30,6 +31,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     values = parser.instantiate(options)[options.analysis]
     kind = ANALYSES[options.analysis]
     settings = kind(**{field.name: values[field.name] for field in fields(kind)})
+    need("matplotlib", "an analysis")
     # the heavy imports
     from pairstill.analyze.run import analyse
 

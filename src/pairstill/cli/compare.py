@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 from pairstill.cli.command import Command, plain_parser, settings_of_run
 from pairstill.cli.runs import recall_title, show_table
 from pairstill.core.errors import ConfigError
+from pairstill.core.extras import need
 from pairstill.core.formatting import printable
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def _parser(_: Sequence[str]) -> ArgumentParser:
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
+    need("matplotlib", "compare")
     from pairstill.core.rng import make_generator
     from pairstill.tools.compare.comparison import compare
     from pairstill.tools.compare.files import refuse_other_folder, write_comparison

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, plain_parser
-from pairstill.core.errors import MissingDependencyError
+from pairstill.core.extras import need
 
 NAME = "completion"
 TEXT = "print a script for the completion of this command line in bash or zsh"
@@ -19,14 +19,9 @@ def _parser(_: Sequence[str]) -> ArgumentParser:
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
-    from importlib.util import find_spec
-
     from pairstill.cli import build_parser
 
-    if find_spec("shtab") is None:
-        raise MissingDependencyError(
-            'completion needs the package shtab, which is not installed; run `pip install "pairstill[completion]"`'
-        )
+    need("shtab", "completion")
     print(build_parser().get_completion_script(f"shtab-{options.shell}"))
     return 0
 

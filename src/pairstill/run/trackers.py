@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
-from pairstill.core.errors import MissingDependencyError
+from pairstill.core.extras import need
 from pairstill.storage import read_object, write_json
 
 TrackerName = Literal["wandb", "trackio", "tensorboard"]
@@ -86,8 +85,7 @@ class Tracker:
         Raises:
             MissingDependencyError: the tracker's package is not installed.
         """
-        if find_spec(name) is None:
-            raise MissingDependencyError(f'tracker is {name}: install it with pip install "pairstill[{name}]"')
+        need(name, f"tracker {name}")
         self._name, self._warn = name, warn
         self._send: Callable[[Points], None] | None = None
         self._guarded(lambda: self._open(name, folder, settings))

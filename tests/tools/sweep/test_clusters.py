@@ -128,5 +128,5 @@ def test_what_submitit_does_not_know_is_refused(slurm, tmp_path):
 def test_an_executor_whose_package_is_missing_names_its_extra(tmp_path, name, package):
     if find_spec(package) is not None:
         pytest.skip(f"{package} is installed")
-    with pytest.raises(MissingDependencyError, match=rf"pip install 'pairstill\[{name}\]'"):
+    with pytest.raises(MissingDependencyError, match=rf'pip install "pairstill\[{name}\]"'):
         choose_executor(QueueConfig(executor=name), tmp_path)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pairstill.core.errors import DataError, MissingDependencyError, shown
+from pairstill.core.errors import DataError, shown
+from pairstill.core.extras import need
 from pairstill.data.inside import find_inside, path_of, read_inside
 
 _SAVED = "dataset_dict.json"
@@ -97,13 +98,7 @@ def load_split(root: str, name: str, columns: Mapping[str, str], settings: str) 
             the first column does not hold images.
         MissingDependencyError: the package datasets is not installed.
     """
-    try:
-        import datasets  # noqa: F401 - here, where its absence has a word of its own
-    except ImportError as error:
-        raise MissingDependencyError(
-            "datasets of the hub, and local ones in its formats, need the package datasets, which is not installed; "
-            'run `pip install "pairstill[huggingface]"`'
-        ) from error
+    need("datasets", "a dataset of the hub, or a local one in its formats,")
     folder = path_of(root, settings.split()[0])
     try:
         if (folder / _SAVED).is_file():

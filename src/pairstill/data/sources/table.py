@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pairstill.config import ColumnsConfig, DataConfig
-from pairstill.core.errors import DataError, MissingDependencyError, shown
+from pairstill.core.errors import DataError, shown
+from pairstill.core.extras import need
 from pairstill.data.sources.csv_records import CsvRecord, csv_records
 from pairstill.data.sources.raw import (
     RawPair,
@@ -96,13 +97,10 @@ def _parse_json_line(line: bytes, columns: ColumnsConfig, where: str) -> RawPair
 
 
 def _read_parquet(path: Path, columns: ColumnsConfig) -> list[RawPair | str]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingDependencyError(
-            'reading Parquet needs pyarrow, which is not installed; run `pip install "pairstill[huggingface]"`'
-        ) from error
+    need("pyarrow", "reading Parquet")
+    import pyarrow
+    from pyarrow import parquet
+
     found: list[RawPair | str] = []
     try:
         with parquet.ParquetFile(path) as table:

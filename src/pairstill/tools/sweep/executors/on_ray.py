@@ -3,7 +3,8 @@
 import logging
 from typing import Any
 
-from pairstill.core.errors import ConfigError, MissingDependencyError
+from pairstill.core.errors import ConfigError
+from pairstill.core.extras import need
 from pairstill.tools.sweep.executors import LOST
 from pairstill.tools.sweep.work import Job, work
 
@@ -22,12 +23,9 @@ class RayExecutor:
             MissingDependencyError: Ray is not installed.
             ConfigError: RAY_ADDRESS names no cluster that answers.
         """
-        try:
-            import ray  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise MissingDependencyError(
-                "executor is ray, which needs the package ray: pip install 'pairstill[ray]'"
-            ) from error
+        need("ray", "executor ray")
+        import ray  # pyright: ignore[reportMissingImports]
+
         if not ray.is_initialized():
             try:
                 ray.init(logging_level=logging.ERROR, log_to_driver=False)

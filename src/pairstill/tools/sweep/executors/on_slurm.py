@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from pairstill.core.errors import ConfigError, MissingDependencyError
+from pairstill.core.errors import ConfigError
+from pairstill.core.extras import need
 from pairstill.tools.sweep.executors import LOST
 from pairstill.tools.sweep.settings import QueueConfig
 from pairstill.tools.sweep.work import Job, work
@@ -28,12 +29,9 @@ class SlurmExecutor:
             MissingDependencyError: submitit is not installed.
             ConfigError: there is no Slurm, or it takes no such parameters.
         """
-        try:
-            import submitit  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise MissingDependencyError(
-                "executor is slurm, which needs the package submitit: pip install 'pairstill[slurm]'"
-            ) from error
+        need("submitit", "executor slurm")
+        import submitit  # pyright: ignore[reportMissingImports]
+
         asked = {"timeout_min": WEEK, "cpus_per_task": config.cores, "gpus_per_node": config.gpus, **config.slurm}
         try:
             self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
