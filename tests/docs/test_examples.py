@@ -1,5 +1,6 @@
 """What the pages of the documentation show is run as it stands."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -27,10 +28,21 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_notebook_is_the_page_as_it_is_now():
+    script = {"__file__": str(DOCS / "_hooks" / "notebook.py"), "__name__": "notebook"}
+    exec((DOCS / "_hooks" / "notebook.py").read_text(encoding="utf-8"), script)
+    assert (DOCS / "tour.ipynb").read_text(encoding="utf-8") == script["written"](), (
+        "docs/tour.ipynb is not docs/python.md any more: run python docs/_hooks/notebook.py"
+    )
+
+
 def test_the_tour_runs_from_top_to_bottom(here, capsys):
     namespace = {}
-    for example in examples("python.md"):
-        exec(compile(example, "python.md", "exec"), namespace)
+    cells = json.loads((DOCS / "tour.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert [text + "\n" for text in code] == examples("python.md")
+    for text in code:
+        exec(compile(text, "tour.ipynb", "exec"), namespace)
     shown = capsys.readouterr().out
     assert "PTM-ST 8" in shown and "Full data 300" in shown
     assert "torch.Size([8, 3, 16, 16])" in shown and "torch.Size([4, 3, 16, 16])" in shown
