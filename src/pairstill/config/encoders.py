@@ -12,8 +12,9 @@ class ImageConfig:
     """The image tower.
 
     Attributes:
-        name: `nf_resnet_tiny` (embedded, no weights needed), `mobilenetv1_075`, any timm model by name, or a CLIP or
-            SigLIP checkpoint by hub name (OWNER/NAME) or local folder, frozen.
+        name: `nf_resnet_tiny` (embedded, no weights needed), `mobilenetv1_075`, any timm model by name, or, frozen, the
+            image side of a CLIP or SigLIP checkpoint by hub name (OWNER/NAME) or local folder, or of one of open_clip's
+            as `open_clip:ARCHITECTURE/WEIGHTS`, `open_clip:OWNER/NAME` or `open_clip:FOLDER` (extra `open_clip`).
         pretrained: fetch the weights that timm knows for this name from the hub.
         weights: a local safetensors file with the tower's weights, instead of `pretrained`.
         trainable: train the tower (the paper's main protocol); otherwise it is frozen and only the heads learn.
@@ -103,7 +104,7 @@ class TextConfig:
     Attributes:
         name: `hashed_ngrams` (embedded, no weights needed), `minilm` (extra `minilm`, works offline), any
             transformers model of text by hub name or local folder (of T5 and its like the encoder alone), the text side
-            of a CLIP or SigLIP checkpoint likewise, or `precomputed`, which reads embeddings from `file`.
+            of a dual encoder (as `image.name`), or `precomputed`, which reads embeddings from `file`.
         pooling: `cls` (the first token), `mean` (over the tokens of the caption) or `last` (the last token, for models
             that read from left to right); only for transformers models; dual encoders have a pooling of their own.
         max_tokens: captions are cut after this many tokens.

@@ -20,6 +20,7 @@ from pairstill.data.loader import SQUASH, Resizing
 from pairstill.encoders import towers as _registered  # noqa: F401 - importing registers the towers with timm
 from pairstill.encoders.dual import Channels, DualImages, dual_images
 from pairstill.encoders.hub import without_waiting
+from pairstill.encoders.open_clip_towers import PREFIX, check_open_clip, open_clip_images
 from pairstill.encoders.weights import check_finite, check_keys
 
 
@@ -81,7 +82,8 @@ def check_image_tower(config: ImageConfig) -> None:
         near = nearest(config.name.partition(".")[0], timm.list_models())
         raise ConfigError(
             f"image.name is {config.name!r}, which timm does not know{did_you_mean(near)} Any name of "
-            "timm.list_models() will do, or the folder or hub name (OWNER/NAME) of a CLIP or SigLIP checkpoint"
+            "timm.list_models() will do, or a folder or hub name (OWNER/NAME) of a CLIP or SigLIP checkpoint, or "
+            "open_clip:..."
         )
     if not config.projection:
         raise ConfigError(
@@ -95,11 +97,13 @@ def check_image_tower(config: ImageConfig) -> None:
 
 
 def is_dual(name: str) -> bool:
-    """Return whether `image.name` is a dual encoder's: a folder or a hub name, which no tower of timm has."""
-    return not timm.is_model(name) and ("/" in name or Path(name).is_dir())
+    """Return whether `image.name` is a dual encoder's: a folder, a hub name or open_clip's, none of them timm's."""
+    return not timm.is_model(name) and (name.startswith(PREFIX) or "/" in name or Path(name).is_dir())
 
 
 def _check_dual(config: ImageConfig) -> None:
+    if config.name.startswith(PREFIX):
+        check_open_clip("image.name", config.name)
     if config.trainable:
         raise ConfigError(
             f"image.name is {config.name!r}, the image side of a dual encoder, which pairstill takes frozen: the "
@@ -121,6 +125,8 @@ def build_image_encoder(config: ImageConfig) -> ImageEncoder:
         ConfigError: the name is not known, the weights do not fit the model, or the settings do not fit the tower.
     """
     check_image_tower(config)
+    if config.name.startswith(PREFIX):
+        return _dual_encoder(config, open_clip_images(config))
     if is_dual(config.name):
         return _dual_encoder(config, dual_images(config, str(Path(config.name).expanduser())))
     with seeded_globally("image tower", config.init_seed):

@@ -14,6 +14,7 @@ from pairstill.config import TextConfig
 from pairstill.core.errors import ConfigError, DataError, NumericalError, shown
 from pairstill.core.extras import need
 from pairstill.encoders.caption_models import caption_model
+from pairstill.encoders.open_clip_towers import PREFIX, OpenClipCaptions
 from pairstill.encoders.row_files import RowFile, caption_digest
 from pairstill.storage import digest, file_digest
 
@@ -155,7 +156,7 @@ class PrecomputedTexts:
 
 
 class TransformersEncoder:
-    """A transformers model in evaluation mode that gives each caption one vector."""
+    """A model of transformers or open_clip in evaluation mode that gives each caption one vector."""
 
     def __init__(self, config: TextConfig, source: str, *, batch: int = BATCH) -> None:
         """Load tokenizer and model from a hub name or a local folder; it encodes so many captions at a time.
@@ -164,7 +165,8 @@ class TransformersEncoder:
             ConfigError: transformers cannot load `source` or not as a whole, or it does not encode captions.
         """
         self._batch = batch
-        self._model = caption_model(config, source)
+        ours = config.name.startswith(PREFIX)
+        self._model = OpenClipCaptions(config) if ours else caption_model(config, source)
         least = self._model.added_tokens + 1
         if config.max_tokens < least:
             raise ConfigError(
