@@ -18,6 +18,7 @@ from pairstill.distill.bilevel.inner_loop import InnerLoop, InnerStep, draw_batc
 from pairstill.distill.bilevel.solvers import solver
 from pairstill.distilled import DistilledSet
 from pairstill.encoders.image import build_image_encoder
+from pairstill.events import Event, Events, OuterStep
 from pairstill.model.dual_encoder import ModelFactory
 from pairstill.run.pipeline import Run
 from pairstill.storage import load_tensors
@@ -128,13 +129,13 @@ class _Stop(Exception):
 
 
 def _resume(work: Path, config: RunConfig) -> dict[str, Any]:
-    def stop(event: str, values: dict[str, Any]) -> None:
-        if event == "distill_step" and values["step"] == 3:
+    def stop(event: Event) -> None:
+        if isinstance(event, OuterStep) and event.step == 3:
             raise _Stop
 
     stopped = _short(work, config, "stopped")
     if not stopped.folder.is_distilled():
-        stopped.folder.metrics.listen(stop)
+        stopped.context = replace(stopped.context, events=Events(stopped.context.emit, stop))
         try:
             with stopped:
                 stopped.distill()

@@ -78,7 +78,7 @@ def test_progress_is_told_until_all_are_checked(tmp_path, make_image, checking):
     for name in names[:-1]:
         make_image(tmp_path / name)
     told = []
-    check_images(tmp_path, names, checking, on_images=lambda *state: told.append(state))
+    check_images(tmp_path, names, checking, emit=lambda event: told.append((event.done, event.total)))
     assert told[-1] == (100, 100) and told == sorted(told) and len(told) > 1
 
 

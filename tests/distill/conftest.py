@@ -23,10 +23,11 @@ from pairstill.distill.bilevel.inner_loop import (
 from pairstill.distill.bilevel.matching import matching_losses
 from pairstill.distill.bilevel.objective import TrajectoryObjective
 from pairstill.distill.initial import InitialPairs
-from pairstill.distill.loop import LoopSettings, OuterHooks, PhaseProblem, distill_phase
+from pairstill.distill.loop import LoopSettings, PhaseProblem, distill_phase
 from pairstill.distill.objective import Objective
 from pairstill.distill.pairs import Pixels, PlainPairs
 from pairstill.distill.similarity import Similarity
+from pairstill.events import CheckpointDamaged, Event, OuterStep
 from pairstill.model.dual_encoder import ModelFactory, Parameters
 from pairstill.model.functional import embed_images, embedded_pair_loss, loss_of_embeddings, pair_loss
 from pairstill.teachers.shortcut import TeacherPath
@@ -175,7 +176,19 @@ def distil(tmp_path: Path) -> Callable[..., dict[str, Tensor]]:
         path = checkpoint or tmp_path / f"checkpoint-{len(list(tmp_path.iterdir()))}.safetensors"
         settings = LoopSettings.of(objective.config, objective.phase.outer_steps)
         problem = PhaseProblem(objective.number, moved_by or objective, settings, CPU, objective.world)
-        return distill_phase(problem, path, OuterHooks(on_step, validate, on_damage))
+        done = [0]
+
+        def hear(event: Event) -> None:
+            match event:
+                case OuterStep():
+                    done.append(event.step)
+                    on_step(event)
+                case CheckpointDamaged():
+                    on_damage(event.problem)
+                case _:
+                    pass
+
+        return distill_phase(replace(problem, validate=lambda learned: validate(learned, done[-1])), path, hear)
 
     return run
 

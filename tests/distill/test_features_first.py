@@ -34,9 +34,11 @@ def test_images_are_found_each_by_itself():
     config = FeaturesFirstConfig(inversion_steps=5)
     together = invert_features([Means()], images, [wanted], config)
     seen = []
-    apart = invert_features([Means()], images, [wanted], config, lambda *told: seen.append(told[:2]), chunk=2)
+    apart = invert_features([Means()], images, [wanted], config, 2, seen.append, chunk=2)
     torch.testing.assert_close(together, apart)
-    assert seen == [(step, 10) for step in range(1, 11)]
+    *steps, ended = seen
+    assert [(event.phase, event.step, event.steps) for event in steps] == [(2, step, 10) for step in range(1, 11)]
+    assert ended.relative_square_error == pytest.approx((steps[4].error + steps[9].error) / 2)
 
 
 def test_a_pixel_that_is_not_finite_stops_it():

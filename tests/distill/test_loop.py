@@ -14,8 +14,10 @@ from pairstill.distill.bilevel.matching import matching_losses
 from pairstill.distill.bilevel.objective import TrajectoryObjective
 from pairstill.distill.bilevel.solvers import solver
 from pairstill.distill.learned import initial_values
+from pairstill.distill.loop import LoopSettings, PhaseProblem, distill_phase
 from pairstill.distill.objective import Stateless
 from pairstill.distilled import compose_similarity
+from pairstill.events import ModeChosen, OuterStep
 from pairstill.model.functional import pair_loss
 from pairstill.storage import load_tensors, save_tensors
 
@@ -479,11 +481,16 @@ def test_truncated_distils_other_pairs(make_problem, distil):
     assert not torch.allclose(truncated["images"], exact["images"], rtol=1e-3, atol=1e-4)
 
 
-def test_the_choice_of_the_mode_is_told_once(make_problem, distil):
-    told = []
-    distil(replace(make_problem(hypergradient=HypergradientConfig()), tell=told.append))
-    (choice,) = told
-    assert choice.solver.mode == "exact_store" and 0 < choice.stored_bytes < choice.limit_bytes
+def test_the_choice_of_the_mode_is_told_once_before_the_first_step(make_problem, tmp_path):
+    objective, told = make_problem(hypergradient=HypergradientConfig()), []
+    settings = LoopSettings.of(objective.config, objective.phase.outer_steps)
+    problem = PhaseProblem(objective.number, objective, settings, torch.device("cpu"))
+    distill_phase(problem, tmp_path / "c.safetensors", told.append)
+    (choice,) = (event for event in told if isinstance(event, ModeChosen))
+    assert choice is told[0] and isinstance(told[1], OuterStep)
+    assert choice.mode == "exact_store" and 0 < choice.stored_bytes < choice.limit_bytes
+    distill_phase(problem, tmp_path / "c.safetensors", told.append)
+    assert told.count(choice) == 1, "nothing is told of a phase that is done"
 
 
 def test_the_next_experts_are_fetched_ahead(make_problem, distil):

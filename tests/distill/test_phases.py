@@ -17,6 +17,7 @@ from pairstill.distill.features_first import FeatureRange, features_of
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.phases import Distillation
 from pairstill.distill.recipe import Recipe, matching_of, pixels_of
+from pairstill.events import InversionEnded, InversionStep, ModeChosen, OuterStep, Validated
 from pairstill.storage import load_tensors, save_tensors
 from pairstill.teachers.shortcut import ExpertPaths, recorded_path, shortcut_path
 from pairstill.teachers.training import epochs_to_keep
@@ -96,8 +97,8 @@ def initial_of(distillation):
     ]
 
 
-def run(distillation, folder, on_step=lambda report: None, on_checkpoint=lambda distilled, step: 0.0):
-    return distillation.run(folder, on_step, on_checkpoint)
+def run(distillation, folder, on_step=lambda report: None):
+    return distillation.run(folder, lambda event: on_step(event) if isinstance(event, OuterStep) else None)
 
 
 def same(a, b):
@@ -145,19 +146,19 @@ def test_distilled_features_stay_in_the_range_of_real_ones(make_distillation, tm
     left = load_tensors(tmp_path / "free" / "phase1.features.safetensors")["images"]
     bounds = FeatureRange.of([features_of(initial_of(free)[0].kind.tower, initial_of(free)[0].images)])
     kept = replace(free, feature_ranges=(bounds,))
-    kept.run(
-        tmp_path / "kept",
-        lambda report: None,
-        lambda distilled, step: 0.0,
-        on_inversion=lambda phase: lambda *step: told.append((phase, *step)),
-    )
+    kept.run(tmp_path / "kept", told.append)
     held = load_tensors(tmp_path / "kept" / "phase1.features.safetensors")["images"]
 
     def outside(features):
         return ((features < bounds.lower - 1e-6) | (features > bounds.upper + 1e-6)).sum().item()
 
     assert outside(left) > 0 and outside(held) == 0
-    assert [step[:3] for step in told] == [(1, 1, 3), (1, 2, 3), (1, 3, 3)]
+    steps = [event for event in told if isinstance(event, InversionStep)]
+    assert [(event.phase, event.step, event.steps) for event in steps] == [(1, 1, 3), (1, 2, 3), (1, 3, 3)]
+    (ended,) = (event for event in told if isinstance(event, InversionEnded))
+    assert ended.relative_square_error == steps[-1].error  # one chunk of images: all are done at once
+    # nothing decides the way of the hypergradient but that of the pixels
+    assert [type(event) for event in told].count(ModeChosen) == 1
 
 
 def test_pixels_move_less_after_a_warm_start(make_distillation, tmp_path):
@@ -247,14 +248,19 @@ def test_what_is_kept_of_the_similarity(make_distillation, tmp_path, kind, loss)
 
 
 def test_validation_sees_all_phases_so_far(make_distillation, tmp_path):
-    seen = []
+    seen, told = [], []
 
-    def on_checkpoint(distilled, step):
-        seen.append(([phase.num_pairs for phase in distilled.phases], step))
-        return 0.0
+    def validate(distilled):
+        seen.append([phase.num_pairs for phase in distilled.phases])
+        return float(len(seen))
 
-    run(make_distillation(replace(CONFIG, validate_every=2)), tmp_path / "d", on_checkpoint=on_checkpoint)
-    assert seen == [([4], 2), ([4], 3), ([4, 3], 2)]
+    distillation = replace(make_distillation(replace(CONFIG, validate_every=2)), validate=validate)
+    distillation.run(tmp_path / "d", lambda event: told.append(event) if isinstance(event, Validated) else None)
+    assert seen == [[4], [4], [4, 3]]
+    assert told == [
+        Validated(phase=phase, step=step, validation_mean_recall=recall)
+        for phase, step, recall in ((1, 2, 1.0), (1, 3, 2.0), (2, 2, 3.0))
+    ]
 
 
 def test_the_seed_matters(make_distillation, tmp_path):
@@ -303,6 +309,6 @@ def test_a_result_on_disk_is_taken_as_it_is(make_distillation, tmp_path):
 def test_a_growing_range_has_grown_when_the_pixels_begin(make_distillation, tmp_path):
     settings = replace(WARM, range_growth=1.0, trajectories_per_step=16)
     reports = []
-    make_distillation(settings, frozen=True).run(tmp_path / "run", reports.append, lambda *_: 0.0)
+    run(make_distillation(settings, frozen=True), tmp_path / "run", reports.append)
     first = {stage: next(r for r in reports if r.stage == stage) for stage in ("features", "pixels")}
     assert set(first["features"].notes["start_epochs"]) == {0} and set(first["pixels"].notes["start_epochs"]) == {0, 1}

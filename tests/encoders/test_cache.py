@@ -82,10 +82,10 @@ def test_rows_keep_their_kind(tmp_path):
 
 
 def test_progress_counts_the_rows_as_they_come(tmp_path, compute):
-    seen = []
-    told = {"on_rows": lambda done, total: seen.append((done, total)), "chunk_rows": 3}
-    rows = cached_rows(tmp_path, 11, compute, about={}, **told)
-    assert seen == [(3, 11), (4, 11), (7, 11), (8, 11), (11, 11)]
+    told = []
+    rows = cached_rows(tmp_path, 11, compute, about={}, what="texts", emit=told.append, chunk_rows=3)
+    assert {event.what for event in told} == {"texts"}
+    assert [(event.done, event.total) for event in told] == [(3, 11), (4, 11), (7, 11), (8, 11), (11, 11)]
     assert torch.equal(rows.all(), TABLE)
-    cached_rows(tmp_path, 11, compute, about={}, **told)
-    assert len(seen) == 5
+    cached_rows(tmp_path, 11, compute, about={}, emit=told.append, chunk_rows=3)
+    assert len(told) == 5

@@ -64,7 +64,10 @@ def computed():
 @pytest.fixture
 def telling(computed):
     """The option that makes an encoding tell what it computes."""
-    return {"on_rows": lambda kind, done, total: computed.append((kind, done))}
+    return {
+        "what": "them",
+        "emit": lambda event: computed.append((event.what.removeprefix("Encoding them: "), event.done)),
+    }
 
 
 def test_nothing_is_computed_twice(encode, computed, telling):

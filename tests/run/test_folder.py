@@ -23,6 +23,7 @@ from pairstill.config import (
 from pairstill.core.errors import ArtifactError, ConfigError, DataError
 from pairstill.core.provenance import commit, environment
 from pairstill.evaluate.ledger import Key, Record
+from pairstill.events import StageEnded
 from pairstill.methods import with_method
 from pairstill.run.folder import FREE_SETTINGS, GIVEN, RunFolder, is_run, other_settings, plain, read_settings, to_yaml
 from pairstill.storage import digest
@@ -209,7 +210,7 @@ def test_the_tracker_may_change_and_hears_what_the_log_hears(config):
     pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
     RunFolder(config).trajectories.mkdir()
     folder = RunFolder(replace(config, tracker="tensorboard"))
-    folder.metrics.write("stage", stage="teach", seconds=1.0)
+    folder.hear(StageEnded(stage="teach", seconds=1.0, peak_memory_bytes=1))
     assert any((folder.path / "tensorboard").iterdir()) and (folder.path / "metrics.jsonl").is_file()
 
 

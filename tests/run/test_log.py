@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from pairstill.core.errors import StorageError
+from pairstill.events import Counted, Validated
 from pairstill.report.curves import curve_points
 from pairstill.run import log as runlog
 from pairstill.run.log import LineProgress, MetricsLog, peak_memory_bytes, progress_bar, read_events, whole_events
@@ -85,12 +86,13 @@ def test_reading_leaves_out_lines_cut_short_and_what_is_no_event(tmp_path):
     assert read_events(tmp_path / "none.jsonl") == []
 
 
-def test_a_listener_hears_every_event_once_it_is_written(tmp_path):
-    path, heard = tmp_path / "metrics.jsonl", []
-    log = MetricsLog(path, lambda event, values: heard.append((event, values, len(path.read_text().splitlines()))))
-    log.write("a", step=1)
-    log.write("b")
-    assert heard == [("a", {"step": 1}, 1), ("b", {}, 2)]
+def test_events_are_written_under_their_names_and_those_without_one_are_not(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.hear(Counted(what="Students", done=1, total=2))
+    log.hear(Validated(phase=1, step=25, validation_mean_recall=31.5))
+    (event,) = read_events(log.path)
+    assert event.pop("time") > 0
+    assert event == {"event": "validation", "phase": 1, "step": 25, "validation_mean_recall": 31.5}
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path):

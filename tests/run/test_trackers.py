@@ -1,29 +1,29 @@
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
 
 from pairstill.core.errors import MissingDependencyError
+from pairstill.events import Notice, OuterStep, PairDropped, StageEnded, StudentMeasured, TeacherEpoch, Validated
 from pairstill.run.trackers import Points, Tracker, points_of
 
-STEP = {
-    "phase": 2,
-    "stage": "pixels",
-    "step": 7,
-    "steps": 9,
-    "losses": {"image": 0.5, "text": 0.25},
-    "experts": [0],
-    "start_epochs": [1.0],
-    "inner_lr_image": 0.1,
-    "inner_lr_text": 0.2,
-}
+STEP = OuterStep(
+    phase=2,
+    stage="pixels",
+    step=7,
+    steps=9,
+    losses={"image": 0.5, "text": 0.25},
+    notes={"experts": [0], "start_epochs": [1.0]},
+    rates={"inner_lr_image": 0.1, "inner_lr_text": 0.2},
+)
+TAUGHT = StageEnded(stage="teach", seconds=3.0, peak_memory_bytes=1)
 
 
 @pytest.mark.parametrize(
-    ("event", "values", "expected"),
+    ("event", "expected"),
     [
         (
-            "distill_step",
             STEP,
             Points(
                 "distill/phase_2/pixels",
@@ -32,21 +32,19 @@ STEP = {
             ),
         ),
         (
-            "teacher_epoch",
-            {"expert": 3, "epoch": 1, "loss": 2.0, "validation_mean_recall": 30.0},
+            TeacherEpoch(expert=3, epoch=1, loss=2.0, validation_mean_recall=30.0),
             Points("teach/expert_3", 1, {"loss": 2.0, "validation_mean_recall": 30.0}),
         ),
         (
-            "student",
-            {"method": "random", "protocol": "strict", "student": 1, "mean_recall": 29.0},
+            StudentMeasured(method="random", protocol="strict", student=1, measured_as="0", mean_recall=29.0),
             Points("evaluate/strict/random", 1, {"mean_recall": 29.0}),
         ),
-        ("stage", {"stage": "teach", "seconds": 3.0}, Points("stages/teach", None, {"seconds": 3.0})),
-        ("dropped_pair", {"problem": "no image"}, None),
+        (TAUGHT, Points("stages/teach", None, {"seconds": 3.0})),
+        (PairDropped(problem="no image"), None),
     ],
 )
-def test_events_become_points(event, values, expected):
-    assert points_of(event, values) == expected
+def test_events_become_points(event, expected):
+    assert points_of(event) == expected
 
 
 class FakeRun:
@@ -88,16 +86,16 @@ def fake(monkeypatch):
     return make
 
 
-def refuse(message):
-    raise AssertionError(message)
+def refuse(said):
+    raise AssertionError(said)
 
 
 def test_wandb_gets_every_curve_over_its_own_steps(fake, tmp_path, capsys):
     run = fake("wandb")
     tracker = Tracker("wandb", tmp_path, {"seed": 3}, refuse)
     for step in (1, 2):
-        tracker("validation", {"phase": 1, "step": step, "validation_mean_recall": 30.0 + step})
-    tracker("dropped_pair", {"problem": "no image"})
+        tracker.hear(Validated(phase=1, step=step, validation_mean_recall=30.0 + step))
+    tracker.hear(PairDropped(problem="no image"))
     group = "distill/phase_1"
     assert run.calls == [
         ("define", f"{group}/step", {"hidden": True}),
@@ -121,8 +119,9 @@ def test_a_run_that_goes_on_goes_on_in_the_tracker(fake, tmp_path, name, key):
 
 def test_trackio_gets_points_with_their_step(fake, tmp_path):
     run = fake("trackio")
-    Tracker("trackio", tmp_path, {}, refuse)("stage", {"stage": "teach", "seconds": 3.0})
-    Tracker("trackio", tmp_path, {}, refuse)("validation", {"phase": 1, "step": 5, "validation_mean_recall": 1.0})
+    Tracker("trackio", tmp_path, {}, refuse).hear(TAUGHT)
+    validated = Validated(phase=1, step=5, validation_mean_recall=1.0)
+    Tracker("trackio", tmp_path, {}, refuse).hear(validated)
     assert run.calls == [({"stages/teach/seconds": 3.0}, None), ({"distill/phase_1/validation_mean_recall": 1.0}, 5)]
 
 
@@ -131,8 +130,8 @@ def test_tensorboard_finds_the_numbers_in_the_run_folder(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     tracker = Tracker("tensorboard", tmp_path, {}, refuse)
-    tracker("distill_step", STEP)
-    tracker("distill_step", {**STEP, "step": 8, "inner_lr_text": 0.25})
+    tracker.hear(STEP)
+    tracker.hear(replace(STEP, step=8, rates={"inner_lr_text": 0.25}))
     stored = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     found = [(point.step, round(point.value, 6)) for point in stored.Scalars("distill/phase_2/pixels/inner_lr_text")]
     assert found == [(7, 0.2), (8, 0.25)]
@@ -143,18 +142,17 @@ def test_a_tracker_that_fails_is_told_of_once_and_left_out(fake, tmp_path):
     tracker = Tracker("trackio", tmp_path, {}, told.append)
     run.works = False
     for _ in range(3):
-        tracker("stage", {"stage": "teach", "seconds": 3.0})
-    assert told == [
-        "trackio failed (ConnectionError: no route); the run goes on without it, metrics.jsonl has everything"
-    ]
+        tracker.hear(TAUGHT)
+    said = "trackio failed (ConnectionError: no route); the run goes on without it, metrics.jsonl has everything"
+    assert told == [Notice(text=said)]
 
 
 def test_a_tracker_that_cannot_be_opened_is_told_of_once(fake, tmp_path):
     fake("wandb", opens=False)
     told = []
     tracker = Tracker("wandb", tmp_path, {}, told.append)
-    tracker("stage", {"stage": "teach", "seconds": 3.0})
-    assert len(told) == 1 and "wandb failed (AssertionError: not logged in)" in told[0]
+    tracker.hear(TAUGHT)
+    assert len(told) == 1 and "wandb failed (AssertionError: not logged in)" in told[0].text
 
 
 def test_a_package_that_is_missing_names_the_extra(tmp_path, monkeypatch):

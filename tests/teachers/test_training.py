@@ -11,6 +11,7 @@ from pairstill.encoders.split import EncodedSplit
 from pairstill.model.functional import loss_of_embeddings, pair_loss
 from pairstill.storage import open_tensors
 from pairstill.teachers.training import RealTraining, epochs_to_keep, record_expert, sgd, train_on_real_pairs
+from pairstill.teachers.trajectory import Trajectory
 
 TRAINING = RealTraining(
     epochs=3, batch_size=4, lr_image=0.1, lr_text=0.1, momentum=0.0, weight_decay=0.0, captions="all"
@@ -215,13 +216,11 @@ def test_epochs_to_keep(keep, distill, expected):
 
 def test_an_expert_is_recorded_as_it_trained(make_factory, make_split, tmp_path):
     factory, split = make_factory(), make_split()
-    seen = {}
-
-    def on_epoch(epoch, parameters, loss):
+    seen, path = {}, tmp_path / "expert.safetensors"
+    epochs = record_expert(factory, split, TRAINING, path, 0, "expert", 1, keep=(2, 3))
+    for epoch, (parameters, loss) in enumerate(epochs, start=1):
         seen[epoch] = ({n: v.detach().clone() for n, v in parameters.items()}, loss)
-
-    path = tmp_path / "expert.safetensors"
-    trajectory = record_expert(factory, split, TRAINING, path, 0, "expert", 1, keep=(2, 3), on_epoch=on_epoch)
+    trajectory = Trajectory.open(path)
     assert list(seen) == [1, 2, 3] and trajectory.epochs == (2, 3)
     assert equal(trajectory.initial(), factory.initial_parameters(0, "expert", 1))
     for epoch in (2, 3):
@@ -236,10 +235,9 @@ def test_an_expert_is_recorded_as_it_trained(make_factory, make_split, tmp_path)
 
 
 def test_a_killed_expert_leaves_no_file(make_factory, make_split, tmp_path):
-    def killed(epoch, parameters, loss):
-        if epoch == 2:
-            raise KeyboardInterrupt
-
+    epochs = record_expert(make_factory(), make_split(), TRAINING, tmp_path / "e.safetensors", 0, keep=(3,))
     with pytest.raises(KeyboardInterrupt):
-        record_expert(make_factory(), make_split(), TRAINING, tmp_path / "e.safetensors", 0, keep=(3,), on_epoch=killed)
+        for _ in zip(range(2), epochs, strict=False):
+            pass
+        epochs.throw(KeyboardInterrupt())
     assert list(tmp_path.iterdir()) == []

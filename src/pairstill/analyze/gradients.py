@@ -1,6 +1,6 @@
 """Gradients of the matching loss by start epoch: how they agree, how long they are (Figures 2b and 4)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from pairstill.analyze.inputs import PATHS, analysis_seed, first_captions, whole
 from pairstill.distill.bilevel.agreement import start_gradients
 from pairstill.report.figures import Cell
 from pairstill.run.context import RunContext
-from pairstill.run.log import progress_bar
 from pairstill.run.problems import matching_problem
 from pairstill.storage import load_tensors, save_tensors
 
@@ -73,24 +72,20 @@ def measure_gradients(context: RunContext, experts: list[Path], pairs: int, work
     captions, phase = first_captions(context.splits.train, pairs), whole_range(context, pairs)
     starts = tuple(range(phase.range_end + 1))
 
-    def rows_of(expert: int, advance: Callable[[], None]) -> Tensor:
-        found = []
+    def rows_of(expert: int) -> Iterator[Tensor]:
         for path in PATHS:
             problem = matching_problem(
                 context, [experts[expert]], captions, phase, shortcut=path == "shortcut", seed=analysis_seed(context)
             )
-            found.append(start_gradients(problem, starts, repeats=1, on_start=advance))
-        return torch.cat(found)
+            yield from start_gradients(problem, starts, repeats=1)
 
     state = work / "gradients.safetensors"
     known = load_tensors(state) if state.is_file() else {}
-    with progress_bar(context.console) as progress:
-        task = progress.add_task("Gradients", total=len(experts) * len(PATHS) * len(starts), status="")
-        first = len(known.get("by_expert", ()))
-        progress.advance(task, first * len(PATHS) * len(starts))
+    first, of_each = len(known.get("by_expert", ())), len(PATHS) * len(starts)
+    with context.counting("Gradients", len(experts) * of_each, first * of_each) as tally:
         for expert in range(first, len(experts)):
-            progress.update(task, status=f"expert {expert + 1} of {len(experts)}")
-            rows = rows_of(expert, lambda: progress.advance(task))
+            tally.say(f"expert {expert + 1} of {len(experts)}")
+            rows = torch.stack(list(tally.counted(rows_of(expert))))
             inner = gram(rows).unsqueeze(0)
             known = {
                 "sum": known["sum"] + rows if known else rows,

@@ -20,7 +20,6 @@ from pairstill.analyze.one_step import Bound, BoundTerms, OneStepProblem, straig
 from pairstill.analyze.settings import PropositionAnalysis
 from pairstill.report.figures import Cell
 from pairstill.run.context import RunContext
-from pairstill.run.log import progress_bar
 from pairstill.run.problems import matching_problem
 from pairstill.storage import load_tensors, read_list, save_tensors, write_json
 from pairstill.teachers.shortcut import TeacherPath, recorded_path, shortcut_path
@@ -102,18 +101,17 @@ def measure_proposition(
     }
     state = work / "gradients.safetensors"
     inner = load_tensors(state) if state.is_file() else {}
-    with progress_bar(context.console) as progress:
-        total = len(experts) * sum(len(places) for places in starts.values())
-        task = progress.add_task("Gradients", total=total, status="")
+    total = len(experts) * sum(len(places) for places in starts.values())
+    with context.counting("Gradients", total) as tally:
         for name, places in starts.items():
             for number, expert in enumerate(experts):
                 key = f"{name}/{number}"
-                progress.update(task, status=key)
+                tally.say(key)
                 if key not in inner:
                     path = _path(name, expert, epochs, context.device)
                     inner[key] = gram(torch.stack([problem.gradient(path, start) for start in places])).cpu()
                     save_tensors(state, inner)
-                progress.advance(task, len(places))
+                tally.advance(len(places))
     line = _path("line", experts[0], epochs, context.device)
     bound = _bound(context, problem, line, settings, phase.range_end, work / "terms.json")
     found: dict[PathName, Differences] = {}
@@ -140,13 +138,12 @@ def _bound(
     nodes = sorted({round(latest * number / (NODES - 1)) for number in range(NODES)})
     keys = (field.name for field in fields(BoundTerms))
     terms = [BoundTerms(**term) for term in read_list(known, *keys)] if known.is_file() else []
-    with progress_bar(context.console) as progress:
-        task = progress.add_task("Terms of the bound", total=len(nodes), completed=len(terms), status="")
+    with context.counting("Terms of the bound", len(nodes), len(terms)) as tally:
         for start in nodes[len(terms) :]:
-            progress.update(task, status=f"start {start}")
+            tally.say(f"start {start}")
             terms.append(problem.bound_terms(line, start, 1 / settings.fractions, settings.iterations))
             write_json(known, [asdict(term) for term in terms])
-            progress.advance(task)
+            tally.advance()
     steps = flat([b - a for a, b in zip(*(line.at(epoch).values() for epoch in (0, 1)), strict=True)])
     rate = max(float(problem.rates.image), float(problem.rates.text))
     return Bound(rate, problem.span, float(steps.double().norm()), terms)

@@ -18,13 +18,13 @@ from pairstill.distill.bilevel.objective import TrajectoryObjective
 from pairstill.distill.checkpoints import discard_checkpoints
 from pairstill.distill.initial import draw_pairs
 from pairstill.distill.learned import Learned
-from pairstill.distill.loop import LoopSettings, OuterHooks, PhaseProblem, StepReport, distill_phase
+from pairstill.distill.loop import LoopSettings, PhaseProblem, distill_phase
 from pairstill.distill.pairs import IMAGES
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.evaluate.student import StudentPhase, train_student
+from pairstill.events import Event, OuterStep
 from pairstill.report.figures import Cell
 from pairstill.run.context import RunContext
-from pairstill.run.log import progress_bar
 from pairstill.run.problems import matching_problem
 from pairstill.storage import load_tensors, read_list, save_tensors, write_json
 from pairstill.teachers.trajectory import Trajectory
@@ -97,14 +97,13 @@ def _teacher_recalls(context: RunContext, experts: list[Path], known: Path) -> l
     """Return each expert's mean recall after every epoch; goes on from the file `known`."""
     model, epochs = context.factory.build(), context.config.teacher.epochs + 1
     recalls: list[list[float]] = read_list(known) if known.is_file() else []
-    with progress_bar(context.console) as progress:
-        task = progress.add_task("Teachers", total=len(experts) * epochs, status="", completed=len(recalls) * epochs)
+    with context.counting("Teachers", len(experts) * epochs, len(recalls) * epochs) as tally:
         for expert in range(len(recalls), len(experts)):
             trajectory, found = Trajectory.open(experts[expert]), []
             for epoch in range(epochs):
                 now = {name: value.to(context.device) for name, value in trajectory.snapshot(epoch).items()}
                 found.append(recalls_on(model, now, context.splits.val).mean)
-                progress.update(task, advance=1, status=f"validation recall {found[-1]:.1f}")
+                tally.advance(status=f"validation recall {found[-1]:.1f}")
             recalls.append(found)
             write_json(known, recalls)
     return recalls
@@ -114,16 +113,18 @@ def _distilled(context: RunContext, objective: TrajectoryObjective, stem: Path) 
     """Return what a distillation learns; goes on from its checkpoint, and returns at once what is done."""
     result, checkpoint = stem.with_name(f"{stem.name}.safetensors"), stem.with_name(f"{stem.name}.checkpoint")
     if not result.is_file():
-        with progress_bar(context.console) as progress:
-            name = f"Distilling, starts 0 to {objective.phase.range_end}"
-            task = progress.add_task(name, total=objective.phase.outer_steps, status="")
+        name, steps = f"Distilling, starts 0 to {objective.phase.range_end}", objective.phase.outer_steps
+        with context.counting(name, steps) as tally:
 
-            def on_step(report: StepReport) -> None:
-                progress.update(task, completed=report.step, status=f"loss {sum(report.losses.values()):.3f}")
+            def hear(event: Event) -> None:
+                """Count steps; they are none of the run's own, and nothing for its log."""
+                if isinstance(event, OuterStep):
+                    tally.reach(event.step, f"loss {sum(event.losses.values()):.3f}")
 
-            settings = LoopSettings.of(objective.config, objective.phase.outer_steps)
-            problem = PhaseProblem(objective.number, objective, settings, context.device)
-            save_tensors(result, distill_phase(problem, checkpoint, OuterHooks(on_step)))
+            problem = PhaseProblem(
+                objective.number, objective, LoopSettings.of(objective.config, steps), context.device
+            )
+            save_tensors(result, distill_phase(problem, checkpoint, hear))
         discard_checkpoints(checkpoint)
     return {name: value.to(context.device) for name, value in load_tensors(result).items()}
 
@@ -137,13 +138,11 @@ def _students(
     pairs = objective.pairs.render(learned)
     rates = float(pairs.rates.image), float(pairs.rates.text)
     phase = StudentPhase(learned[IMAGES], pairs.data.texts, pairs.data.similarity, *rates)
-    with progress_bar(context.console) as progress:
-        name = f"Students, starts 0 to {objective.phase.range_end}"
-        task = progress.add_task(name, total=count, completed=len(found), status="")
+    with context.counting(f"Students, starts 0 to {objective.phase.range_end}", count, len(found)) as tally:
         for student in range(len(found), count):
             found.append(_student(context, phase, student))
             write_json(known, [asdict(recall) for recall in found])
-            progress.update(task, advance=1, status=f"validation recall {found[-1].best:.1f}")
+            tally.advance(status=f"validation recall {found[-1].best:.1f}")
     return found
 
 

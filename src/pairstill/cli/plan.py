@@ -7,6 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.cli.command import Command, run_config, settings_parser
 from pairstill.cli.runs import shown_on
+from pairstill.events import Event, Probing
 
 NAME = "plan"
 TEXT = "probe a run for a moment and tell what it will take: disk, memory by mode, time by stage, what will not fit"
@@ -26,7 +27,12 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
 
     progress = shown_on(stderr=True)
     config = run_config(parser, options)
-    plan = make_plan(config, lambda stage: progress.print(f"Probing: {stage}", style="dim"))
+
+    def show(event: Event) -> None:
+        if isinstance(event, Probing):
+            progress.print(f"Probing: {event.what}", style="dim")
+
+    plan = make_plan(config, show)
     if options.json:
         print(json.dumps(plan.to_json()))
         return 0

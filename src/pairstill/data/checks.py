@@ -12,6 +12,7 @@ from pairstill.core.errors import DataError
 from pairstill.data.checked import SETTLED_SECONDS, Checked, Stamp
 from pairstill.data.images import decode_rgb
 from pairstill.data.inside import MissingFileError, read_inside
+from pairstill.events import Emit, ImagesChecked, silent
 
 _MAX_THREADS = 8
 _SHORT = re.compile(r"(?:(?!\.{0,2}/)[^/\0]+/)*(?!\.{1,2}$)[^/\0]+", re.DOTALL)
@@ -76,7 +77,7 @@ def check_images(
     root: Path,
     images: Sequence[str],
     checking: Checking,
-    on_images: Callable[[int, int], None] = lambda done, total: None,
+    emit: Emit = silent,
 ) -> list[ImageCheck]:
     """Return one outcome for each image, in order; those that have changed since the last time are read and decoded.
 
@@ -84,7 +85,7 @@ def check_images(
         root: the image root, resolved.
         images: paths relative to `root`, as `clean_path` returns them.
         checking: how they are checked.
-        on_images: told now and then, and at the end, how many images of how many are checked.
+        emit: told now and then, and at the end, how many images of how many are checked.
     """
     checked = Checked(checking.cache_dir, root, checking.max_pixels)
     decodable: Collection[str] = () if checking.verify else checked.digests
@@ -102,7 +103,7 @@ def check_images(
         parts = (images[at : at + _AT_ONCE] for at in range(0, len(images), _AT_ONCE))
         for some in pool.map(check, parts):
             checks += some
-            on_images(len(checks), len(images))
+            emit(ImagesChecked(done=len(checks), total=len(images)))
     outcomes = zip(images, checks, strict=True)
     found = {image: (check.stamp, check.digest) for image, check in outcomes if check.read}
     checked.keep(found, checking.settled_seconds)

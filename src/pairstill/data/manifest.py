@@ -1,7 +1,7 @@
 """The manifest: every real pair of a run, checked before any work, with a fingerprint of the data."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from pairstill.data.captions import MAX_CAPTION_CHARACTERS, caption_as, stands_f
 from pairstill.data.checks import Checking, ImageCheck, check_images, clean_path
 from pairstill.data.sources import read_source
 from pairstill.data.sources.raw import RawPair, RawPairs
+from pairstill.events import Emit, silent
 from pairstill.storage import digest, read_json, write_json
 
 _FORMAT = "pairstill-manifest-1"
@@ -120,7 +121,7 @@ def build_manifest(
     *,
     need: Mapping[Split, int] | None = None,
     verify: bool = False,
-    on_images: Callable[[int, int], None] = lambda done, total: None,
+    emit: Emit = silent,
 ) -> Manifest:
     """Read the pairs, check every one of them, and return those that can be used.
 
@@ -133,7 +134,7 @@ def build_manifest(
         cache_dir: folder for images that a source has to draw or extract first, and for what is known of images.
         need: the least number of images per split; None asks for no more than one image in all.
         verify: whether images are read again that have not changed since they were checked.
-        on_images: told how many images of how many are checked.
+        emit: told how many images of how many are checked.
 
     Raises:
         DataError: there are bad pairs and `config.on_bad_pair` is `error`, or too few images are left. All problems
@@ -143,7 +144,7 @@ def build_manifest(
     raw = read_source(config, cache_dir)
     checked = _Assembly(config)
     checked.problems.extend(raw.unreadable)
-    checked.add_all(raw, Checking(cache_dir, config.max_pixels, verify), on_images)
+    checked.add_all(raw, Checking(cache_dir, config.max_pixels, verify), emit)
     records, digests = checked.records()
     shortages = _shortages(records, need or {})
     bad = tuple(checked.problems)
@@ -197,11 +198,11 @@ class _Assembly:
     _missing: int = 0
     _other_splits: Counter[str] = field(default_factory=Counter)
 
-    def add_all(self, raw: RawPairs, checking: Checking, on_images: Callable[[int, int], None]) -> None:
+    def add_all(self, raw: RawPairs, checking: Checking, emit: Emit) -> None:
         """Go through all listings; images are checked once each, beforehand."""
         paths = [self._clean(pair) for pair in raw.pairs]
         distinct = list(dict.fromkeys(path for path in paths if path is not None))
-        outcomes = check_images(raw.image_root, distinct, checking, on_images)
+        outcomes = check_images(raw.image_root, distinct, checking, emit)
         checks = dict(zip(distinct, outcomes, strict=True))
         for pair, path in zip(raw.pairs, paths, strict=True):
             if path is not None:

@@ -1,7 +1,7 @@
 """Checkpoints of a phase: the newest and the one before it, so that there is always one that is whole."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from pairstill.core.errors import ArtifactError
 from pairstill.distill.learned import Learned
 from pairstill.distill.objective import Objective
+from pairstill.events import CheckpointDamaged, Emit
 from pairstill.storage import load_tensors, open_tensors, save_tensors, writing
 
 
@@ -60,12 +61,12 @@ def save_checkpoint(state: PhaseState, phase: int, checkpoint: Path) -> None:
     save_tensors(checkpoint, tensors, {"kind": "checkpoint", "progress": json.dumps(progress)})
 
 
-def last_whole(checkpoint: Path, on_damage: Callable[[str], None]) -> Path | None:
+def last_whole(checkpoint: Path, emit: Emit) -> Path | None:
     """Return the newest checkpoint that is whole, or None if there is none at all; damaged newer ones are deleted.
 
     Args:
         checkpoint: the file of the newest.
-        on_damage: called with what is wrong with the newest, when there is one before it to go on from.
+        emit: told what is wrong with the newest, when there is one before it to go on from.
 
     Raises:
         ArtifactError: none is whole.
@@ -77,7 +78,8 @@ def last_whole(checkpoint: Path, on_damage: Callable[[str], None]) -> Path | Non
         except ArtifactError as error:
             if path == found[-1]:
                 raise
-            on_damage(f"{error}. It is deleted, and the phase goes on from the checkpoint before it")
+            said = f"{error}. It is deleted, and the phase goes on from the checkpoint before it"
+            emit(CheckpointDamaged(problem=said))
             path.unlink()  # the next one would otherwise take it for a good one, and replace the one before it
         else:
             return path

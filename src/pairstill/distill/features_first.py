@@ -1,7 +1,8 @@
 """Pixels whose features behind frozen towers are given ones: the second part of a warm start."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +10,9 @@ from torch import Tensor, nn
 from pairstill.config import FeaturesFirstConfig, OuterConfig
 from pairstill.core.errors import NumericalError
 from pairstill.encoders.image import to_channels_last
+from pairstill.events import Emit, InversionEnded, InversionStep, silent
 
 CHUNK = 50
-
-OnInversion = Callable[[int, int, float], None]
-"""Called after every step that finds pixels: its number over all images, all steps, the mean relative square error."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,8 @@ def invert_features(
     images: Tensor,
     features: Sequence[Tensor],
     config: FeaturesFirstConfig,
-    on_step: OnInversion = lambda step, steps, error: None,
+    phase: int = 1,
+    emit: Emit = silent,
     *,
     chunk: int = CHUNK,
 ) -> Tensor:
@@ -96,13 +96,14 @@ def invert_features(
         images: where to start from, pixels of that space (images, 3, size, size); not changed.
         features: the wanted features (images, width) of each tower.
         config: steps, rate and smoothness.
-        on_step: called after every step.
+        phase: number of the phase, which the events have.
+        emit: told of every step, and of how near all came in the end.
         chunk: images that are found at a time.
 
     Raises:
         NumericalError: a pixel is not finite.
     """
-    found: list[Tensor] = []
+    found, errors, last = list[Tensor](), list[float](), 0.0
     chunks = list(zip(images.split(chunk), *(wanted.split(chunk) for wanted in features), strict=True))
     rate = config.lr_pixels * float(images.std())
     for number, (start, *wanted) in enumerate(chunks):
@@ -115,12 +116,15 @@ def invert_features(
             (x.grad,) = torch.autograd.grad(value, [x])
             optimizer.step()
             done, steps = number * config.inversion_steps + step, len(chunks) * config.inversion_steps
-            on_step(done, steps, float(error.detach().mean()))
+            last = float(error.detach().mean())
+            emit(InversionStep(phase=phase, step=done, steps=steps, error=last))
         if not bool(x.isfinite().all()):
             raise NumericalError(
                 "a pixel that was to have given features is not finite; lower features_first.lr_pixels"
             )
         found.append(x.detach())
+        errors.append(last)
+    emit(InversionEnded(phase=phase, relative_square_error=fmean(errors)))
     return torch.cat(found)
 
 

@@ -5,9 +5,9 @@ and a killed run goes on to the same bits.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ from pairstill.core.errors import NumericalError
 from pairstill.core.world import World
 from pairstill.distill.checkpoints import PhaseState, last_whole, restore_checkpoint, save_checkpoint
 from pairstill.distill.learned import Learned, Variable, initial_values
-from pairstill.distill.objective import Objective, Step
+from pairstill.distill.objective import Deciding, Objective, Step
+from pairstill.events import Emit, OuterStep, Space, Validated, silent
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class PhaseProblem:
         device: where everything learned is.
         world: the processes over which gradients are averaged; all hold the same values.
         stage: what is distilled: `pixels`, or `features` in the warm start of features first.
+        validate: returns the validation recall of what would be kept, in percent.
     """
 
     number: int
@@ -74,56 +76,17 @@ class PhaseProblem:
     settings: LoopSettings
     device: torch.device
     world: World = World()
-    stage: Literal["pixels", "features"] = "pixels"
+    stage: Space = "pixels"
+    validate: Callable[[Learned], float] = lambda learned: 0.0
 
 
-@dataclass(frozen=True)
-class StepReport:
-    """What one outer step shows.
-
-    Attributes:
-        phase: the phase's number.
-        stage: what is distilled: `pixels`, or `features` in the warm start of features first.
-        step: the step's number in its stage, from 1.
-        steps: steps of the stage.
-        losses: loss by part, the mean over the moves of the step.
-        rates: the learned rates after the step, by name.
-        notes: what else the objective says of the step, as JSON values.
-    """
-
-    phase: int
-    stage: Literal["pixels", "features"]
-    step: int
-    steps: int
-    losses: dict[str, float]
-    rates: dict[str, float]
-    notes: dict[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as the log has it."""
-        values = asdict(self)
-        notes, rates = values.pop("notes"), values.pop("rates")
-        return {**values, **notes, **rates}
-
-
-@dataclass(frozen=True)
-class OuterHooks:
-    """What the caller wants to know of.
-
-    Attributes:
-        on_step: called after every outer step.
-        validate: called every `validate_every` steps with the values that would be kept and the step's number;
-            returns their validation recall.
-        on_damage: called with what is wrong with the newest checkpoint, when the phase goes on from the one before it.
-    """
-
-    on_step: Callable[[StepReport], None]
-    validate: Callable[[Learned, int], float] = lambda learned, step: 0.0
-    on_damage: Callable[[str], None] = lambda message: None
-
-
-def distill_phase(problem: PhaseProblem, checkpoint: Path, hooks: OuterHooks) -> Learned:
+def distill_phase(problem: PhaseProblem, checkpoint: Path, emit: Emit = silent) -> Learned:
     """Distil one phase and return what it learned; goes on from `checkpoint` when that exists.
+
+    Args:
+        problem: what is distilled.
+        checkpoint: its file.
+        emit: told of steps and validations, of what the objective has decided, and of a damaged checkpoint.
 
     Raises:
         NumericalError: a value is not finite; the message names step and tensor, the last checkpoint is kept.
@@ -133,19 +96,30 @@ def distill_phase(problem: PhaseProblem, checkpoint: Path, hooks: OuterHooks) ->
     settings, steps = problem.settings, problem.settings.steps
     variables = problem.objective.variables()
     state = _start(problem, variables)
-    found = problem.world.from_main(lambda: last_whole(checkpoint, hooks.on_damage))
+    found = problem.world.from_main(lambda: last_whole(checkpoint, emit))
     if found is not None:
         restore_checkpoint(state, problem.number, found)
+    _tell_decisions(problem, state, emit)
     while state.step < steps and not _exhausted(state, settings):
-        hooks.on_step(_advance(state, problem, variables))
+        emit(_advance(state, problem, variables))
         if settings.validate_every and (state.step % settings.validate_every == 0 or state.step == steps):
-            _observe(state, hooks.validate(_kept(state, settings), state.step), settings)
+            recall = problem.validate(_kept(state, settings))
+            emit(Validated(phase=problem.number, step=state.step, validation_mean_recall=recall))
+            _observe(state, recall, settings)
         due = state.step % settings.checkpoint_every == 0 or state.step == steps or _exhausted(state, settings)
         if due and problem.world.is_main:
             save_checkpoint(state, problem.number, checkpoint)
     if settings.patience:
         return state.best
     return _kept(state, settings)
+
+
+def _tell_decisions(problem: PhaseProblem, state: PhaseState, emit: Emit) -> None:
+    """Tell what the objective has decided, if a step of pixels will follow it."""
+    left = state.step < problem.settings.steps and not _exhausted(state, problem.settings)
+    if left and problem.stage == "pixels" and isinstance(problem.objective, Deciding):
+        for decided in problem.objective.decisions():
+            emit(decided)
 
 
 def _exhausted(state: PhaseState, settings: LoopSettings) -> bool:
@@ -194,7 +168,7 @@ def outer_optimizer(learned: Learned, variables: Mapping[str, Variable], config:
             assert_never(config.optimizer)
 
 
-def _advance(state: PhaseState, problem: PhaseProblem, variables: Mapping[str, Variable]) -> StepReport:
+def _advance(state: PhaseState, problem: PhaseProblem, variables: Mapping[str, Variable]) -> OuterStep:
     """Do one outer step in place."""
     settings = problem.settings
     moves, notes = [], {}
@@ -213,7 +187,15 @@ def _advance(state: PhaseState, problem: PhaseProblem, variables: Mapping[str, V
             "lower distill.outer.lr_inner_lr"
         )
     losses = {part: float(torch.stack([losses[part] for losses in moves]).mean()) for part in moves[0]}
-    return StepReport(problem.number, problem.stage, state.step, settings.steps, losses, rates, notes)
+    return OuterStep(
+        phase=problem.number,
+        stage=problem.stage,
+        step=state.step,
+        steps=settings.steps,
+        losses=losses,
+        notes=notes,
+        rates=rates,
+    )
 
 
 def _move(state: PhaseState, problem: PhaseProblem, variables: Mapping[str, Variable], move: Step) -> dict[str, Tensor]:

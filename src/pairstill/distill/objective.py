@@ -1,13 +1,14 @@
 """What pairs are distilled for: the losses of an outer step and their gradients."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from pairstill.distill.learned import Learned, Variable
+from pairstill.events import Event
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ class Objective(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from the state that a checkpoint kept."""
+        ...
+
+
+@runtime_checkable
+class Deciding(Protocol):
+    """An objective that decides something for itself before its first step, which those who watch are told."""
+
+    def decisions(self) -> Sequence[Event]:
+        """Return what it has decided, of every part that decides for itself."""
         ...
 
 

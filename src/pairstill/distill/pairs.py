@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from pairstill.config import FeaturesFirstConfig, OuterConfig
 from pairstill.distill.bilevel.inner_loop import InnerData, InnerRates
-from pairstill.distill.features_first import FeatureRange, OnInversion, features_of, invert_features, outer_on_features
+from pairstill.distill.features_first import FeatureRange, features_of, invert_features, outer_on_features
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.learned import Learned, Pairs, Variable
 from pairstill.distill.similarity import Similarity
 from pairstill.distilled import DistilledPhase
 from pairstill.encoders.image import to_channels_last
+from pairstill.events import Emit
 
 TOWER_CHUNK = 50
 IMAGES, TEXTS, RATE_IMAGE, RATE_TEXT = "images", "texts", "inner_lr_image", "inner_lr_text"
@@ -181,9 +182,9 @@ class PlainPairs:
         outer = outer_on_features(self.outer, config, features)
         return replace(self, images=features, outer=outer, kind=Features(ranges[0] if ranges else None))
 
-    def inverted(self, values: Learned, config: FeaturesFirstConfig, on_step: OnInversion) -> Learned:
+    def inverted(self, values: Learned, config: FeaturesFirstConfig, phase: int, emit: Emit) -> Learned:
         """Return the values that were learned on features with pixels that have these features."""
-        pixels = invert_features(self.towers, self.images, [values[IMAGES + self.label]], config, on_step)
+        pixels = invert_features(self.towers, self.images, [values[IMAGES + self.label]], config, phase, emit)
         return {**values, IMAGES: pixels}
 
     def going_on(self, values: Learned, outer: OuterConfig) -> "PlainPairs":

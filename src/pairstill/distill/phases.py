@@ -10,15 +10,15 @@ import torch
 from pairstill.config import TrajectoryConfig
 from pairstill.core.errors import ConfigError
 from pairstill.core.world import World
-from pairstill.distill.bilevel.solvers import Choice
 from pairstill.distill.checkpoints import discard_checkpoints
-from pairstill.distill.features_first import FeatureRange, OnInversion
+from pairstill.distill.features_first import FeatureRange
 from pairstill.distill.learned import Learned, Parametrisation
-from pairstill.distill.loop import LoopSettings, OuterHooks, PhaseProblem, StepReport, distill_phase
+from pairstill.distill.loop import LoopSettings, PhaseProblem, distill_phase
 from pairstill.distill.pairs import PlainPairs
 from pairstill.distill.recipe import Recipe, Stage
 from pairstill.distill.shared_pairs import SharedPairs
 from pairstill.distilled import DistilledPhase, DistilledSet
+from pairstill.events import Emit, silent
 from pairstill.storage import load_tensors, save_tensors
 
 
@@ -34,6 +34,7 @@ class Distillation:
         world: the processes that share the work; each calls `run`, the main one writes.
         feature_ranges: what the distilled features of each tower are kept in during a warm start; none leaves them
             free.
+        validate: returns the validation recall of the pairs so far, in percent.
     """
 
     config: TrajectoryConfig
@@ -42,41 +43,28 @@ class Distillation:
     describe: Mapping[str, Any]
     world: World = World()
     feature_ranges: tuple[FeatureRange, ...] = ()
+    validate: Callable[[DistilledSet], float] = lambda distilled: 0.0
 
-    def run(
-        self,
-        folder: Path,
-        on_step: Callable[[StepReport], None],
-        on_checkpoint: Callable[[DistilledSet, int], float],
-        on_mode: Callable[[Choice], None] = lambda choice: None,
-        on_damage: Callable[[str], None] = lambda message: None,
-        on_inversion: Callable[[int], OnInversion] = lambda phase: lambda step, steps, error: None,
-    ) -> DistilledSet:
+    def run(self, folder: Path, emit: Emit = silent) -> DistilledSet:
         """Distil every phase and return the distilled set; goes on from what `folder` holds.
 
         Args:
             folder: receives a checkpoint and, when it is done, the result of each phase.
-            on_step: called after every outer step.
-            on_checkpoint: called at validations with the set so far and the step; returns its validation recall.
-            on_mode: called when a phase begins, with the solver of the hypergradient and what chose it.
-            on_damage: called with what is wrong with a checkpoint, when a phase goes on from the one before it.
-            on_inversion: called when pixels are to be found for a phase's features, with its number; returns what is
-                called after every step of that.
+            emit: told of all steps and validations, of the way of the hypergradient in each phase, and of a damaged
+                checkpoint.
         """
         done: list[DistilledPhase] = []
         for number, phase in enumerate(self.config.phases, start=1):
             result = folder / f"phase{number}.safetensors"
             pairs = self.recipe.pairs(number, self.config)
 
-            def validate(learned: Learned, step: int, pairs: Parametrisation = pairs) -> float:
-                return on_checkpoint(self._collect([*done, pairs.phase(learned)]), step)
+            def validate(learned: Learned, pairs: Parametrisation = pairs) -> float:
+                return self.validate(self._collect([*done, pairs.phase(learned)]))
 
             checkpoint = folder / f"phase{number}.checkpoint.safetensors"
             if not self.world.from_main(result.is_file):
-                stage = Stage(number, phase, self.config, pairs, on_mode)
-                stage = self._warm_start(stage, folder, OuterHooks(on_step, on_damage=on_damage), on_inversion)
-                hooks = OuterHooks(on_step, validate, on_damage)
-                learned = distill_phase(self._problem(stage), checkpoint, hooks)
+                stage = self._warm_start(Stage(number, phase, self.config, pairs), folder, emit)
+                learned = distill_phase(replace(self._problem(stage), validate=validate), checkpoint, emit)
                 if self.world.is_main:
                     save_tensors(result, learned)
                 self.world.barrier()
@@ -89,13 +77,7 @@ class Distillation:
         settings = LoopSettings.of(stage.config, stage.phase.outer_steps)
         return PhaseProblem(stage.number, self.recipe.objective(stage), settings, self.device, self.world)
 
-    def _warm_start(
-        self,
-        stage: Stage,
-        folder: Path,
-        hooks: OuterHooks,
-        on_inversion: Callable[[int], OnInversion],
-    ) -> Stage:
+    def _warm_start(self, stage: Stage, folder: Path, emit: Emit) -> Stage:
         """Return the stage as features first leaves it, or as it is when that is off; goes on from what is there."""
         settings, pairs = self.config.features_first, stage.pairs
         if not settings.steps:
@@ -107,9 +89,9 @@ class Distillation:
             )
         result = folder / f"phase{stage.number}.warm.safetensors"
         if not self.world.from_main(result.is_file):
-            learned = self._distil_features(stage, pairs, folder, hooks)
+            learned = self._distil_features(stage, pairs, folder, emit)
             # every rank finds the same pixels
-            found = pairs.inverted(learned, settings, on_inversion(stage.number))
+            found = pairs.inverted(learned, settings, stage.number, emit)
             if self.world.is_main:
                 save_tensors(result, found)
             self.world.barrier()
@@ -118,9 +100,7 @@ class Distillation:
         config = replace(self.config, range_growth=0.0, outer=outer)
         return replace(stage, config=config, pairs=pairs.going_on(load_tensors(result), outer))
 
-    def _distil_features(
-        self, stage: Stage, pairs: PlainPairs | SharedPairs, folder: Path, hooks: OuterHooks
-    ) -> Learned:
+    def _distil_features(self, stage: Stage, pairs: PlainPairs | SharedPairs, folder: Path, emit: Emit) -> Learned:
         result = folder / f"phase{stage.number}.features.safetensors"
         checkpoint = folder / f"phase{stage.number}.features.checkpoint.safetensors"
         if not self.world.from_main(result.is_file):
@@ -134,7 +114,7 @@ class Distillation:
                 pairs.on_features(settings, self.feature_ranges),
             )
             problem = replace(self._problem(on_features), stage="features")
-            learned = distill_phase(problem, checkpoint, hooks)
+            learned = distill_phase(problem, checkpoint, emit)
             if self.world.is_main:
                 save_tensors(result, learned)
             self.world.barrier()

@@ -13,7 +13,6 @@ from pairstill.core.rng import derive_seed, make_generator
 from pairstill.core.world import World
 from pairstill.data.manifest import Manifest
 from pairstill.distill.bilevel.objective import TrajectoryObjective
-from pairstill.distill.bilevel.solvers import Choice
 from pairstill.distill.bilevel.towers_objective import TowersObjective
 from pairstill.distill.initial import InitialPairs, initial_pairs
 from pairstill.distill.learned import Parametrisation
@@ -36,14 +35,12 @@ class Stage:
         phase: its settings, with the outer steps of this stage.
         config: the distillation's settings, as they are in this stage.
         pairs: what the pairs are made of.
-        tell: called once with the solver of the hypergradient, by an objective that has one.
     """
 
     number: int
     phase: PhaseConfig
     config: TrajectoryConfig
     pairs: Parametrisation
-    tell: Callable[[Choice], None] = lambda choice: None
 
 
 @dataclass(frozen=True)
@@ -185,7 +182,6 @@ def matching_of(
             paths=ExpertPaths(experts, stage.phase, stage.config, factory.device),
             pairs=stage.pairs,
             world=world or World(),
-            tell=stage.tell,
         )
 
     return objective

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from pairstill.config import FeaturesFirstConfig, OuterConfig
-from pairstill.distill.features_first import FeatureRange, OnInversion, invert_features
+from pairstill.distill.features_first import FeatureRange, invert_features
 from pairstill.distill.learned import Learned, Pairs, Variable
 from pairstill.distill.pairs import IMAGES, Pixels, PlainPairs
 from pairstill.distilled import DistilledPhase, TowerRates
+from pairstill.events import Emit
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,11 @@ class SharedPairs:
         own = [ranges[number : number + 1] for number in range(len(self.views))]
         return SharedPairs(tuple(view.on_features(config, box) for view, box in zip(self.views, own, strict=True)))
 
-    def inverted(self, values: Learned, config: FeaturesFirstConfig, on_step: OnInversion) -> Learned:
+    def inverted(self, values: Learned, config: FeaturesFirstConfig, phase: int, emit: Emit) -> Learned:
         """Return the values that were learned on features with pixels that have the features of all towers at once."""
         names = [IMAGES + view.label for view in self.views]
         wanted = [values[name] for name in names]
-        pixels = invert_features(self.towers, self.views[0].images, wanted, config, on_step)
+        pixels = invert_features(self.towers, self.views[0].images, wanted, config, phase, emit)
         return {IMAGES: pixels, **{name: value for name, value in values.items() if name not in names}}
 
     def going_on(self, values: Learned, outer: OuterConfig) -> "SharedPairs":

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pairstill.events import Emit, RowsComputed, silent
 from pairstill.storage import load_tensors, save_tensors, write_json
 
 SHARD_ROWS = 4096
@@ -62,7 +63,8 @@ def cached_rows(
     about: dict[str, object],
     shard_rows: int = SHARD_ROWS,
     chunk_rows: int = CHUNK_ROWS,
-    on_rows: Callable[[int, int], None] = lambda done, total: None,
+    what: str = "Rows",
+    emit: Emit = silent,
 ) -> CachedRows:
     """Return the rows of a cache entry, computing the shards that are not there yet.
 
@@ -73,7 +75,8 @@ def cached_rows(
         about: what the entry holds, written beside it for people.
         shard_rows: rows of a shard, which is what a computation that is killed loses at most.
         chunk_rows: rows that are computed at a time.
-        on_rows: called with the rows done and all rows, as they are computed; not when all were there.
+        what: the rows, as people are told of them.
+        emit: told of the rows as they are computed; of nothing when all were there.
     """
     shards = []
     for number, start in enumerate(range(0, num_rows, shard_rows)):
@@ -86,7 +89,7 @@ def cached_rows(
             for at in range(start, stop, chunk_rows):
                 end = min(at + chunk_rows, stop)
                 chunks.append(compute(at, end))
-                on_rows(end, num_rows)
+                emit(RowsComputed(what=what, done=end, total=num_rows))
             save_tensors(path, {"rows": torch.cat(chunks)})
         shards.append(load_tensors(path)["rows"])
     return CachedRows(shards)

@@ -1,6 +1,6 @@
 """A split as the model sees it: image inputs, text embeddings, and which caption belongs to which image."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from pairstill.encoders.cache import CachedRows, cached_rows
 from pairstill.encoders.image import ImageEncoder, ImageSpec, to_channels_last
 from pairstill.encoders.row_files import RowFile
 from pairstill.encoders.text import PrecomputedTexts, TextEncoder
+from pairstill.events import Emit, silent
 from pairstill.storage import digest
 from pairstill.storage.cache import cache_folder
 
@@ -134,7 +135,8 @@ class Encoding:
         tower: the frozen tower on `device`, whose features are cached; None caches pixels, for a trainable tower.
         cache_dir: the cache shared by runs.
         device: where the tower computes and batches are put.
-        on_rows: called with `pixels`, `features` or `texts`, the rows done and all rows, while something is computed.
+        what: what is encoded, such as `the train split`.
+        emit: told of rows while they are computed.
         tower_batch: images that go through the frozen tower at a time.
     """
 
@@ -143,7 +145,8 @@ class Encoding:
     tower: nn.Module | None
     cache_dir: Path
     device: torch.device
-    on_rows: Callable[[str, int, int], None] = lambda kind, done, total: None
+    what: str = "images and captions"
+    emit: Emit = silent
     tower_batch: int = TOWER_BATCH
 
     def images(self, paths: Sequence[Path], digests: Iterable[str], about: str) -> CachedRows:
@@ -162,7 +165,8 @@ class Encoding:
             len(paths),
             lambda start, stop: compute(paths[start:stop]),
             about={"kind": kind, "split": about, "images": len(paths), "encoder": spec.to_json()},
-            on_rows=partial(self.on_rows, kind),
+            what=f"Encoding {self.what}: {kind}",
+            emit=self.emit,
         )
 
     def given_images(self, given: RowFile, paths: Sequence[Path], digests: Sequence[str]) -> CachedRows:
@@ -214,7 +218,8 @@ class Encoding:
                 len(paths),
                 partial(self._view_features, paths, view),
                 about={"kind": "features", "augmented view": view, "images": len(paths), "encoder": spec.to_json()},
-                on_rows=partial(self.on_rows, f"view {view + 1} of {count}"),
+                what=f"Encoding {self.what}: view {view + 1} of {count}",
+                emit=self.emit,
             )
             for view in range(count)
         )
@@ -229,7 +234,8 @@ class Encoding:
             len(captions),
             lambda start, stop: self.text.encode(captions[start:stop]),
             about={"kind": "texts", "split": about, "captions": len(captions), "encoder": spec.to_json()},
-            on_rows=partial(self.on_rows, "texts"),
+            what=f"Encoding {self.what}: texts",
+            emit=self.emit,
         )
 
     def _pixels(self, paths: Sequence[Path]) -> Tensor:

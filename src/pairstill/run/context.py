@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
 from torch import nn
 
 from pairstill.config import ImageConfig, PhaseConfig, RunConfig, TextConfig
@@ -36,12 +35,14 @@ from pairstill.encoders.split import EncodedSplit, Encoding, encode_split
 from pairstill.encoders.text import TextEncoder, build_text_encoder
 from pairstill.evaluate.closed_form import ClosedForm, choose_closed_form
 from pairstill.evaluate.protocol import Evaluator, Splits
+from pairstill.events import Event, Events, ImagesChecked, Notice, PairDropped, PhasesKnown, StageBegan, StageEnded
 from pairstill.methods import find_method, with_method
 from pairstill.methods.base import Method
 from pairstill.model.dual_encoder import ModelFactory
 from pairstill.run.eta import ETA
 from pairstill.run.folder import RunFolder
-from pairstill.run.log import peak_memory_bytes, progress_bar
+from pairstill.run.log import peak_memory_bytes
+from pairstill.run.progress import Display, Tally
 from pairstill.storage import digest
 
 T = TypeVar("T")
@@ -109,7 +110,8 @@ class RunContext:
         console: where progress is shown; a quiet one on all ranks but the main one.
         device: where it computes.
         folder: the run's folder, with its log.
-        eta: what is left to do, and how long it may take.
+        events: the stream of what happens, which the folder's log, a tracker and the display hear.
+        display: what shows it on the console.
         memo: the parts that are built so far, over all contexts of the run.
         one_of: which of the run's image towers this is the context of, if there are several and it is of one alone.
     """
@@ -120,7 +122,8 @@ class RunContext:
     console: Console
     device: torch.device
     folder: RunFolder
-    eta: ETA
+    events: Events
+    display: Display
     memo: Memo = field(default_factory=Memo, repr=False, compare=False)
     one_of: OneOfSeveral | None = None
 
@@ -135,28 +138,27 @@ class RunContext:
         """
         given, config = config, with_method(config)
         _need_packages(config)
+        method = find_method(config.method)
         world = World.from_environment()
         console = console if console is not None and world.is_main else Console(quiet=True)
         device = choose_device(config.device, world)
         check_precision(config.image.precision, device)
         world.join(device, config.ranks_timeout_minutes)
 
-        def warn(message: str) -> None:
-            console.print(message, style="yellow", markup=False)
-
-        folder = RunFolder(config, given=given, writes=writes and world.is_main, warn=warn)
-        eta = ETA(config)
-        folder.metrics.listen(eta.hear)
+        display = Display(
+            console, ETA(config, _teachers_read(config, method) * len(config.images)), len(config.distill.phases)
+        )
+        folder = RunFolder(config, given=given, writes=writes and world.is_main, emit=display.hear)
         context = RunContext(
             config=config,
-            method=find_method(config.method),
+            method=method,
             world=world,
             console=console,
             device=device,
             folder=folder,
-            eta=eta,
+            events=Events(folder.hear, display.hear),
+            display=display,
         )
-        eta.left["teach"] = {"epoch": context.num_teachers * config.teacher.epochs * len(config.images)}
         return context.with_chosen_phases()
 
     def torch_state(self) -> AbstractContextManager[None]:
@@ -186,7 +188,7 @@ class RunContext:
     def with_phases(self, phases: tuple[PhaseConfig, ...]) -> "RunContext":
         """Return the context with these phases."""
         distill = replace(self.config.matching, phases=phases)
-        self.eta.count_steps(distill)
+        self.emit(PhasesKnown(phases=phases))
         return self.with_config(replace(self.config, distill=distill))
 
     def with_encoders(self, image: ImageConfig, text: TextConfig) -> "RunContext":
@@ -238,13 +240,25 @@ class RunContext:
         """Seed of the teachers that the method needs, or None if it needs none."""
         return self.config.teachers_seed if {"teacher", "trajectories"} & set(self.method.needs) else None
 
-    def warn(self, message: str) -> None:
-        """Show a warning."""
-        self.console.print(message, style="yellow", markup=False)
+    def emit(self, event: Event) -> None:
+        """Tell all who listen of an event."""
+        self.events.emit(event)
 
-    def progress(self) -> Progress:
-        """Return a progress display, which says where the run stands."""
-        return progress_bar(self.console, self.eta.heading, self.eta.ahead)
+    def warn(self, message: str) -> None:
+        """Tell of something that may be wrong."""
+        self.emit(Notice(text=message))
+
+    @contextmanager
+    def counting(self, what: str, total: int, done: int = 0) -> Iterator[Tally]:
+        """Give what counts and tells how far something is, and show it.
+
+        Args:
+            what: the name of what is counted.
+            total: how many there are.
+            done: how many are done already.
+        """
+        with self.display.bars():
+            yield Tally(self.emit, what, total, done)
 
     @property
     def manifest(self) -> Manifest:
@@ -263,18 +277,14 @@ class RunContext:
         pairs = self.config.distill.num_pairs
         needed = max(pairs, self.config.evaluate.references.random_pairs or 0)
         need: dict[Split, int] = {"train": needed, "val": 1, "test": 1}
-        with self.progress() as progress:
-            task = progress.add_task("Checking the pairs", total=None, status="")
-
-            def on_images(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total)
-
+        with self.display.bars():
+            self.emit(ImagesChecked(done=0, total=None))
             manifest = build_manifest(
-                self.config.data, self.cache_dir, need=need, verify=self.config.verify, on_images=on_images
+                self.config.data, self.cache_dir, need=need, verify=self.config.verify, emit=self.emit
             )
         self.folder.record_data(_describe_data(manifest))
         for problem in manifest.dropped:
-            self.folder.metrics.write("dropped_pair", problem=problem)
+            self.emit(PairDropped(problem=problem))
         if manifest.dropped:
             self.warn(f"Left out {counted(len(manifest.dropped), 'bad pair')}; data.json lists them")
         if (images := len(manifest.split("test"))) < FEW_TEST_IMAGES:
@@ -359,15 +369,8 @@ class RunContext:
     @contextmanager
     def encoding(self, what: str) -> Iterator[Encoding]:
         """Give what encodes images and captions, and show its progress."""
-        with self.progress() as progress:
-            tasks: dict[str, Any] = {}
-
-            def on_rows(kind: str, done: int, total: int) -> None:
-                if kind not in tasks:
-                    tasks[kind] = progress.add_task(f"Encoding {what}: {kind}", total=total, status="")
-                progress.update(tasks[kind], completed=done)
-
-            yield Encoding(self.image, self.text, self.tower, self.cache_dir, self.device, on_rows)
+        with self.display.bars():
+            yield Encoding(self.image, self.text, self.tower, self.cache_dir, self.device, what, self.emit)
 
     @property
     def num_views(self) -> int:
@@ -431,7 +434,7 @@ class RunContext:
     @property
     def num_teachers(self) -> int:
         """How many teachers the method reads: all, to match their trajectories, or else the first alone."""
-        return self.config.teacher.num_experts if self.method.all_teachers else 1
+        return _teachers_read(self.config, self.method)
 
     def image_facts(self) -> dict[str, Any]:
         """Return the image tower's specification, and which file its features come from, if from one."""
@@ -485,10 +488,7 @@ class RunContext:
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add what the block takes to the stage's seconds, and log them with the peak memory."""
-        before = self.eta.place()
-        self.eta.enter(stage)
-        if not self.console.is_terminal and (place := self.eta.place()) != before:
-            self.console.print(place, highlight=False)  # on a terminal it stands above the bars
+        self.emit(StageBegan(stage=stage))
         began = time.perf_counter()
         try:
             yield
@@ -496,7 +496,11 @@ class RunContext:
             seconds = time.perf_counter() - began
             self.folder.add_seconds(stage, seconds)
             peak = peak_memory_bytes(self.device)
-            self.folder.metrics.write("stage", stage=stage, seconds=round(seconds, 1), peak_memory_bytes=peak)
+            self.emit(StageEnded(stage=stage, seconds=round(seconds, 1), peak_memory_bytes=peak))
+
+
+def _teachers_read(config: RunConfig, method: Method) -> int:
+    return config.teacher.num_experts if method.all_teachers else 1
 
 
 def _describe_data(manifest: Manifest) -> dict[str, Any]:

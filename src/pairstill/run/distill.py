@@ -1,7 +1,9 @@
 """The pairs of a run: distilled, or chosen among real ones."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 from torch import Tensor
 
@@ -14,10 +16,10 @@ from pairstill.distill.initial import real_pairs
 from pairstill.distill.phases import Distillation
 from pairstill.distill.recipe import Recipe, towers_recipe
 from pairstill.distilled import DistilledSet
+from pairstill.evaluate.closed_form import has_closed_form
 from pairstill.methods import METHODS
 from pairstill.run.context import RunContext
 from pairstill.run.phases import settle_phases
-from pairstill.run.progress import distill_progress, mode_shower, show_damage
 from pairstill.run.reuse import begin, content_key, make_known, take_known
 from pairstill.run.teach import teach, teach_all
 from pairstill.teachers.training import epochs_to_keep
@@ -41,10 +43,9 @@ def distill(context: RunContext) -> DistilledSet:
         return DistilledSet.load(context.folder.distilled)
     config, distill = context.config, context.config.loop
     if distill.blend and config.heads.kind == "linear":
-        context.console.print(
+        context.warn(
             "distill.blend is on but heads.kind is linear: a linear head of a blend is the blend of what it makes of "
-            "the parts, so that blended pairs teach nothing new; set heads.kind to residual, as RepBlend has it",
-            style="yellow",
+            "the parts, so that blended pairs teach nothing new; set heads.kind to residual, as RepBlend has it"
         )
     distillation = Distillation(
         config=distill,
@@ -53,18 +54,12 @@ def distill(context: RunContext) -> DistilledSet:
         describe=context.description(),
         world=context.world,
         feature_ranges=_feature_ranges(context),
+        validate=lambda distilled: context.world.from_main(lambda: _validation(context, distilled)),
     )
     if context.world.is_main:
         begin(context, key)
-    with context.timed("distill"), distill_progress(context) as watch:
-        distilled = distillation.run(
-            context.folder.distillation,
-            watch.on_step,
-            watch.on_checkpoint,
-            mode_shower(context),
-            partial(show_damage, context),
-            watch.on_inversion,
-        )
+    with context.timed("distill"), context.display.bars():
+        distilled = distillation.run(context.folder.distillation, context.emit)
     if context.world.is_main:
         distilled.save(context.folder.distilled)
         make_known(context, key)
@@ -84,6 +79,17 @@ def _feature_ranges(context: RunContext) -> tuple[FeatureRange, ...]:
     if not (first.steps and first.in_range):
         return ()
     return tuple(FeatureRange.of(tower.splits.train.image_batches()) for tower in context.towers)
+
+
+def _validation(context: RunContext, distilled: DistilledSet) -> float:
+    """Return the validation recall of the pairs so far; of several towers, the mean of theirs."""
+    if context.config.towers:
+        return fmean(_validation(one, distilled.of_tower(number)) for number, one in enumerate(context.towers))
+    # the student that watches decides which pairs are kept, so that it belongs to the distillation
+    evaluator = replace(context.evaluator, seed=context.config.distillation_seed)
+    if context.method.student == "closed_form" and has_closed_form(context.factory):
+        return evaluator.validate_closed_form(distilled, form=context.closed_form)  # the student that it is made for
+    return evaluator.validate(distilled)
 
 
 def select(context: RunContext) -> DistilledSet:

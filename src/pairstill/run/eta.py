@@ -3,9 +3,20 @@
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
 
-from pairstill.config import LearnedConfig, RunConfig
+from pairstill.config import FeaturesFirstConfig, LearnedConfig, PhaseConfig, RunConfig
+from pairstill.events import (
+    Event,
+    InversionStep,
+    OuterStep,
+    PhasesKnown,
+    StageBegan,
+    StagesPlanned,
+    StudentMeasured,
+    TeacherEpoch,
+    TeachingBegan,
+    Validated,
+)
 
 
 class ETA:
@@ -16,11 +27,14 @@ class ETA:
     all real pairs is taken to need as long as a teacher.
     """
 
-    def __init__(self, config: RunConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, config: RunConfig, teachers: int | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Count the units of each stage from the settings.
 
         Args:
             config: the settings.
+            teachers: how many the method reads; None takes all.
             clock: gives seconds.
         """
         self._clock, self._before = clock, clock()
@@ -34,7 +48,7 @@ class ETA:
         self._trainings = {"distilled": 1, "random": rates}
         trainings = sum(self._trainings.get(method, 0) for method in evaluate.methods)
         self.left = {
-            "teach": {"epoch": config.teacher.num_experts * config.teacher.epochs},
+            "teach": {"epoch": (config.teacher.num_experts if teachers is None else teachers) * config.teacher.epochs},
             "distill": {},
             "evaluate": {
                 "student": trainings * evaluate.num_students,
@@ -43,15 +57,17 @@ class ETA:
         }
         """Units that are left, by stage and unit."""
         self._steps: list[tuple[int, str, int]] = []
+        self._first = FeaturesFirstConfig()
         if isinstance(config.distill, LearnedConfig):
-            self.count_steps(config.distill)
+            self._first = config.distill.features_first
+            self._count_steps(config.distill.phases)
 
-    def count_steps(self, distill: LearnedConfig) -> None:
+    def _count_steps(self, phases: Sequence[PhaseConfig]) -> None:
         """Count the outer steps of the phases; again, once phases have set themselves."""
-        first = distill.features_first
+        first = self._first
         self._steps = [
             (number, unit, count)
-            for number, phase in enumerate(distill.phases, start=1)
+            for number, phase in enumerate(phases, start=1)
             for unit, count in (
                 ("features", first.steps),
                 ("inversion", phase.num_pairs * first.inversion_steps if first.steps else 0),
@@ -64,49 +80,62 @@ class ETA:
         """Return how many units of a kind there are from a place in the order of all steps on."""
         return sum(count for _, kind, count in self._steps[at:] if kind == unit)
 
-    def plan(self, stages: Sequence[str]) -> None:
-        """Say which stages will be done, in order; without a plan each stage is all there is."""
-        self._stages = tuple(stages)
-
-    def enter(self, stage: str) -> None:
-        """Say that a stage begins; those before it are over."""
+    def _enter(self, stage: str) -> None:
+        """Begin a stage; those before it are over, and one that is not planned is all there is."""
         self._stage, self._before = stage, self._clock()
         if stage not in self._stages:
             self._stages = (stage,)
         for earlier in self._stages[: self._stages.index(stage)]:
             self.left.pop(earlier, None)
 
-    def hear(self, event: str, values: dict[str, Any]) -> None:
-        """Count an event of the run's log."""
-        now = self._clock()
-        since, unit = now - self._before, ""
+    def hear(self, event: Event) -> None:
+        """Count an event of the run."""
         match event:
-            case "teacher_epoch":
-                unit = "epoch"
-                self._done("teach", unit, 1)
-            case "distill_step" | "inversion_step":
-                unit, phase = values.get("stage", "inversion"), values["phase"]
-                at = next(n for n, step in enumerate(self._steps) if step[:2] == (phase, unit))
-                self.left["distill"] = {kind: self._later(at + 1, kind) for kind in self.left["distill"]}
-                here, done = self._steps[at][2], values["step"] / values["steps"]
-                self.left["distill"][unit] += round(here * (1 - done))
-                since *= values["steps"] / here  # a step that finds pixels is one for each of several images
-            case "validation":
-                self._recall = values["validation_mean_recall"]
-                self._took["student"].append(since)  # a whole student; the steps share it, too
-                return
-            case "student":
-                method = values["method"]
-                if values.get("protocol", self._protocol) != self._protocol or method.endswith("closed_form"):
-                    return  # the same student once more, or one that is solved at once
-                kind = method if method in ("random", "full") else "distilled"
-                unit = "epoch" if kind == "full" else "student"
-                units = self._full if kind == "full" else self._trainings[kind]
-                self._done("evaluate", unit, units)
-                since /= units
+            case StagesPlanned():
+                self._stages = event.stages
+            case StageBegan():
+                self._enter(event.stage)
+            case PhasesKnown():
+                self._count_steps(event.phases)
+            case TeachingBegan():
+                self.left["teach"] = {"epoch": event.epochs - event.done + event.later}
+            case Validated():
+                self._recall = event.validation_mean_recall
+                self._took["student"].append(self._clock() - self._before)  # a whole student; the steps share it, too
+            case TeacherEpoch():
+                self._done("teach", "epoch", 1)
+                self._timed("epoch", 1)
+            case OuterStep():
+                self._stepped(event.phase, event.stage, event.step, event.steps)
+            case InversionStep():
+                self._stepped(event.phase, "inversion", event.step, event.steps)
+            case StudentMeasured():
+                self._measured(event.method, event.protocol)
             case _:
-                return
-        self._took[unit].append(since)
+                pass
+
+    def _stepped(self, phase: int, unit: str, step: int, steps: int) -> None:
+        """Count a step, and take those before it for done, which it may have been in another sitting."""
+        at = next(n for n, one in enumerate(self._steps) if one[:2] == (phase, unit))
+        self.left["distill"] = {kind: self._later(at + 1, kind) for kind in self.left["distill"]}
+        here = self._steps[at][2]
+        self.left["distill"][unit] += round(here * (1 - step / steps))
+        self._timed(unit, here / steps)  # a step that finds pixels is one for each of several images
+
+    def _measured(self, method: str, protocol: str) -> None:
+        """Count a student, unless it is the same one once more, or one that is solved at once."""
+        if protocol != self._protocol or method.endswith("closed_form"):
+            return
+        kind = method if method in ("random", "full") else "distilled"
+        unit = "epoch" if kind == "full" else "student"
+        units = self._full if kind == "full" else self._trainings[kind]
+        self._done("evaluate", unit, units)
+        self._timed(unit, units)
+
+    def _timed(self, unit: str, units: float) -> None:
+        """Add what so many units took, which are all that was done since the last ones."""
+        now = self._clock()
+        self._took[unit].append((now - self._before) / units)
         self._before = now
 
     def _done(self, stage: str, unit: str, count: int) -> None:

@@ -21,6 +21,7 @@ from pairstill.evaluate.measurement import (
 from pairstill.evaluate.protocol import Evaluator, Outcome
 from pairstill.evaluate.results import Row, summarise
 from pairstill.evaluate.stored import StoredRanks
+from pairstill.events import StudentMeasured
 from pairstill.report.tables import markdown
 from pairstill.run.context import RunContext
 from pairstill.run.log import peak_memory_bytes
@@ -46,15 +47,14 @@ def measure_missing(context: RunContext, methods: Sequence[str]) -> None:
     jobs = _jobs(context, methods, known)
     if any(method == "random" for method, _ in jobs):
         _tell_if_few(context)
-    with context.timed("evaluate"), context.progress() as progress:
-        task = progress.add_task("Students", total=len(jobs), status="")
+    with context.timed("evaluate"), context.counting("Students", len(jobs)) as tally:
         for method, student in jobs:
-            progress.update(task, status=f"{method}, student {student + 1}")
+            tally.say(f"{method}, student {student + 1}")
             about = about_pairs(context, method, distilled)
             for outcome in measure_student(context, method, student, distilled):
                 if (row_name(context, method), outcome.protocol, student) not in known:
                     _keep(context, method, student, about, outcome)
-            progress.advance(task)
+            tally.advance()
 
 
 def is_finished(context: RunContext) -> bool:
@@ -205,7 +205,7 @@ def _keep(context: RunContext, method: str, student: int, about: Mapping[str, An
     record = record_of(context, replace(key, protocol=outcome.protocol), about, outcome)
     # first the event: one whose result a kill prevents comes again, but no result lacks its event
     told = {name: record.facts[name] for name in ("method", "protocol", "measured_as", "mean_recall")}
-    context.folder.metrics.write("student", student=student, **told)
+    context.emit(StudentMeasured(student=student, **told))
     context.folder.ledger("retrieval").add(record)
 
 
@@ -280,9 +280,7 @@ def _tell_if_few(context: RunContext) -> None:
     """Say that Random has fewer pairs than the distilled set is worth, if the training split has no more images."""
     have, worth = random_pairs(context), budget(context)
     if context.config.evaluate.references.random_pairs is None and have < worth:
-        context.console.print(
-            f"Random has all {have} training images, one pair each: the distilled set is worth {worth}", style="yellow"
-        )
+        context.warn(f"Random has all {have} training images, one pair each: the distilled set is worth {worth}")
 
 
 def budget(context: RunContext) -> int:

@@ -13,6 +13,7 @@ from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.evaluate.answers import Answer, answers, draw
 from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.retrieval import retrieval_ranks
+from pairstill.events import Notice
 from pairstill.model.functional import embed_split
 from pairstill.report.gallery import LARGE_SIDE, Real, nearest_captions
 from pairstill.report.page import Question, Retrieval, ShownHit
@@ -59,7 +60,7 @@ def real_of(phase: DistilledPhase, captions: Captions, resizing: Resizing) -> Re
 
 def retrieval_examples(context: RunContext, distilled: DistilledSet) -> Retrieval:
     """Return what a student finds for queries drawn from the test split."""
-    context.console.print("Training a student for the retrieval examples", style="dim")
+    context.emit(Notice(text="Training a student for the retrieval examples", quiet=True))
     chosen = context.evaluator.trained(distilled, STUDENT, choose_rates=rates_are_chosen(context.config))
     test = context.splits.test
     images, texts = (side.cpu() for side in embed_split(context.factory.build(), chosen.parameters, test))

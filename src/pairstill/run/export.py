@@ -22,7 +22,6 @@ from pairstill.report.tables import markdown
 from pairstill.run.context import RunContext
 from pairstill.run.evaluate import as_seen, current_results, distilled_set, measure_missing, measure_pairs, row_name
 from pairstill.run.folder import plain
-from pairstill.run.log import progress_bar
 from pairstill.storage import digest, file_digest, read_object, write_json
 
 PNG_COST = "png_cost.json"
@@ -127,7 +126,7 @@ def _png_cost(context: RunContext, distilled: DistilledSet, measure: Measure) ->
     if measure == "never":
         return "it was not asked for"
     if not context.folder.writes:
-        context.console.print("What PNG costs is not measured: the run's folder cannot be written to", style="yellow")
+        context.warn("What PNG costs is not measured: the run's folder cannot be written to")
         return "the run's folder could not be written to"
     try:
         context.check_data(distilled, or_else=", or export with --measure never")
@@ -135,21 +134,20 @@ def _png_cost(context: RunContext, distilled: DistilledSet, measure: Measure) ->
     except (PairstillError, OSError) as error:
         if measure == "always":
             raise
-        context.console.print(f"What PNG costs is not measured: {error}", style="yellow", markup=False)
+        context.warn(f"What PNG costs is not measured: {error}")
         return "the real pairs or the towers were not at hand"
     for tower in context.towers:
         measure_missing(tower, ("distilled",))
     rounded = through_png(distilled)
     exact, png = list[float](), list[float]()
-    with progress_bar(context.console) as progress:
-        task = progress.add_task("Students on PNG images", total=students * len(context.towers), status="")
+    with context.counting("Students on PNG images", students * len(context.towers)) as tally:
         for tower in context.towers:
             known = _measured(tower, protocol)
             for student in range(students):
                 outcome = measure_pairs(tower.config, tower.evaluator, as_seen(tower, rounded), student)[0]
                 exact.append(known[student])
                 png.append(round(outcome.recalls.mean, 4))
-                progress.advance(task)
+                tally.advance()
     cost = PngCost(protocol, tuple(exact), tuple(png))
     write_json(path, {"key": key, "cost": cost.to_json()})
     return cost

@@ -1,6 +1,6 @@
 """The folder of a run: resolved settings, versions, data fingerprint, metrics, results and artifacts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pairstill.core.errors import ArtifactError, ConfigError, DataError, Missing
 from pairstill.core.provenance import environment
 from pairstill.distilled.pairs import FORMAT
 from pairstill.evaluate.ledger import Kind, Ledger
+from pairstill.events import Emit, Event, silent
 from pairstill.methods.stored import todays
 from pairstill.run.log import MetricsLog, read_events
 from pairstill.run.trackers import Tracker
@@ -43,7 +44,7 @@ class RunFolder:
         *,
         given: RunConfig | None = None,
         writes: bool = True,
-        warn: Callable[[str], None] = lambda message: None,
+        emit: Emit = silent,
     ) -> None:
         """Create the folder, or open it if it holds a run with the same settings.
 
@@ -51,7 +52,7 @@ class RunFolder:
             config: the run's settings, as their method resolved them.
             given: the settings before that, if they are known.
             writes: whether this process writes; if not, the folder is only read, metrics and seconds are dropped.
-            warn: told when the tracker fails.
+            emit: told when the tracker fails.
 
         Raises:
             ConfigError: the folder holds a run whose settings differ, which the message names, or something that is no
@@ -64,6 +65,7 @@ class RunFolder:
         self.path = Path(config.run_dir)
         self._writes = writes
         self._new: tuple[Path, ...] = ()
+        self._tracker: Tracker | None = None
         if not writes:
             self.metrics = MetricsLog(None)
             return
@@ -76,11 +78,17 @@ class RunFolder:
             _write_settings(self.path / GIVEN, given)
         write_json(self.path / "environment.json", environment(config.seed))
         try:
-            tracker = config.tracker and Tracker(config.tracker, self.path, plain(config), warn)
+            self._tracker = Tracker(config.tracker, self.path, plain(config), emit) if config.tracker else None
         except MissingDependencyError:
             self.remove_if_unused()
             raise
-        self.metrics = MetricsLog(self.path / "metrics.jsonl", tracker or None)
+        self.metrics = MetricsLog(self.path / "metrics.jsonl")
+
+    def hear(self, event: Event) -> None:
+        """Log an event of the run; then the tracker hears of it, too."""
+        self.metrics.hear(event)
+        if self._tracker is not None:
+            self._tracker.hear(event)
 
     def _check_same_run(self, config: RunConfig) -> None:
         path = self.path / "config.yaml"

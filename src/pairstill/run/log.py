@@ -25,6 +25,7 @@ from rich.table import Column
 from rich.text import Text
 
 from pairstill.core.errors import StorageError
+from pairstill.events import Event
 
 if TYPE_CHECKING:
     import torch
@@ -59,25 +60,17 @@ LINE_SECONDS = 10
 class MetricsLog:
     """Appends events to `metrics.jsonl`; a line cut short by a kill is completed before the next one."""
 
-    def __init__(
-        self,
-        path: Path | None,
-        listener: Callable[[str, dict[str, Any]], None] | None = None,
-        *,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, path: Path | None, *, clock: Callable[[], float] = time.time) -> None:
         """Open the log at `path`, creating its folder; None drops every event.
 
         Args:
             path: the file.
-            listener: called with every event and its values, after they are written.
             clock: returns the time of an event, in seconds.
 
         Raises:
             StorageError: the folder cannot be made, or the log not be completed.
         """
         self.path, self._clock = path, clock
-        self._listeners = [] if listener is None else [listener]
         if path is None:
             return
         try:
@@ -104,12 +97,11 @@ class MetricsLog:
             _append(self.path, line.encode())
         except OSError as error:
             raise StorageError.cannot_write(self.path, error) from error
-        for listener in self._listeners:
-            listener(event, values)
 
-    def listen(self, listener: Callable[[str, dict[str, Any]], None]) -> None:
-        """Let one more hear of every event."""
-        self._listeners.append(listener)
+    def hear(self, event: Event) -> None:
+        """Append an event of a run, unless it is none for the log."""
+        if event.name is not None:
+            self.write(event.name, **event.to_json())
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

@@ -1,11 +1,10 @@
 """Phases that set themselves: the teachers are measured, phases chosen, written down, and the same from then on."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from rich.progress import TaskID
 from rich.table import Table
 
 from pairstill.config import AutoPhasesConfig, PhaseConfig
@@ -24,10 +23,12 @@ from pairstill.distill.bilevel.agreement import cosines, start_gradients
 from pairstill.distill.bilevel.objective import TrajectoryObjective
 from pairstill.distill.initial import draw_pairs
 from pairstill.evaluate.protocol import recalls_on
+from pairstill.events import PhasesChosen
 from pairstill.model.dual_encoder import DualEncoder, Parameters
 from pairstill.report.phases import EPOCH_HEADER, epoch_cells, phase_lines, phases_to_json
 from pairstill.run.context import RunContext
 from pairstill.run.problems import matching_problem
+from pairstill.run.progress import Tally
 from pairstill.run.teach import teach_all
 from pairstill.storage import write_sealed
 from pairstill.teachers.shortcut import shortcut_path
@@ -70,7 +71,7 @@ def _choose(context: RunContext, auto: AutoPhasesConfig, experts: list[list[Path
     context.console.print(table)
     for line in phase_lines(evidence, ranges, phases):
         context.console.print(line, highlight=False, soft_wrap=True)
-    context.folder.metrics.write("phases", phases=[asdict(phase) for phase in phases])
+    context.emit(PhasesChosen(phases=phases))
     write_sealed(context.folder.phases, phases_to_json(evidence, ranges, phases))
     return phases
 
@@ -108,42 +109,41 @@ def _measure(context: RunContext, auto: AutoPhasesConfig, experts: list[list[Pat
         for path in paths
     ]
     lengths = torch.stack([one.trajectory.step_norms.square().sum(0).sqrt() for one in teachers]).mean(0)
-    with context.progress() as progress:
-        tasks: dict[str, TaskID] = {}
 
-        def begin(what: str, total: int) -> Callable[[], None]:
-            tasks[what] = progress.add_task(f"Choosing phases: {what}", total=total, status="")
-            return lambda: progress.advance(tasks[what])
+    def recall(teacher: _Measured, parameters: Parameters, tally: Tally) -> float:
+        found = teacher.recall(parameters)
+        tally.advance()
+        return found
 
-        def recall(teacher: _Measured, parameters: Parameters, advance: Callable[[], None]) -> float:
-            found = teacher.recall(parameters)
-            advance()
-            return found
+    def counting(what: str, total: int) -> AbstractContextManager[Tally]:
+        return context.counting(f"Choosing phases: {what}", total)
 
-        advance = begin("validation recall of the teachers", len(teachers) * epochs)
-        recalls = torch.tensor(
-            [[recall(one, one.trajectory.snapshot(k), advance) for k in range(epochs)] for one in teachers]
-        )
+    with context.display.bars():
+        with counting("validation recall of the teachers", len(teachers) * epochs) as tally:
+            recalls = torch.tensor(
+                [[recall(one, one.trajectory.snapshot(k), tally) for k in range(epochs)] for one in teachers]
+            )
         recalls = levelled(recalls, len(experts))
         admissible = admissible_endpoints(recalls, span)
         endpoints = sorted({e for count in range(1, most + 1) for e in endpoints_of(admissible, count)})
-        advance = begin("along shortcuts", len(teachers) * sum(e + 1 for e in endpoints))
         shortcuts = {}
-        for endpoint in endpoints:
-            paths = [shortcut_path(one.trajectory, endpoint, context.device) for one in teachers]
-            ways = zip(teachers, paths, strict=True)
-            along = [[recall(one, path.at(k), advance) for k in range(endpoint + 1)] for one, path in ways]
-            shortcuts[endpoint] = torch.tensor(along).mean(0)
+        with counting("along shortcuts", len(teachers) * sum(e + 1 for e in endpoints)) as tally:
+            for endpoint in endpoints:
+                paths = [shortcut_path(one.trajectory, endpoint, context.device) for one in teachers]
+                ways = zip(teachers, paths, strict=True)
+                along = [[recall(one, path.at(k), tally) for k in range(endpoint + 1)] for one, path in ways]
+                shortcuts[endpoint] = torch.tensor(along).mean(0)
         reach = max(useful_starts(along, auto.gain_left, span) for along in shortcuts.values())
         starts = {endpoint: range(min(reach, endpoint - span + 1)) for endpoint in endpoints}
-        advance = begin("agreement of starts", len(experts) * sum(map(len, starts.values())))
-        agreement = {}
-        for endpoint, few in starts.items():
-            problems = [
-                _problem(tower, auto, paths, endpoint) for tower, paths in zip(context.towers, experts, strict=True)
-            ]
-            found = [cosines(start_gradients(problem, few, auto.repeats, advance)) for problem in problems]
-            agreement[endpoint] = found[0] if len(found) == 1 else torch.stack(found).mean(0)
+        with counting("agreement of starts", len(experts) * sum(map(len, starts.values()))) as tally:
+            agreement = {}
+            for endpoint, few in starts.items():
+                problems = [
+                    _problem(tower, auto, paths, endpoint) for tower, paths in zip(context.towers, experts, strict=True)
+                ]
+                rows = [tally.counted(start_gradients(problem, few, auto.repeats)) for problem in problems]
+                found = [cosines(torch.stack(list(of_one))) for of_one in rows]
+                agreement[endpoint] = found[0] if len(found) == 1 else torch.stack(found).mean(0)
     return Evidence(recalls, lengths, admissible, shortcuts, agreement)
 
 

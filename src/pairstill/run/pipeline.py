@@ -14,6 +14,7 @@ from pairstill.core.extras import need
 from pairstill.data.manifest import Manifest
 from pairstill.distilled import DistilledSet
 from pairstill.evaluate.results import Row
+from pairstill.events import StagesPlanned
 from pairstill.run import distill, encoded, evaluate, export, teach
 from pairstill.run.context import RunContext
 from pairstill.run.encoded import EncodedFiles
@@ -171,7 +172,8 @@ class Run:
         distill.check_shards(context)
         taught = () if context.teachers_seed is None else ("teach",)
         phased = () if context.config.auto_phases is None else ("phases",)
-        context.eta.plan(("prepare", *taught, *phased, "distill" if learns else "select", "evaluate"))
+        stages = ("prepare", *taught, *phased, "distill" if learns else "select", "evaluate")
+        context.emit(StagesPlanned(stages=stages))
         if context.world.from_main(lambda: evaluate.is_finished(context)):
             with context.timed("prepare"):
                 _ = context.pairs  # which must be as they were; encoders may be gone, for nothing is left to compute

@@ -1,130 +1,217 @@
-"""What a person sees of a distillation, and what its log holds."""
+"""What a person sees of a run: sentences, bars, and where it stands; all of it is made of the run's events."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
-from statistics import fmean
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from pairstill.core.formatting import human_bytes
-from pairstill.distill.bilevel.solvers import Choice
-from pairstill.distill.features_first import OnInversion
-from pairstill.distill.loop import StepReport
-from pairstill.distilled import DistilledSet
-from pairstill.evaluate.closed_form import has_closed_form
-from pairstill.run.context import RunContext
+from pairstill.events import (
+    CheckpointDamaged,
+    Counted,
+    DistilledFound,
+    Emit,
+    Event,
+    ImagesChecked,
+    InversionStep,
+    ModeChosen,
+    Notice,
+    OuterStep,
+    PhasesKnown,
+    RowsComputed,
+    StageBegan,
+    TeacherEpoch,
+    TeachersAwaited,
+    TeachersFound,
+    TeachingBegan,
+    Validated,
+)
+from pairstill.run.eta import ETA
+from pairstill.run.log import progress_bar
+
+T = TypeVar("T")
+TEACHERS = "Epochs of the teachers"
+
+
+class Tally:
+    """Counts something, and tells of it."""
+
+    def __init__(self, emit: Emit, what: str, total: int, done: int = 0) -> None:
+        """Begin to count.
+
+        Args:
+            emit: told of the count.
+            what: the name of what is counted.
+            total: how many there are.
+            done: how many are done already.
+        """
+        self._emit, self._what, self._total, self._done, self._status = emit, what, total, done, ""
+        self._tell()
+
+    def say(self, status: str) -> None:
+        """Tell what is done now."""
+        self._status = status
+        self._tell()
+
+    def advance(self, by: int = 1, status: str | None = None) -> None:
+        """Count more of them; without a new status the last one stays."""
+        self._done += by
+        self._status = self._status if status is None else status
+        self._tell()
+
+    def reach(self, done: int, status: str) -> None:
+        """Tell how many are done now, and what else there is to say."""
+        self._done = done
+        self.say(status)
+
+    def counted(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield what comes, and count it."""
+        for item in items:
+            self.advance()
+            yield item
+
+    def _tell(self) -> None:
+        self._emit(Counted(what=self._what, done=self._done, total=self._total, status=self._status))
 
 
 @dataclass(frozen=True)
-class Watch:
-    """What a distillation tells while it runs.
+class _Bar:
+    """How far something is; without a status the last one stays. `begins` if all of it was done before."""
 
-    Attributes:
-        on_step: hears outer steps.
-        on_checkpoint: validates the pairs so far.
-        on_inversion: begins to hear, for a phase, of the steps that find pixels for features.
-    """
-
-    on_step: Callable[[StepReport], None]
-    on_checkpoint: Callable[[DistilledSet, int], float]
-    on_inversion: Callable[[int], OnInversion]
+    name: str
+    done: int
+    total: int | None
+    status: str | None = None
+    begins: bool = False
 
 
-@dataclass
-class _Last:
-    """The last validation recall, for display."""
+class Display:
+    """Shows the events of a run on a console: sentences at once, bars while they are open."""
 
-    value: float | None = None
+    def __init__(self, console: Console, eta: ETA, phases: int) -> None:
+        """Show nothing yet.
+
+        Args:
+            console: where it is shown.
+            eta: what is left to do.
+            phases: how many phases the settings have.
+        """
+        self._console, self._eta, self._phases = console, eta, phases
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._recall, self._epochs, self._teachers = "", (0, 0), TEACHERS
+        self._mode = ""
+
+    @contextmanager
+    def bars(self) -> Iterator[None]:
+        """Show bars of what events tell, and where the run stands; where bars are shown already they go on."""
+        if self._progress is not None:
+            yield
+            return
+        with progress_bar(self._console, self._eta.heading, self._eta.ahead) as progress:
+            self._progress = progress
+            try:
+                yield
+            finally:
+                self._progress, self._tasks = None, {}
+
+    def hear(self, event: Event) -> None:
+        """Show an event."""
+        before = self._eta.place()
+        self._eta.hear(event)
+        match event:
+            case StageBegan():
+                place = self._eta.place()
+                if place != before and not self._console.is_terminal:  # where it stands above the bars
+                    self._console.print(place, highlight=False)
+            case PhasesKnown():
+                self._phases = len(event.phases)
+            case Validated():
+                self._recall = f"recall {event.validation_mean_recall:.1f}, "
+            case TeachingBegan():
+                self._epochs = event.done, event.epochs
+                self._teachers = TEACHERS + ("" if event.tower is None else f", {event.tower}")
+            case TeacherEpoch():
+                self._epochs = self._epochs[0] + 1, self._epochs[1]
+            case _:
+                pass
+        if (said := self._said(event)) is not None:
+            self._console.print(said.text, style="dim" if said.quiet else "yellow", markup=False)
+        if self._progress is not None and (bar := self._bar(event)) is not None:
+            self._draw(self._progress, bar)
+
+    def _said(self, event: Event) -> Notice | None:
+        """Return what an event is in words, if it is to be said at once."""
+        match event:
+            case Notice():
+                return event
+            case CheckpointDamaged():
+                return Notice(text=event.problem)
+            case DistilledFound():
+                return Notice(
+                    text=f"The same distillation was done in {event.folder}; its pairs are copied", quiet=True
+                )
+            case TeachersFound():
+                of = event.found + event.missing
+                return Notice(text=f"Teachers found again: {event.found} of {of} in {event.folder}", quiet=True)
+            case TeachersAwaited():
+                return Notice(text=f"Waiting: {event.holder} trains teachers in {event.folder}")
+            case ModeChosen():
+                before, self._mode = self._mode, _mode_in_words(event)
+                return None if self._mode == before else Notice(text=self._mode, quiet=True)
+            case _:
+                return None
+
+    def _bar(self, event: Event) -> _Bar | None:
+        """Return how far something is by an event."""
+        match event:
+            case ImagesChecked():
+                return _Bar("Checking the pairs", event.done, event.total)
+            case RowsComputed():
+                return _Bar(event.what, event.done, event.total)
+            case Counted():
+                return _Bar(event.what, event.done, event.total, event.status, begins=True)
+            case TeachingBegan():
+                return _Bar(self._teachers, *self._epochs, begins=True)
+            case TeacherEpoch():
+                recall = f"validation recall {event.validation_mean_recall:.1f}"
+                return _Bar(self._teachers, *self._epochs, f"loss {event.loss:.3f}, {recall}")
+            case OuterStep():
+                return self._step_bar(event)
+            case InversionStep():
+                return _Bar(
+                    f"{self._named(event.phase)}, inversion", event.step, event.steps, f"error {event.error:.4f}"
+                )
+            case _:
+                return None
+
+    def _named(self, phase: int) -> str:
+        return f"Phase {phase} of {self._phases}"
+
+    def _step_bar(self, step: OuterStep) -> _Bar:
+        """Return how far a stage of a phase is; say if steps of it were done before, in another sitting."""
+        name = self._named(step.phase) + ("" if step.stage == "pixels" else f", {step.stage}")
+        if step.step > 1 and name not in self._tasks:
+            going_on = f"{name}: going on at step {step.step} of {step.steps}"
+            self._console.print(going_on, style="dim", highlight=False)
+        rates = " ".join(f"{rate:.3f}" for rate in step.rates.values())
+        status = f"{self._recall}loss {sum(step.losses.values()):.3f}{rates and f', rates {rates}'}"
+        return _Bar(name, step.step, step.steps, status)
+
+    def _draw(self, progress: Progress, bar: _Bar) -> None:
+        if bar.name not in self._tasks:
+            before = bar.done if bar.begins else 0
+            self._tasks[bar.name] = progress.add_task(bar.name, total=bar.total, completed=before, status="")
+        fields: dict[str, Any] = {} if bar.status is None else {"status": bar.status}
+        progress.update(self._tasks[bar.name], total=bar.total, completed=bar.done, **fields)
 
 
-def mode_shower(context: RunContext) -> Callable[[Choice], None]:
-    """Return what logs the hypergradient's mode of a phase, and shows it if it is not that of the phase before."""
-    shown = ""
-
-    def show(choice: Choice) -> None:
-        nonlocal shown
-        context.folder.metrics.write("hypergradient", **choice.to_json())
-        why = ""
-        if choice.stored_bytes is not None and choice.limit_bytes is not None:
-            stored, limit = human_bytes(choice.stored_bytes), human_bytes(choice.limit_bytes)
-            why = f" (storing all inner steps' graphs: about {stored}; allowed: {limit})"
-        before, shown = shown, f"Hypergradient: {choice.solver.mode}{why}"
-        if shown != before:
-            context.console.print(shown, style="dim")
-
-    return show
-
-
-def show_damage(context: RunContext, message: str) -> None:
-    """Log and show that a checkpoint is damaged, where the one before it takes its place."""
-    context.folder.metrics.write("damaged_checkpoint", problem=message)
-    context.console.print(message, style="yellow", markup=False)
-
-
-def _named(context: RunContext, phase: int, on: str) -> str:
-    return f"Phase {phase} of {len(context.config.distill.phases)}{on}"
-
-
-def _begin(context: RunContext, progress: Progress, report: StepReport) -> TaskID:
-    """Begin to show a stage of a phase by its first step here; say if others were done before."""
-    name = _named(context, report.phase, "" if report.stage == "pixels" else f", {report.stage}")
-    if report.step > 1:
-        context.console.print(f"{name}: going on at step {report.step} of {report.steps}", style="dim", highlight=False)
-    return progress.add_task(name, total=report.steps, status="")
-
-
-def _validate(context: RunContext, distilled: DistilledSet) -> float:
-    """Return the validation recall of the pairs so far; of several towers, the mean of theirs."""
-    if context.config.towers:
-        return fmean(_validate(one, distilled.of_tower(number)) for number, one in enumerate(context.towers))
-    # the student that watches decides which pairs are kept, so that it belongs to the distillation
-    evaluator = replace(context.evaluator, seed=context.config.distillation_seed)
-    if context.method.student == "closed_form" and has_closed_form(context.factory):
-        return evaluator.validate_closed_form(distilled, form=context.closed_form)  # the student that it is made for
-    return evaluator.validate(distilled)
-
-
-@contextmanager
-def distill_progress(context: RunContext) -> Iterator[Watch]:
-    """Show and log outer steps, validations, and how near found pixels come to their features."""
-    recall, inversion_steps = _Last(), context.config.loop.features_first.inversion_steps
-    validate = partial(_validate, context)
-    with context.progress() as progress:
-        tasks: dict[tuple[int, str], TaskID] = {}
-
-        def on_step(report: StepReport) -> None:
-            context.folder.metrics.write("distill_step", **report.to_json())
-            task = (report.phase, report.stage)
-            if task not in tasks:
-                tasks[task] = _begin(context, progress, report)
-            rates = " ".join(f"{rate:.3f}" for rate in report.rates.values())
-            shown = "" if recall.value is None else f"recall {recall.value:.1f}, "
-            status = f"{shown}loss {sum(report.losses.values()):.3f}{rates and f', rates {rates}'}"
-            progress.update(tasks[task], completed=report.step, status=status)
-
-        def on_checkpoint(distilled: DistilledSet, step: int) -> float:
-            recall.value = context.world.from_main(lambda: validate(distilled))
-            context.folder.metrics.write(
-                "validation", phase=len(distilled.phases), step=step, validation_mean_recall=recall.value
-            )
-            return recall.value
-
-        def on_inversion(phase: int) -> OnInversion:
-            task, errors = (
-                progress.add_task(_named(context, phase, ", inversion"), total=None, status=""),
-                list[float](),
-            )
-
-            def hear(step: int, steps: int, error: float) -> None:
-                context.eta.hear("inversion_step", {"phase": phase, "step": step, "steps": steps})
-                progress.update(task, total=steps, completed=step, status=f"error {error:.4f}")
-                if step % inversion_steps == 0:
-                    errors.append(error)  # some images are done
-                if step == steps:
-                    context.folder.metrics.write("inversion", phase=phase, relative_square_error=fmean(errors))
-
-            return hear
-
-        yield Watch(on_step, on_checkpoint, on_inversion)
+def _mode_in_words(chosen: ModeChosen) -> str:
+    why = ""
+    if chosen.stored_bytes is not None and chosen.limit_bytes is not None:
+        stored, limit = human_bytes(chosen.stored_bytes), human_bytes(chosen.limit_bytes)
+        why = f" (storing all inner steps' graphs: about {stored}; allowed: {limit})"
+    return f"Hypergradient: {chosen.mode}{why}"

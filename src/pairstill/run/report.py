@@ -76,7 +76,7 @@ def _if_at_hand(context: RunContext, what: str, get: Callable[[], Had]) -> Had |
         return get()
     except (PairstillError, OSError) as error:
         reason = f"{what} needs the real pairs and the encoders, which are not at hand: {error}"
-        context.console.print(reason, style="yellow", markup=False)
+        context.warn(reason)
         return reason
 
 

@@ -10,6 +10,7 @@ from pairstill.config.roles import with_role
 from pairstill.core.errors import ArtifactError
 from pairstill.data.manifest import Manifest
 from pairstill.distilled import TENSORS, DistilledSet
+from pairstill.events import DistilledFound
 from pairstill.run.context import RunContext
 from pairstill.run.folder import plain
 from pairstill.storage import digest, file_digest, read_json, read_sealed, write_json, write_sealed
@@ -48,10 +49,7 @@ def take_known(context: RunContext, key: str) -> bool:
         DistilledSet.load(folder).save(context.folder.distilled)
     except (ArtifactError, OSError, KeyError, TypeError):
         return False  # moved, deleted or made anew since
-    context.folder.metrics.write("distilled_found", folder=str(folder))
-    context.console.print(
-        f"The same distillation was done in {folder}; its pairs are copied", style="dim", markup=False
-    )
+    context.emit(DistilledFound(folder=str(folder)))
     return True
 
 

@@ -1,13 +1,13 @@
 """The teachers of a run: trained, recorded, and shared with other runs."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pairstill.evaluate.protocol import recalls_on
-from pairstill.model.dual_encoder import Parameters
+from pairstill.events import TeacherEpoch, TeachersAwaited, TeachersFound, TeachingBegan
 from pairstill.run.context import RunContext
 from pairstill.run.folder import RunFolder
 from pairstill.storage.cache import cache_folder
@@ -47,10 +47,7 @@ def teach(context: RunContext, experts: int | None = None) -> list[Path]:
     missing = _missing(context, paths)
     if store.shared and len(missing) < len(paths):
         found = len(paths) - len(missing)
-        context.folder.metrics.write("teachers_found", folder=str(store.folder), found=found, missing=len(missing))
-        context.console.print(
-            f"Teachers found again: {found} of {len(paths)} in {store.folder}", style="dim", markup=False
-        )
+        context.emit(TeachersFound(folder=str(store.folder), found=found, missing=len(missing)))
     if missing:
         _ = context.splits  # encoded before the clock of this stage runs
         with _alone(context, store):
@@ -90,7 +87,7 @@ def _alone(context: RunContext, store: TeacherStore) -> Iterator[None]:
         return
 
     def on_wait(holder: str) -> None:
-        context.console.print(f"Waiting: {holder} trains teachers in {store.folder}", style="yellow", markup=False)
+        context.emit(TeachersAwaited(holder=holder, folder=str(store.folder)))
 
     with exclusive(store.folder, on_wait):
         yield
@@ -98,31 +95,22 @@ def _alone(context: RunContext, store: TeacherStore) -> Iterator[None]:
 
 def _train(context: RunContext, store: TeacherStore, paths: Sequence[Path], missing: Sequence[int]) -> None:
     teacher = context.config.teacher
-    with context.timed("teach"), context.progress() as progress:
-        named = {} if context.one_of is None else {"tower": context.one_of.label}
-        shown = "".join(f", {label}" for label in named.values())
-        task = progress.add_task(f"Epochs of the teachers{shown}", total=len(paths) * teacher.epochs, status="")
-        progress.advance(task, (len(paths) - len(missing)) * teacher.epochs)
-        later = 0 if context.one_of is None else len(context.one_of.images) - context.one_of.number - 1
-        context.eta.left["teach"] = {
-            "epoch": (len(missing) + later * context.num_teachers) * teacher.epochs  # of later towers, at most
-        }
-
-        def tell(epoch: dict[str, Any] | None) -> None:
-            """Log and show this rank's epoch, and those that the others tell at the same time."""
-            for told in context.world.gather(epoch):
-                if told is not None:
-                    context.folder.metrics.write("teacher_epoch", **told, **named)
-                    status = f"loss {told['loss']:.3f}, validation recall {told['validation_mean_recall']:.1f}"
-                    progress.update(task, advance=1, status=status)
-
+    tower = None if context.one_of is None else context.one_of.label
+    later = 0 if context.one_of is None else len(context.one_of.images) - context.one_of.number - 1
+    with context.timed("teach"), context.display.bars():
+        began = TeachingBegan(
+            epochs=len(paths) * teacher.epochs,
+            done=(len(paths) - len(missing)) * teacher.epochs,
+            later=later * context.num_teachers * teacher.epochs,
+            tower=tower,
+        )
+        context.emit(began)
         for first in range(0, len(missing), context.world.size):
             mine = context.world.shard(missing[first : first + context.world.size])
-            for expert in mine:
-                _train_expert(context, store, expert, tell)
-            if not mine:
-                for _ in range(teacher.epochs):
-                    tell(None)
+            epochs = _epochs_of(context, store, mine[0]) if mine else [None] * teacher.epochs
+            for epoch in epochs:
+                for event in filter(None, context.world.gather(epoch)):  # those of all ranks at the same time
+                    context.emit(event)
         context.world.barrier()
 
 
@@ -159,11 +147,9 @@ def _shared_folder(context: RunContext, teachers: Mapping[str, Any], needed: Seq
     if context.config.trajectories_dir is not None:
         return folder
     if not folder.exists() and folder.parent.is_dir():
-        context.console.print(
+        context.warn(
             f"These teachers are in {folder.parent}, but not their snapshots {list(needed)}: they are trained again "
-            "(teacher.keep=all keeps every snapshot)",
-            style="yellow",
-            markup=False,
+            "(teacher.keep=all keeps every snapshot)"
         )
     return folder
 
@@ -206,16 +192,10 @@ def _file(folder: Path, expert: int) -> Path:
     return folder / f"expert_{expert:04d}.safetensors"
 
 
-def _train_expert(
-    context: RunContext, store: TeacherStore, expert: int, tell: Callable[[dict[str, Any]], None]
-) -> None:
+def _epochs_of(context: RunContext, store: TeacherStore, expert: int) -> Iterator[TeacherEpoch]:
+    """Train an expert, and yield each of its epochs once it is validated."""
     model = context.factory.build()
-
-    def on_epoch(epoch: int, parameters: Parameters, loss: float) -> None:
-        recall = recalls_on(model, parameters, context.splits.val).mean
-        tell({"expert": expert, "epoch": epoch, "loss": loss, "validation_mean_recall": recall})
-
-    record_expert(
+    epochs = record_expert(
         context.factory,
         context.splits.train,
         RealTraining.of_teacher(context.config.teacher),
@@ -224,5 +204,8 @@ def _train_expert(
         "expert",
         expert,
         keep=store.kept,
-        on_epoch=on_epoch,
     )
+    for number, (parameters, loss) in enumerate(epochs, start=1):
+        recall = recalls_on(model, parameters, context.splits.val).mean
+        tower = None if context.one_of is None else context.one_of.label
+        yield TeacherEpoch(expert=expert, epoch=number, loss=loss, validation_mean_recall=recall, tower=tower)

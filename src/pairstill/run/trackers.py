@@ -13,6 +13,17 @@ from pathlib import Path
 from typing import Any, Literal, assert_never
 
 from pairstill.core.extras import need
+from pairstill.events import (
+    Emit,
+    Event,
+    Notice,
+    OuterStep,
+    StageEnded,
+    StudentMeasured,
+    TeacherEpoch,
+    Validated,
+    silent,
+)
 from pairstill.storage import read_object, write_json
 
 TrackerName = Literal["wandb", "trackio", "tensorboard"]
@@ -38,32 +49,29 @@ class Points:
         return {f"{self.group}/{name}": value for name, value in self.values.items()}
 
 
-def points_of(event: str, values: Mapping[str, Any]) -> Points | None:
-    """Return the points of an event of `metrics.jsonl`, or None if it has no curve.
+def points_of(event: Event) -> Points | None:
+    """Return the points of an event, or None if it has no curve.
 
     Example:
-        >>> points_of("validation", {"phase": 1, "step": 25, "validation_mean_recall": 31.5})
+        >>> points_of(Validated(phase=1, step=25, validation_mean_recall=31.5))
         Points(group='distill/phase_1', step=25, values={'validation_mean_recall': 31.5})
     """
     match event:
-        case "teacher_epoch":
-            shown = {name: values[name] for name in ("loss", "validation_mean_recall")}
-            return Points(f"teach/expert_{values['expert']}", values["epoch"], shown)
-        case "distill_step":
-            losses = {f"loss_{part}": value for part, value in values["losses"].items()}
-            rates = {name: value for name, value in values.items() if name.startswith("inner_lr_")}
-            return Points(f"distill/phase_{values['phase']}/{values['stage']}", values["step"], losses | rates)
-        case "validation":
-            recall = {"validation_mean_recall": values["validation_mean_recall"]}
-            return Points(f"distill/phase_{values['phase']}", values["step"], recall)
-        case "student":
-            return Points(
-                f"evaluate/{values['protocol']}/{values['method']}",
-                values["student"],
-                {"mean_recall": values["mean_recall"]},
-            )
-        case "stage":
-            return Points(f"stages/{values['stage']}", None, {"seconds": values["seconds"]})
+        case TeacherEpoch():
+            shown = {"loss": event.loss, "validation_mean_recall": event.validation_mean_recall}
+            return Points(f"teach/expert_{event.expert}", event.epoch, shown)
+        case OuterStep():
+            losses = {f"loss_{part}": value for part, value in event.losses.items()}
+            rates = {name: value for name, value in event.rates.items() if name.startswith("inner_lr_")}
+            return Points(f"distill/phase_{event.phase}/{event.stage}", event.step, losses | rates)
+        case Validated():
+            recall = {"validation_mean_recall": event.validation_mean_recall}
+            return Points(f"distill/phase_{event.phase}", event.step, recall)
+        case StudentMeasured():
+            group = f"evaluate/{event.protocol}/{event.method}"
+            return Points(group, event.student, {"mean_recall": event.mean_recall})
+        case StageEnded():
+            return Points(f"stages/{event.stage}", None, {"seconds": event.seconds})
         case _:
             return None
 
@@ -71,28 +79,26 @@ def points_of(event: str, values: Mapping[str, Any]) -> Points | None:
 class Tracker:
     """Passes a run's events on to a tracker."""
 
-    def __init__(
-        self, name: TrackerName, folder: Path, settings: Mapping[str, Any], warn: Callable[[str], None]
-    ) -> None:
+    def __init__(self, name: TrackerName, folder: Path, settings: Mapping[str, Any], emit: Emit = silent) -> None:
         """Open the tracker's run that belongs to the run in `folder`; a run that goes on goes on there too.
 
         Args:
             name: the tracker.
             folder: the run's folder.
             settings: the run's settings, as JSON values.
-            warn: told, once, when the tracker fails.
+            emit: told, once, when the tracker fails.
 
         Raises:
             MissingDependencyError: the tracker's package is not installed.
         """
         need(name, f"tracker {name}")
-        self._name, self._warn = name, warn
+        self._name, self._emit = name, emit
         self._send: Callable[[Points], None] | None = None
         self._guarded(lambda: self._open(name, folder, settings))
 
-    def __call__(self, event: str, values: Mapping[str, Any]) -> None:
+    def hear(self, event: Event) -> None:
         """Send an event's points, if it has any."""
-        points = points_of(event, values)
+        points = points_of(event)
         if points is not None and self._send is not None:
             send = self._send
             self._guarded(lambda: send(points))
@@ -104,7 +110,8 @@ class Tracker:
         except Exception as error:
             self._send = None
             reason = f"{type(error).__name__}: {error}"
-            self._warn(f"{self._name} failed ({reason}); the run goes on without it, metrics.jsonl has everything")
+            said = f"{self._name} failed ({reason}); the run goes on without it, metrics.jsonl has everything"
+            self._emit(Notice(text=said))
 
     def _open(self, name: TrackerName, folder: Path, settings: Mapping[str, Any]) -> None:
         with redirect_stdout(sys.stderr):  # what they have to say is not the command's output

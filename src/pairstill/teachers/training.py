@@ -14,7 +14,7 @@ from pairstill.core.rng import derive_seed, make_generator
 from pairstill.encoders.split import EncodedSplit
 from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters, split_sides
 from pairstill.model.functional import least_pairs, pair_loss
-from pairstill.teachers.trajectory import Trajectory, TrajectoryRecorder
+from pairstill.teachers.trajectory import TrajectoryRecorder
 
 
 @dataclass(frozen=True)
@@ -157,26 +157,26 @@ def record_expert(
     path: Path,
     *seed: int | str,
     keep: tuple[int, ...],
-    on_epoch: Callable[[int, Parameters, float], None],
-) -> Trajectory:
-    """Train one expert, record its trajectory at `path`, and return it.
+) -> Iterator[tuple[Parameters, float]]:
+    """Train one expert and record its trajectory at `path`; yield the parameters and the mean loss after every epoch.
 
     Args:
         factory: builds the model and its initial parameters.
         split: the real training pairs.
         training: the teachers' settings.
-        path: the expert's file; written whole, after the last epoch.
+        path: the expert's file; written whole, once the last epoch was taken.
         seed: seed of this expert: its heads, the order of its data and its dropout.
         keep: snapshots to store.
-        on_epoch: called with the epoch, the parameters and the mean loss.
+
+    Yields:
+        The live parameters (copy them to keep them) and the epoch's mean loss.
     """
     model = factory.build()
     initial = factory.initial_parameters(*seed)
     recorder = TrajectoryRecorder(initial, keep)
     epochs = train_on_real_pairs(factory, model, initial, split, training, *seed)
-    for epoch, (parameters, loss) in enumerate(epochs, start=1):
+    for parameters, loss in epochs:
         recorder.add(parameters)
-        on_epoch(epoch, parameters, loss)
+        yield parameters, loss
     about: dict[str, object] = {"seed": list(seed), "training": training.__dict__}
     recorder.save(path, about)
-    return Trajectory.open(path)

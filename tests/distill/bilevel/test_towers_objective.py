@@ -14,6 +14,7 @@ from pairstill.distill.pairs import PlainPairs
 from pairstill.distill.shared_pairs import SharedPairs
 from pairstill.encoders.image import ImageEncoder
 from pairstill.encoders.pixel_space import PixelSpace, TowerOfSpace
+from pairstill.events import silent
 
 COMMON = ("images", "texts", "similarity/matrix")
 RATES = ("inner_lr_image", "inner_lr_text")
@@ -137,7 +138,7 @@ def test_features_of_each_tower_are_learned_then_pixels_that_have_them_all(one):
         torch.testing.assert_close(begin[f"images{view.label}"], features_of(tower, both.views[0].images))
     assert on_features.variables()["images/2"].project is not None
     moved = {**begin, "images/1": begin["images/1"] + 0.01}
-    found = both.inverted(moved, first, lambda step, steps, error: None)
+    found = both.inverted(moved, first, 1, silent)
     wanted = [moved["images/1"], moved["images/2"]]
     assert torch.equal(found["images"], invert_features(both.towers, both.views[0].images, wanted, first))
     assert found.keys() == initial_values(both.variables()).keys()

@@ -1,9 +1,8 @@
 """How far start epochs agree: the gradients that distilled images receive from them, and the cosines between those."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -18,9 +17,8 @@ def start_gradients(
     objective: TrajectoryObjective,
     starts: Sequence[float],
     repeats: int,
-    on_start: Callable[[], None] = lambda: None,
-) -> Tensor:
-    """Return the matching loss's gradient for the images at each start epoch, as in the paper's Appendix B.2.
+) -> Iterator[Tensor]:
+    """Yield the matching loss's gradient for the images at each start epoch, as in the paper's Appendix B.2.
 
     g(T) = mean over repeats r of dL(T, r)/d images, at the pairs that `objective` begins with. Repeat r follows expert
     r, modulo their number, and sees the same mini-batches and dropout masks whatever the start, so that starts differ
@@ -31,10 +29,9 @@ def start_gradients(
         objective: the pairs, the paths (shortcuts or recorded), the inner loop; its images may be features.
         starts: start epochs; `starts + matching_span` must lie on the paths.
         repeats: segments that are averaged at each start.
-        on_start: called when a start is done.
 
-    Returns:
-        (starts, values of all images), on the CPU.
+    Yields:
+        For each start one row (values of all images), on the CPU.
 
     Raises:
         NumericalError: the inner loop leaves the finite numbers; the message names the step and the tensor.
@@ -46,13 +43,10 @@ def start_gradients(
     values = {n: v.clone().requires_grad_() for n, v in initial_values(objective.variables()).items()}
     draws = [make_generator(objective.seed, "start gradients", repeat) for repeat in range(repeats)]
     steps = [objective.draws.inner_steps(generator) for generator in draws]
-    rows: list[Tensor] = []
     for start in starts:
         segments = [Segment(r % len(objective.paths), start, steps[r]) for r in range(repeats)]
         _, gradients = objective.gradients(values, segments)
-        rows.append(gradients[IMAGES].detach().flatten().cpu())
-        on_start()
-    return torch.stack(rows)
+        yield gradients[IMAGES].detach().flatten().cpu()
 
 
 def cosines(gradients: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Matching teachers' trajectories: the losses of an outer step's segments, and their gradients through inner loops."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -16,6 +16,7 @@ from pairstill.distill.bilevel.solvers import Choice, Hypergradient, Solver, cho
 from pairstill.distill.bilevel.step_derivative import StepGraph, step_graph
 from pairstill.distill.learned import Learned, Pairs, Parametrisation, Variable, initial_values
 from pairstill.distill.objective import Stateless, Step
+from pairstill.events import ModeChosen
 from pairstill.model.dual_encoder import DropoutMasks, DualEncoder, ModelFactory, Parameters
 from pairstill.model.functional import embed_images, embedded_pair_loss, loss_of_embeddings, pair_loss
 from pairstill.teachers.shortcut import TeacherPaths
@@ -34,7 +35,6 @@ class TrajectoryObjective(Stateless):
         paths: the teachers' paths.
         pairs: what the pairs are made of.
         world: the processes that share the segments of a step; all hold the same values.
-        tell: called once with the solver, before the first step.
     """
 
     number: int
@@ -45,7 +45,6 @@ class TrajectoryObjective(Stateless):
     paths: TeacherPaths
     pairs: Parametrisation
     world: World = World()
-    tell: Callable[[Choice], None] = lambda choice: None
 
     def variables(self) -> dict[str, Variable]:
         """Return what the pairs are made of."""
@@ -91,9 +90,19 @@ class TrajectoryObjective(Stateless):
         """What is drawn in the outer steps."""
         return Draws(self.seed, self.number, self.phase, self.config, self.factory, len(self.paths))
 
-    @cached_property
+    @property
     def solver(self) -> Solver:
-        """The way of the hypergradient; where memory decides, by the graph of the phase's first inner step."""
+        """The way of the hypergradient."""
+        return self.choice.solver
+
+    def decisions(self) -> tuple[ModeChosen]:
+        """Return which way of the hypergradient the settings or the memory have chosen."""
+        mode, choice = self.choice.solver.mode, self.choice
+        return (ModeChosen(mode=mode, stored_bytes=choice.stored_bytes, limit_bytes=choice.limit_bytes),)
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The way of the hypergradient, and why; where memory decides, by the graph of the phase's first inner step."""
 
         def build_one_graph() -> StepGraph:
             with torch.no_grad():
@@ -101,9 +110,7 @@ class TrajectoryObjective(Stateless):
             loop = self.inner_loop(pairs, self.draws.segments(0)[0])
             return step_graph(loop.loss, loop.start, loop.data, loop.steps[0])
 
-        choice = choose(self.config.hypergradient, self.factory, build_one_graph, self.config.inner_steps)
-        self.tell(choice)
-        return choice.solver
+        return choose(self.config.hypergradient, self.factory, build_one_graph, self.config.inner_steps)
 
     def inner_loop(self, pairs: Pairs, segment: Segment) -> InnerLoop:
         """Return the student's way along one segment."""

@@ -11,6 +11,7 @@ from pairstill.distill.bilevel.segments import Segment
 from pairstill.distill.learned import Learned, Variable
 from pairstill.distill.objective import Stateless, Step
 from pairstill.distill.shared_pairs import SharedPairs
+from pairstill.events import ModeChosen
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class TowersObjective(Stateless):
     def variables(self) -> dict[str, Variable]:
         """Return what the pairs are made of."""
         return self.pairs.variables()
+
+    def decisions(self) -> list[ModeChosen]:
+        """Return the way of the hypergradient of each tower."""
+        return [chosen for tower in self.towers for chosen in tower.decisions()]
 
     def tower_segments(self, number: int) -> list[TowerSegment]:
         """Return the segments of an outer step (from 0); the same whenever they are drawn."""

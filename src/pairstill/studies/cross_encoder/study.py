@@ -16,7 +16,6 @@ from pairstill.evaluate.protocol import Outcome, ranks_on
 from pairstill.model.dual_encoder import Side
 from pairstill.run.context import RunContext
 from pairstill.run.evaluate import about_pairs, distilled_set, key_of, record_of, students_of
-from pairstill.run.log import progress_bar
 from pairstill.storage import digest, file_digest, write_text_atomic
 from pairstill.studies.cross_encoder.adapt import adapted_set, check_width, has_own_images, has_own_texts
 from pairstill.studies.cross_encoder.encoders import image_label, named_image, named_text, text_label
@@ -118,17 +117,15 @@ def _measure_cell(
     if not missing:
         return keys[0]
     if foreign_text and not mapped:
-        context.console.print(
+        context.warn(
             f"{facts['text']} is not the text encoder of the pairs, but as wide: its students take the embeddings as "
-            "they are, as in the paper's Table 17. With --map-text they are mapped into its space",
-            style="yellow",
+            "they are, as in the paper's Table 17. With --map-text they are mapped into its space"
         )
     measured = _prepared(context, cell, distilled, facts)
-    with progress_bar(context.console) as progress:
-        task = progress.add_task(f"{facts['image']} + {facts['text']}", total=len(missing), status="")
+    with context.counting(f"{facts['image']} + {facts['text']}", len(missing)) as tally:
         for key in missing:
             ledger.add(_record(measured, key))
-            progress.advance(task)
+            tally.advance()
     return keys[0]
 
 

@@ -21,7 +21,6 @@ from pairstill.evaluate.ledger import Key, Record
 from pairstill.evaluate.measurement import titled
 from pairstill.run.context import RunContext
 from pairstill.run.evaluate import MADE, about_pairs, distilled_set, key_of, row_name, students_of
-from pairstill.run.log import progress_bar
 from pairstill.storage import digest, write_text_atomic
 from pairstill.studies.downstream.accuracy import accuracies
 from pairstill.studies.downstream.answers import Answering, zero_shot_ranks
@@ -143,13 +142,12 @@ def _zero_shot(context: RunContext, task: ZeroShot) -> list[DownstreamRow]:
     if evaluator.jobs:
         split = _encoded(context, images, task)
         classes = [images.class_names[label] for label in images.labels]
-        with context.timed("downstream"), progress_bar(context.console) as progress:
-            shown = progress.add_task("Zero-shot: students", total=len(evaluator.jobs), status="")
+        with context.timed("downstream"), context.counting("Zero-shot: students", len(evaluator.jobs)) as tally:
             for job in evaluator.jobs:
                 chosen = evaluator.student(job)
                 ranks = zero_shot_ranks(context.factory.build(), chosen.parameters, split, len(task.templates))
                 evaluator.keep(job, chosen, _measured(ranks, len(images.class_names), classes))
-                progress.advance(shown)
+                tally.advance()
     return evaluator.rows()
 
 
@@ -202,12 +200,11 @@ def _cocoqa(context: RunContext, task: CocoQa) -> list[DownstreamRow]:
 def _answer(evaluator: _TaskEvaluator, questions: Questions) -> None:
     """Let all students answer together, and keep what they get right."""
     context = evaluator.context
-    with progress_bar(context.console) as progress:
-        shown = progress.add_task("COCO-QA: students", total=len(evaluator.jobs), status="")
+    with context.counting("COCO-QA: students", len(evaluator.jobs)) as tally:
         students: list[ChosenStudent] = []
         for job in evaluator.jobs:
             students.append(evaluator.student(job))
-            progress.advance(shown)
+            tally.advance()
     ranks = _answer_ranks(evaluator, questions, students)
     for place, (job, chosen) in enumerate(zip(evaluator.jobs, students, strict=True)):
         evaluator.keep(job, chosen, _measured(ranks[:, place], len(questions.answers), questions.types))
@@ -226,8 +223,7 @@ def _answer_ranks(evaluator: _TaskEvaluator, questions: Questions, students: lis
     split = EncodedSplit(rows, nothing, torch.empty(0, dtype=torch.int64), context.image.spec, context.device)
     images = answering.image_embeddings(split)
     name = digest(*(job.name for job in evaluator.jobs))[:16]
-    with progress_bar(context.console) as progress:
-        shown = progress.add_task("COCO-QA: questions", total=len(questions.questions), status="")
+    with context.display.bars():
         return cached_rows(
             context.folder.path / "downstream" / name,
             len(questions.questions),
@@ -237,7 +233,8 @@ def _answer_ranks(evaluator: _TaskEvaluator, questions: Questions, students: lis
                 "jobs": [job.about for job in evaluator.jobs],
             },
             shard_rows=SHARD_QUESTIONS,
-            on_rows=lambda done, total: progress.update(shown, completed=done),
+            what="COCO-QA: questions",
+            emit=context.emit,
         ).all()
 
 

@@ -14,7 +14,6 @@ from pairstill.evaluate.protocol import Outcome
 from pairstill.evaluate.stored import StoredRanks
 from pairstill.run.context import RunContext
 from pairstill.run.evaluate import about_pairs, distilled_set, key_of, measure_pairs, random_pairs, record_of
-from pairstill.run.log import progress_bar
 from pairstill.storage import digest
 from pairstill.studies.gain_attribution.shares import (
     AUGMENTED,
@@ -56,13 +55,12 @@ def shares(context: RunContext) -> ShareReport:
     ledger, students = context.folder.ledger("shares"), range(context.config.evaluate.num_students)
     variants: dict[str, Variant] = {}
     measures = _measures(context, distilled)
-    with context.timed("shares"), progress_bar(context.console) as progress:
-        task = progress.add_task("Students", total=len(measures) * len(students), status="")
+    with context.timed("shares"), context.counting("Students", len(measures) * len(students)) as tally:
         for name, measure in measures.items():
             seen, records = RANDOM if name in REFERENCES else DISTILLED, []
             about, measured = about_pairs(context, seen, distilled), _measured_as(context, name)
             for student in students:
-                progress.update(task, status=f"{name}, student {student + 1}")
+                tally.say(f"{name}, student {student + 1}")
                 key = key_of(context, "shares", seen, student, row=name, measured_as=measured)
                 record = ledger.find(key)
                 if record is None or not (context.folder.path / record.facts["ranks"]).is_file():
@@ -70,7 +68,7 @@ def shares(context: RunContext) -> ShareReport:
                     record = record_of(context, key, about, outcome)
                     ledger.add(record)
                 records.append(record)
-                progress.advance(task)
+                tally.advance()
             variants[name] = _variant(context, records)
     return ShareReport(variants, shares_of(variants, RESAMPLES, make_generator("shares")))
 

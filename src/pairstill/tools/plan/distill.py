@@ -10,12 +10,11 @@ import torch
 
 from pairstill.config import FeaturesFirstConfig, HypergradientConfig, Mode
 from pairstill.core.rng import derive_seed, make_generator
-from pairstill.distill.bilevel.solvers import Choice
 from pairstill.distill.initial import InitialPairs
-from pairstill.distill.loop import StepReport
 from pairstill.distill.phases import Distillation
 from pairstill.distill.recipe import Recipe, matching_of, pixels_of, towers_recipe
 from pairstill.distilled import DistilledSet
+from pairstill.events import Event, ModeChosen, OuterStep
 from pairstill.run.context import RunContext
 from pairstill.run.log import peak_memory_bytes
 
@@ -52,20 +51,18 @@ def probe_distillation(probe: RunContext, experts: Sequence[Path], folder: Path)
         folder: where the distillation may write.
     """
     distill, distillation = probe.config.matching, _distillation(probe, experts)
-    choices: list[Choice] = []
     times = _Times()
-    distilled = distillation.run(folder / "distillation", times.hear, _no_validation, choices.append)
+    distilled = distillation.run(folder / "distillation", times.hear)
     peak = peak_memory_bytes(probe.device)
-    mode = choices[-1].solver.mode
+    choices, mode = times.choices, times.choices[-1].mode
     if distill.hypergradient.mode != "auto":
         # only `auto` estimates the graphs
-        choices.clear()
+        estimates = _Times()
         once = tuple(replace(phase, outer_steps=1) for phase in distillation.config.phases)
         estimating = HypergradientConfig(mode="auto", memory=distill.hypergradient.memory)
         asked = replace(distillation.config, phases=once, hypergradient=estimating)
-        replace(distillation, config=asked).run(
-            folder / "estimate", lambda report: None, _no_validation, choices.append
-        )
+        replace(distillation, config=asked).run(folder / "estimate", estimates.hear)
+        choices = estimates.choices
     graph = max(choice.stored_bytes or 0 for choice in choices) // distill.inner_steps
     numbers = range(1, len(distill.phases) + 1)
     return DistillProbe(
@@ -108,13 +105,20 @@ def _distillation(probe: RunContext, experts: Sequence[Path]) -> Distillation:
 
 
 class _Times:
-    """When the outer steps of each phase and stage ended, and what they took."""
+    """When the outer steps of each phase and stage ended, and what they took; and the ways of the hypergradient."""
 
     def __init__(self) -> None:
         self._ends: dict[tuple[int, str], list[float]] = {}
+        self.choices: list[ModeChosen] = []
 
-    def hear(self, report: StepReport) -> None:
-        self._ends.setdefault((report.phase, report.stage), []).append(time.perf_counter())
+    def hear(self, event: Event) -> None:
+        match event:
+            case OuterStep():
+                self._ends.setdefault((event.phase, event.stage), []).append(time.perf_counter())
+            case ModeChosen():
+                self.choices.append(event)
+            case _:
+                pass
 
     def of_step(self, phase: int, stage: str) -> float:
         """Return the seconds of an outer step."""
@@ -129,10 +133,6 @@ class _Times:
         between = self._ends[phase, "pixels"][0] - self._ends[phase, "features"][-1]
         finding = max(0.0, between - self.of_step(phase, "pixels"))
         return warm.steps * self.of_step(phase, "features") + finding * warm.inversion_steps / PROBE_STEPS
-
-
-def _no_validation(distilled: DistilledSet, step: int) -> float:
-    return 0.0
 
 
 def _pairs(probe: RunContext, pairs: int) -> InitialPairs:

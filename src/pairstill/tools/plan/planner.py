@@ -12,6 +12,7 @@ from pairstill.core.errors import ConfigError
 from pairstill.distill.auto_phases import PhaseRange, most_phases, sized_phases
 from pairstill.distill.bilevel.memory import device_bytes
 from pairstill.evaluate.protocol import recalls_on
+from pairstill.events import Emit, Probing, silent
 from pairstill.methods import METHODS, find_method, with_method
 from pairstill.report.plans import Plan
 from pairstill.run.context import RunContext
@@ -26,17 +27,12 @@ from pairstill.tools.plan.stages import Found, Speeds, planned_stages
 from pairstill.tools.plan.students import StudentSpeeds, student_speeds
 
 
-def make_plan(
-    config: RunConfig,
-    tell: Callable[[str], None] = lambda stage: None,
-    *,
-    free_bytes: Callable[[Path], int] = free_disk_bytes,
-) -> Plan:
+def make_plan(config: RunConfig, emit: Emit = silent, *, free_bytes: Callable[[Path], int] = free_disk_bytes) -> Plan:
     """Probe the run that `config` describes and return what it will take; nothing is written to its folder.
 
     Args:
         config: the run's settings.
-        tell: called with what is probed next.
+        emit: told what is probed next.
         free_bytes: returns the free bytes of the disk that a path will be on.
 
     Raises:
@@ -52,7 +48,7 @@ def make_plan(
     with TemporaryDirectory(prefix="pairstill-plan-") as folder:
         probe = probe_context(replace(config, run_dir=str(Path(folder) / "run")))
         with probe.torch_state():
-            return _plan(config, probe, Path(folder), tell, free_bytes(Path(config.run_dir)))
+            return _plan(config, probe, Path(folder), emit, free_bytes(Path(config.run_dir)))
 
 
 def _stand_in(config: RunConfig) -> TrajectoryConfig:
@@ -70,12 +66,12 @@ def _stand_in(config: RunConfig) -> TrajectoryConfig:
     return replace(distill, phases=equal)
 
 
-def _plan(config: RunConfig, probe: RunContext, folder: Path, tell: Callable[[str], None], free: int) -> Plan:
-    tell("pairs")
+def _plan(config: RunConfig, probe: RunContext, folder: Path, emit: Emit, free: int) -> Plan:
+    emit(Probing(what="pairs"))
     train = probe.splits.train
     counts = count(config, train.num_images, train.num_captions)
     there = [teachers_there(tower, RunFolder(config, writes=False)) for tower in probe.towers]
-    experts, found = _probed(probe, sum(there), folder, tell)
+    experts, found = _probed(probe, sum(there), folder, emit)
     distillation, memory = found.distillation, device_bytes(probe.device)
     trajectories = sum(
         trajectory_bytes(expert, config.teacher.num_experts - known)
@@ -97,22 +93,22 @@ def _plan(config: RunConfig, probe: RunContext, folder: Path, tell: Callable[[st
     )
 
 
-def _probed(probe: RunContext, teachers: int, folder: Path, tell: Callable[[str], None]) -> tuple[list[Path], Found]:
+def _probed(probe: RunContext, teachers: int, folder: Path, emit: Emit) -> tuple[list[Path], Found]:
     """Return the file of a made-up teacher behind each image tower, and what everything took, summed over the towers.
 
     Args:
         probe: the run on made-up rows.
         teachers: how many are there already.
         folder: where the probe may write.
-        tell: called with what is probed next.
+        emit: told what is probed next.
     """
-    tell("encoding and teachers")
+    emit(Probing(what="encoding and teachers"))
     encoding = sum(encoding_seconds(tower) for tower in probe.towers)
     speeds = [_speeds(tower) for tower in probe.towers]
     experts = [write_expert(tower, folder / str(number)) for number, tower in enumerate(probe.towers)]
-    tell("distillation")
+    emit(Probing(what="distillation"))
     distillation = probe_distillation(probe, experts, folder)
-    tell("students")
+    emit(Probing(what="students"))
     students = [student_speeds(tower, as_seen(tower, distillation.distilled)) for tower in probe.towers]
     return experts, Found(encoding, teachers, Speeds.total(speeds), distillation, StudentSpeeds.total(students))
 

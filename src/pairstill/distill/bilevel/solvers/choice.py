@@ -36,10 +36,6 @@ class Choice:
     stored_bytes: int | None = None
     limit_bytes: int | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the choice as JSON values."""
-        return {"mode": self.solver.mode, "stored_bytes": self.stored_bytes, "limit_bytes": self.limit_bytes}
-
 
 def solver(mode: Mode, derivative: Derivative = "double_backward", micro_batch: int | None = None) -> Solver:
     """Return the solver of a mode.
