@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pairstill.distilled import DistilledPairs, DistilledPhase, DistilledSet
     from pairstill.evaluate.retrieval import Recalls, retrieval_ranks
     from pairstill.exchange.folder import open_set as load_set
+    from pairstill.exchange.student import Student, load_student
     from pairstill.methods import METHODS, find_method
     from pairstill.run.export import Export
     from pairstill.run.pipeline import Run
@@ -35,7 +36,9 @@ _HOMES = {
     "Run": "pairstill.run.pipeline",
     "RunConfig": "pairstill.config",
     "find_method": "pairstill.methods",
+    "Student": "pairstill.exchange.student",
     "load_set": "pairstill.exchange.folder:open_set",
+    "load_student": "pairstill.exchange.student",
     "retrieval_ranks": "pairstill.evaluate.retrieval",
 }
 """Where each public name lives, with its name there where that is another."""
@@ -50,9 +53,11 @@ __all__ = [
     "Recalls",
     "Run",
     "RunConfig",
+    "Student",
     "__version__",
     "find_method",
     "load_set",
+    "load_student",
     "retrieval_ranks",
 ]
 

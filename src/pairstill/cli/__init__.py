@@ -26,6 +26,7 @@ from pairstill.cli import (
     reproduce,
     shares,
     stages,
+    student,
     sweep,
 )
 from pairstill.cli.command import Command
@@ -45,6 +46,7 @@ COMMANDS: tuple[Command, ...] = (
     compare.COMMAND,
     shares.COMMAND,
     export.COMMAND,
+    student.COMMAND,
     analyze.COMMAND,
     bench.COMMAND,
     cache.COMMAND,

@@ -1,0 +1,1 @@
+"""A run's trained student, for use elsewhere."""

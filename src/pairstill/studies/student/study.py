@@ -1,0 +1,42 @@
+"""A student of a run's own pairs, trained as in the evaluation, as a folder of its own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from pairstill.core.errors import ConfigError
+from pairstill.evaluate.results import made_title
+from pairstill.exchange.student import Student, save_student
+from pairstill.run.context import RunContext
+from pairstill.run.evaluate import distilled_set, students_of
+from pairstill.studies.downstream.students import chosen_student
+
+
+def trained_student(context: RunContext, number: int = 0) -> Student:
+    """Return a student of the run's pairs at the epoch that validation chose, trained now or before.
+
+    Raises:
+        ArtifactError: the run has no distilled set.
+        ConfigError: there is no student of this number.
+    """
+    if number not in students_of(context, "distilled"):
+        raise ConfigError(f"student is {number}; the run has {context.config.evaluate.num_students}, numbered from 0")
+    strict = context.with_config(replace(context.config, evaluate=replace(context.config.evaluate, protocol="strict")))
+    distilled = distilled_set(strict)
+    chosen = chosen_student(strict, "distilled", number, distilled)
+    about = {"title": made_title(strict.config), "num_pairs": distilled.num_pairs, "student": number}
+    return Student(
+        image=strict.image,
+        text=strict.text,
+        model=strict.factory.build(),
+        parameters=chosen.parameters,
+        tower=strict.tower,
+        captions=strict.config.data.captions,
+        facts={**about, **chosen.facts},
+    )
+
+
+def keep_student(context: RunContext, out: Path, number: int) -> Student:
+    """Write a student of the run's pairs to a folder and return it; see `save_student`."""
+    student, config = trained_student(context, number), context.config
+    save_student(student, config.image, config.text, config.heads, out)
+    return student
