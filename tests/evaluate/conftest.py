@@ -1,4 +1,4 @@
-"""A bench on random splits that count how often they are read, whose factory counts what is trained."""
+"""An evaluator on random splits that count how often they are read, whose factory counts what is trained."""
 
 from dataclasses import dataclass, field, replace
 
