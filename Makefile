@@ -48,7 +48,7 @@ imports: env ## gate: the import order of the layers
 docs: env ## gate: the documentation builds without a warning, into build/site
 	NO_MKDOCS_2_WARNING=1 "$(BIN)/mkdocs" build --strict --quiet
 
-# whole runs take about as long as all the rest; what they say is shown when the rest is done
+# tests of whole runs take about as long as all the rest; what they say is shown when the rest is done
 unit: env ## gate: the tests, in two processes
 	@runs="$$(mktemp)"; trap 'rm -f "$$runs"' EXIT; \
 	"$(BIN)/python" -m pytest $(RUNS) >"$$runs" 2>&1 & whole=$$!; \

@@ -16,7 +16,7 @@ from pairstill.teachers import shortcut
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from pretend_gpu import ELSEWHERE, pretended_gpu  # noqa: E402 - a helper beside the tests, which are no package
 
-TINY = str(Path(__file__).parent / "tiny.yaml")
+TINY = str(Path(__file__).parents[1] / "recipes" / "tiny.yaml")
 SMALL = (  # every operation takes its way through Python
     *("--data.scenes.train", "12", "--data.scenes.val", "6", "--data.scenes.test", "6", "--teacher.num_experts", "1"),
     *("--student.epochs", "1", "--evaluate.num_students", "1", "--evaluate.references.full_epochs", "1"),
