@@ -61,6 +61,7 @@ class StagesPlanned(Event):
 class StageBegan(Event):
     """The beginning of a stage; those before it are over."""
 
+    name = "stage_began"
     stage: str
 
 

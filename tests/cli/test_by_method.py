@@ -83,9 +83,11 @@ def test_a_file_of_a_benchmark_says_to_each_method_what_means_something_to_it():
     assert all(for_method(wrong, method) == (wrong, ()) for method in METHODS)
 
 
-def test_what_a_file_says_in_vain_is_told_in_one_line(capsys, tmp_path):
+@pytest.mark.parametrize("command", [["run"], ["analyze", "gradients"], ["downstream", "zeroshot"]], ids=lambda c: c[0])
+def test_what_a_file_says_in_vain_is_told_in_one_line(capsys, tmp_path, command):
     (tmp_path / "file").touch()  # in which no run can be
-    assert main(["run", "--config", BENCHMARK, "--method", "herding", "--run_dir", str(tmp_path / "file" / "run")]) != 0
+    run_dir = str(tmp_path / "file" / "run")
+    assert main([*command, "--config", BENCHMARK, "--method", "herding", "--run_dir", run_dir]) != 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "leaves out" in line]
     assert line.startswith(f"pairstill: method herding leaves out of {BENCHMARK}: distill.lr_image, distill.lr_text")
 

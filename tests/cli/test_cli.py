@@ -15,7 +15,7 @@ from pairstill import __version__
 from pairstill.cli import COMMANDS, answered, build_parser, command, main
 from pairstill.cli.stages import STAGES
 from pairstill.config import RunConfig
-from pairstill.core.errors import ArtifactError, ConfigError
+from pairstill.core.errors import ConfigError, PairstillError
 from pairstill.methods import with_method
 from pairstill.run.folder import plain
 
@@ -184,8 +184,18 @@ def test_bad_value(capsys, tmp_path, arguments, expected):
     assert not (tmp_path / "run").exists()
 
 
+def kinds_of_errors(kind=PairstillError):
+    """Every kind of error that is raised on purpose."""
+    return [found for below in kind.__subclasses__() for found in (below, *kinds_of_errors(below))]
+
+
 @pytest.mark.parametrize(
-    ("error", "code"), [(ConfigError("got this"), 2), (ArtifactError("got this"), 1), (KeyboardInterrupt(), 130)]
+    ("error", "code"),
+    [
+        *((kind("got this"), 2 if issubclass(kind, ConfigError) else 1) for kind in kinds_of_errors()),
+        (KeyboardInterrupt(), 130),
+    ],
+    ids=lambda value: type(value).__name__,
 )
 def test_errors_become_one_line_and_an_exit_status(capsys, error, code):
     def fail():

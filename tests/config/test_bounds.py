@@ -78,6 +78,8 @@ def test_every_text_can_be_written_and_be_a_path(path, value, message):
         ),
         (lambda: ImageConfig(std=(0, 0, 0)), r"image.std is \[0, 0, 0\]; .*above 0"),
         (lambda: ImageConfig(std=(1, float("nan"), 1)), r"image.std is \[1, nan, 1\]; .*above 0"),
+        (lambda: ImageConfig(std=(1e-45, 1, 1)), r"image.std is \[1e-45, 1, 1\]; .*from 1e-06 to 1e\+06"),
+        (lambda: ImageConfig(mean=(0, 1e39, 0)), r"image.mean is \[0, 1e\+39, 0\]; .*beyond 1e\+06"),
         (lambda: ReferencesConfig(random_pairs=-1), "random_pairs is -1; it must be above 0"),
         (lambda: Reproduction("table4", scale="scenes", threads=2**40), "threads is .*at most 1,024"),
         (lambda: CocoQa(root="a\0b"), "root is .*NUL"),

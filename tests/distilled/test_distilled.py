@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pairstill.core.errors import ArtifactError, NumericalError
-from pairstill.distilled import DistilledSet, compose_similarity
+from pairstill.distilled import DistilledSet, compose_similarity, stored_pairs
 from pairstill.storage import file_digest, load_tensors, save_tensors
 from pairstill.storage.checksums import sealed
 
@@ -379,3 +379,12 @@ def test_a_phase_can_be_exchanged_without_changing_the_set(make):
     distilled = make()
     shorter = replace(distilled, phases=distilled.phases[:1])
     assert (shorter.num_pairs, distilled.num_pairs) == (4, 7)
+
+
+@pytest.mark.parametrize("content", ["[]", "7", "{}", '{"tensors": []}', '{"tensors": {}}'])
+def test_a_manifest_that_is_none_is_named(make, tmp_path, content):
+    make().save(tmp_path)
+    (tmp_path / "distilled.json").write_text(content)
+    for read in (DistilledSet.load, stored_pairs):
+        with pytest.raises(ArtifactError, match=r"distilled\.json (is|lacks)"):
+            read(tmp_path)

@@ -70,3 +70,8 @@ def test_the_optimistic_protocol_is_called_so(make):
 def test_whoever_reads_a_set_is_told_of_weights_that_were_a_local_file(make):
     texts = [card(make(), "parquet", replace(FACTS, local_weights=local)) for local in (True, False)]
     assert ["--image.weights WEIGHTS" in text for text in texts] == [True, False]
+
+
+def test_few_test_images_are_told_of(make):
+    with_it = card(make(), "parquet", replace(FACTS, caution="The test split has only 12 images"))
+    assert "protocol `strict`" in with_it and "The test split has only 12 images.\n\n| method" in with_it

@@ -106,3 +106,4 @@ def test_damaged_events_are_left_out_and_counted(undisturbed, page, tmp_path):
             metrics.write(f'{{"event": "{event}", "stage": "pixels"}}\n')
     shown = page(run, "--retrieval", "false")
     assert "Finished. 4 damaged events of metrics.jsonl are left out." in shown and "Loss, pixels" in shown
+    assert "The test split has only 12 images: for a caption, ten images drawn blindly hold" in shown

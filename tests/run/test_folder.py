@@ -23,7 +23,7 @@ from pairstill.config import (
 from pairstill.core.errors import ArtifactError, ConfigError, DataError
 from pairstill.core.provenance import commit, environment
 from pairstill.evaluate.ledger import Key, Record
-from pairstill.events import StageEnded
+from pairstill.events import StageBegan, StageEnded
 from pairstill.methods import with_method
 from pairstill.run.folder import FREE_SETTINGS, GIVEN, RunFolder, is_run, other_settings, plain, read_settings, to_yaml
 from pairstill.storage import digest
@@ -212,6 +212,20 @@ def test_the_tracker_may_change_and_hears_what_the_log_hears(config):
     folder = RunFolder(replace(config, tracker="tensorboard"))
     folder.hear(StageEnded(stage="teach", seconds=1.0, peak_memory_bytes=1))
     assert any((folder.path / "tensorboard").iterdir()) and (folder.path / "metrics.jsonl").is_file()
+
+
+def test_the_seconds_of_a_sitting_that_was_killed_count_once(config):
+    path = RunFolder(config).path / "metrics.jsonl"
+    lines = [("sitting", 10.0, {}), ("stage_began", 10.0, {"stage": "teach"}), ("teacher_epoch", 14.0, {})]
+    path.write_text("".join(json.dumps({"event": e, "time": t, **values}) + "\n" for e, t, values in lines))
+    for _ in range(2):
+        folder = RunFolder(config)
+        folder.hear(StageBegan(stage="teach"))
+        folder.add_seconds("teach", 2.5)
+        folder.hear(StageEnded(stage="teach", seconds=2.5, peak_memory_bytes=1))
+        folder.hear(StageBegan(stage="distill"))
+    assert folder.seconds("teach") == 4.0 + 2 * 2.5
+    assert json.loads((folder.path / "seconds.json").read_text())["teach"] == 2 * 2.5
 
 
 def test_every_free_setting_is_a_setting():

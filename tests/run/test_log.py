@@ -10,7 +10,8 @@ from pairstill.core.errors import StorageError
 from pairstill.events import Counted, Validated
 from pairstill.report.curves import curve_points
 from pairstill.run import log as runlog
-from pairstill.run.log import LineProgress, MetricsLog, peak_memory_bytes, progress_bar, read_events, whole_events
+from pairstill.run.bars import SILENT_SECONDS, LineProgress, progress_bar
+from pairstill.run.log import MetricsLog, killed_seconds, peak_memory_bytes, read_events, whole_events
 
 
 def test_one_json_object_per_line(tmp_path):
@@ -202,6 +203,62 @@ def test_a_file_gets_no_lines_that_follow_each_other_quickly(lines):
 def test_a_file_says_how_far_a_task_is_that_goes_on_or_ends_early(lines):
     assert lines(3, 100, 0.1, completed=70) == ["Phase 1 of 2: 73 of 100, loss 3, about 1:00 left"]
     assert lines(0, 100, 0.1, completed=70) == []
+
+
+def test_a_file_that_is_silent_for_a_minute_says_where_the_whole_stands():
+    clock, console, heading = Clock(), Console(file=io.StringIO(), width=20), ["Stage 2 of 4: teach"]
+    with LineProgress(console, lambda: "", clock, lambda: heading[0]) as progress:
+        progress.break_silence()  # of nothing
+        progress.add_task("Checking the pairs", total=None, status="")
+        clock.now = SILENT_SECONDS - 1.0
+        progress.break_silence()  # too early
+        clock.now += 1
+        progress.break_silence()
+        task = progress.add_task("Epochs", total=1000, status="loss 2")
+        clock.now += SILENT_SECONDS
+        progress.update(task, completed=1)
+        clock.now += SILENT_SECONDS
+        progress.update(task, completed=2)
+        progress.break_silence()
+        clock.now += 1
+        progress.break_silence()  # it was not silent
+        clock.now += SILENT_SECONDS
+        heading[0] = "Stage 2 of 4: teach, about 2:00:00 left in all"
+        progress.break_silence()
+        progress.update(task, completed=1000)
+        clock.now += SILENT_SECONDS
+        progress.break_silence()  # of what is at its end, but the first task, of which nobody knows it
+    assert console.file.getvalue().splitlines() == [
+        "Checking the pairs: 0, Stage 2 of 4: teach",
+        "Epochs: 2 of 1,000, loss 2, Stage 2 of 4: teach, about 16:38:00 left of this",
+        "Epochs: 2 of 1,000, loss 2, Stage 2 of 4: teach, about 2:00:00 left in all",
+        "Epochs: 1,000 of 1,000 in 0:03:01, loss 2",
+        "Checking the pairs: 0, Stage 2 of 4: teach, about 2:00:00 left in all",
+    ]
+
+
+def test_seconds_of_sittings_that_were_killed_are_counted_up_to_their_last_event(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    written = [
+        ("sitting", 100.0, {}),
+        ("stage_began", 100.0, {"stage": "teach"}),
+        ("teacher_epoch", 107.0, {"expert": 0, "epoch": 1}),  # and a kill, after which the same epoch comes again
+        ("sitting", 500.0, {}),
+        ("dropped_pair", 510.0, {}),
+        ("stage_began", 520.0, {"stage": "teach"}),
+        ("teacher_epoch", 524.0, {"expert": 0, "epoch": 1}),
+        ("stage", 525.0, {"stage": "teach"}),
+        ("stage_began", 530.0, {"stage": "distill"}),
+        ("stage_began", 540.0, {"stage": 7}),
+        ("distill_step", 533.5, {}),
+        ("sitting", 520.0, {}),  # of a clock that was put back
+        ("stage_began", 520.0, {"stage": "distill"}),
+        ("distill_step", 510.0, {}),
+    ]
+    lines = [json.dumps({"event": event, "time": time, **values}) for event, time, values in written]
+    path.write_text("\n".join(lines) + '\n{"event": "stage_began", "sta')
+    assert killed_seconds(path) == {"teach": 7.0, "distill": 3.5}
+    assert killed_seconds(tmp_path / "none.jsonl") == {}
 
 
 def test_the_peak_of_memory_holds_what_was_allocated():

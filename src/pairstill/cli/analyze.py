@@ -6,7 +6,7 @@ from dataclasses import fields
 from jsonargparse import ArgumentParser, Namespace
 
 from pairstill.analyze.settings import ANALYSES
-from pairstill.cli.command import Command, config_of, plain_parser, settings_parser
+from pairstill.cli.command import Command, config_of, plain_parser, settings_parser, tell_left_out
 from pairstill.cli.runs import open_run
 from pairstill.core.extras import need
 
@@ -28,6 +28,7 @@ def _nest(parser: ArgumentParser, arguments: Sequence[str]) -> None:
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
+    tell_left_out(parser)
     values = parser.instantiate(options)[options.analysis]
     kind = ANALYSES[options.analysis]
     settings = kind(**{field.name: values[field.name] for field in fields(kind)})

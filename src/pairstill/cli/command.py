@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -145,9 +145,22 @@ def run_config(parser: ArgumentParser, options: Namespace) -> RunConfig:
         parser: the command's parser.
         options: its options as parsed.
     """
-    for note in dict.fromkeys(parser.notes if isinstance(parser, SettingsParser) else ()):
-        print(f"pairstill: {note}", file=sys.stderr)
+    tell_left_out(parser)
     return config_of(parser.instantiate(options))
+
+
+def tell_left_out(parser: ArgumentParser) -> None:
+    """Say what settings files gave in vain to a command, or to one of those that stand below it."""
+    for note in dict.fromkeys(_notes(parser)):
+        print(f"pairstill: {note}", file=sys.stderr)
+
+
+def _notes(parser: ArgumentParser) -> Iterator[str]:
+    if isinstance(parser, SettingsParser):
+        yield from parser.notes
+    for action in parser._actions:
+        for below in (getattr(action, "_name_parser_map", None) or {}).values():
+            yield from _notes(below)
 
 
 def config_of(values: Namespace) -> RunConfig:

@@ -66,6 +66,8 @@ def _show(comparison: "Comparison", options: Namespace) -> None:
     columns = header(rows)
     protocols = dict.fromkeys(row.protocol for row in rows)
     show_table(recall_title(tuple(protocols)), columns, (cells(row, columns) for row in rows))
+    if comparison.caution:
+        print(f"{comparison.caution}.\n")
     if comparison.differing:
         print("\n".join((NOTE, *comparison.differing, "")))
     show_table("Where the spread comes from", SPREAD_HEADER, map(spread_cells, rows))

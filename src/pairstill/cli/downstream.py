@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from jsonargparse import ArgumentParser, Namespace
 
-from pairstill.cli.command import Command, config_of, plain_parser, settings_parser
+from pairstill.cli.command import Command, config_of, plain_parser, settings_parser, tell_left_out
 from pairstill.cli.runs import open_run, show_table
 from pairstill.data.tasks.settings import CocoQa, ZeroShot
 
@@ -28,6 +28,7 @@ def _nest(parser: ArgumentParser, arguments: Sequence[str]) -> None:
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
+    tell_left_out(parser)
     name = options.task
     values = parser.instantiate(options)[name]
     task, as_json = values[name], values["json"]

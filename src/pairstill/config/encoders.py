@@ -6,6 +6,9 @@ from typing import Literal
 from pairstill.config.checks import require, require_positive
 from pairstill.config.roles import setting
 
+LEAST_STD = 1e-6
+"""What pixels may be divided by at least: single precision does not hold what is a million times as large."""
+
 
 @dataclass(frozen=True)
 class ImageConfig:
@@ -59,8 +62,14 @@ class ImageConfig:
         if self.size is not None:
             require_positive("image", size=self.size)
         require(
-            self.std is None or all(value > 0 for value in self.std),
-            f"image.std is {list(self.std or ())}; pixels are divided by it: each value must be above 0",
+            self.std is None or all(LEAST_STD <= value <= 1 / LEAST_STD for value in self.std),
+            f"image.std is {list(self.std or ())}; pixels are divided by it: each value must be above 0, from "
+            f"{LEAST_STD:g} to {1 / LEAST_STD:g}",
+        )
+        require(
+            self.mean is None or not any(abs(value) > 1 / LEAST_STD for value in self.mean),
+            f"image.mean is {list(self.mean or ())}; it is taken from pixels between 0 and 1: no value may be beyond "
+            f"{1 / LEAST_STD:g}",
         )
 
 

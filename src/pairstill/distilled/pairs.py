@@ -15,7 +15,7 @@ from pairstill.core.errors import ArtifactError, NumericalError
 from pairstill.distilled.phase import DistilledPhase, phase_from, to_tensors
 from pairstill.encoders.pixel_space import PixelSpace, adapt_images
 from pairstill.model.functional import LossName
-from pairstill.storage import file_digest, load_tensors, read_json, save_tensors, write_json
+from pairstill.storage import file_digest, load_tensors, read_json, read_object, save_tensors, write_json
 from pairstill.storage.checksums import check_seal, parse_json, sealed
 
 FORMAT = "pairstill.distilled_set"
@@ -226,7 +226,7 @@ def stored_pairs(folder: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        return str(read_json(path)["tensors"]["sha256"])
+        return str(read_object(path, "tensors")["tensors"]["sha256"])
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{path} lacks or garbles {error}; distil again") from error
 

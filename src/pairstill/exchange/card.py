@@ -56,6 +56,7 @@ class CardFacts:
         protocols: the protocols of those results.
         png: what PNG costs, or why it was not measured.
         local_weights: whether the image tower's weights were a local file, which whoever reads the set must have too.
+        caution: what must be said of the recalls, or empty.
     """
 
     method: str
@@ -65,6 +66,7 @@ class CardFacts:
     protocols: Sequence[str]
     png: PngCost | str
     local_weights: bool = False
+    caution: str = ""
 
 
 def card(distilled: DistilledSet, layout: Layout, facts: CardFacts) -> str:
@@ -181,7 +183,8 @@ def _numbers(facts: CardFacts) -> str:
     if facts.results is None:
         return "## Numbers\n\nNothing was measured in the run that made this set.\n"
     chosen = " and ".join(PROTOCOLS.get(protocol, f"`{protocol}`") for protocol in facts.protocols)
-    return f"## Numbers\n\nRecall on the test split in %, protocol {chosen}.\n\n{facts.results}"
+    caution = f"{facts.caution}.\n\n" if facts.caution else ""
+    return f"## Numbers\n\nRecall on the test split in %, protocol {chosen}.\n\n{caution}{facts.results}"
 
 
 def _png(distilled: DistilledSet, facts: CardFacts) -> str:

@@ -35,6 +35,7 @@ from pairstill.encoders.split import EncodedSplit, Encoding, encode_split
 from pairstill.encoders.text import TextEncoder, build_text_encoder
 from pairstill.evaluate.closed_form import ClosedForm, choose_closed_form
 from pairstill.evaluate.protocol import Evaluator, Splits
+from pairstill.evaluate.retrieval import few_test_images
 from pairstill.events import Event, Events, ImagesChecked, Notice, PairDropped, PhasesKnown, StageBegan, StageEnded
 from pairstill.methods import find_method, with_method
 from pairstill.methods.base import Method
@@ -46,8 +47,6 @@ from pairstill.run.progress import Display, Tally
 from pairstill.storage import digest
 
 T = TypeVar("T")
-FEW_TEST_IMAGES = 100
-"""With fewer images to find, blind guesses reach a recall at 10 of more than 10 %."""
 
 
 class Memo:
@@ -287,12 +286,8 @@ class RunContext:
             self.emit(PairDropped(problem=problem))
         if manifest.dropped:
             self.warn(f"Left out {counted(len(manifest.dropped), 'bad pair')}; data.json lists them")
-        if (images := len(manifest.split("test"))) < FEW_TEST_IMAGES:
-            self.warn(
-                f"The test split has only {counted(images, 'image')}: for a caption, ten images drawn blindly hold the "
-                f"right one in {100 * min(10, images) / images:.0f} % of cases, so R@10 says little, and no recall "
-                f"compares with one on a larger split. Give it {FEW_TEST_IMAGES} images or more"
-            )
+        if caution := few_test_images(len(manifest.split("test"))):
+            self.warn(caution)
         return manifest
 
     def check_data(self, distilled: DistilledSet, or_else: str = "") -> None:

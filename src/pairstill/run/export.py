@@ -14,6 +14,7 @@ from pairstill.core.errors import ConfigError, PairstillError
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.results import made_title, summarise
+from pairstill.evaluate.retrieval import few_test_images
 from pairstill.exchange.card import CardFacts, card
 from pairstill.exchange.folder import open_set, write_export
 from pairstill.exchange.png import PngCost, through_png
@@ -69,6 +70,7 @@ def export(context: RunContext, asked: Export) -> None:
         results=markdown(summarise(results)) if results else None,
         protocols=context.config.evaluate.protocols,
         png=png,
+        caution=few_test_images(context.folder.test_images()),
         local_weights=context.config.image.weights is not None and not context.config.towers,
     )
     write_export(

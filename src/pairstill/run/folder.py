@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from pairstill.distilled.pairs import FORMAT
 from pairstill.evaluate.ledger import Kind, Ledger
 from pairstill.events import Emit, Event, silent
 from pairstill.methods.stored import todays
-from pairstill.run.log import MetricsLog, read_events
+from pairstill.run import log
+from pairstill.run.log import SITTING, MetricsLog, read_events
 from pairstill.run.trackers import Tracker
 from pairstill.storage import digest, read_json, read_sealed, read_text, write_json, write_sealed, write_text_atomic
 from pairstill.storage.checksums import SETTINGS_SEAL
@@ -66,6 +68,7 @@ class RunFolder:
         self._writes = writes
         self._new: tuple[Path, ...] = ()
         self._tracker: Tracker | None = None
+        self._sits = False
         if not writes:
             self.metrics = MetricsLog(None)
             return
@@ -86,6 +89,10 @@ class RunFolder:
 
     def hear(self, event: Event) -> None:
         """Log an event of the run; then the tracker hears of it, too."""
+        if event.name is not None and self._writes and not self._sits:
+            _ = self.killed_seconds  # of those before this one
+            self.metrics.write(SITTING)
+            self._sits = True
         self.metrics.hear(event)
         if self._tracker is not None:
             self._tracker.hear(event)
@@ -219,18 +226,30 @@ class RunFolder:
         if self._writes:
             write_sealed(path, data)
 
+    def test_images(self) -> int | None:
+        """Return how many images the test split has, or None if that was not written down."""
+        path = self.path / "data.json"
+        images = read_sealed(path).get("images") if path.is_file() else None
+        return images.get("test") if isinstance(images, dict) else None
+
     def add_seconds(self, stage: str, seconds: float) -> None:
         """Add to the seconds that a stage has taken over all sittings."""
         if not self._writes:
             return
-        known = self._seconds()
+        known = self._ended_seconds()
         write_sealed(self.path / "seconds.json", {**known, stage: round(known.get(stage, 0.0) + seconds, 1)})
 
     def seconds(self, stage: str) -> float:
-        """Return the seconds that a stage has taken over all sittings."""
-        return self._seconds().get(stage, 0.0)
+        """Return the seconds that a stage has taken over all sittings, one that was killed up to its last event."""
+        return round(self._ended_seconds().get(stage, 0.0) + self.killed_seconds.get(stage, 0.0), 1)
 
-    def _seconds(self) -> dict[str, float]:
+    @cached_property
+    def killed_seconds(self) -> dict[str, float]:
+        """The seconds of the sittings that were killed before this one, by stage."""
+        return log.killed_seconds(self.path / "metrics.jsonl")
+
+    def _ended_seconds(self) -> dict[str, float]:
+        """Return the seconds of all sittings that were not killed, by stage."""
         path = self.path / "seconds.json"
         return read_sealed(path) if path.is_file() else {}
 

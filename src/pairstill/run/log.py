@@ -5,27 +5,12 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Column
-from rich.text import Text
-
 from pairstill.core.errors import StorageError
-from pairstill.events import Event
+from pairstill.events import Event, StageBegan, StageEnded
 
 if TYPE_CHECKING:
     import torch
@@ -53,8 +38,8 @@ NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
     "stage": {"peak_memory_bytes": int},
 }
 
-LINE_SECONDS = 10
-"""Seconds between two lines of a task in a file, at least."""
+SITTING = "sitting"
+"""What the first event of a process is called: each works at the run in a sitting of its own."""
 
 
 class MetricsLog:
@@ -110,21 +95,53 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     A run that goes on from a checkpoint does some steps again and logs them again. They are found by `REPEATED`; the
     last one takes the place of the first. A line that a kill cut short is left out. What old events lack, `MEANT` has.
     """
-    if not path.is_file():
-        return []
     events: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for number, line in enumerate(path.read_bytes().splitlines()):
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if not isinstance(event, dict) or not isinstance(name := event.get("event"), str):
-            continue
-        event = {**MEANT.get(name, {}), **event}
+    for number, line in enumerate(_lines(path)):
+        name = line["event"]
+        event = {**MEANT.get(name, {}), **line}
         fields = REPEATED.get(name, ())
         known = [json.dumps(event[field]) for field in fields if field in event]
         events[(name, *known) if fields and len(known) == len(fields) else (number,)] = event
     return list(events.values())
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a log as they were written; no file has none."""
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(event, dict) and isinstance(event.get("event"), str):
+            yield event
+
+
+def killed_seconds(path: Path) -> dict[str, float]:
+    """Return, by stage, the seconds of sittings that were killed in it, each up to its last event.
+
+    What ends by itself, by an error or by an interrupt says so, and its seconds are kept elsewhere. What a kill ended
+    after its last event nobody knows. Logs from before stages said that they begin have none.
+    """
+    found: dict[str, float] = {}
+    began: dict[str, float] = {}
+    last = 0.0
+
+    def close() -> None:
+        for stage, since in began.items():
+            found[stage] = round(found.get(stage, 0.0) + max(0.0, last - since), 1)
+        began.clear()
+
+    for event in _lines(path):
+        name, stage, now = event["event"], event.get("stage"), event.get("time")
+        if name == SITTING:
+            close()
+        elif isinstance(stage, str) and isinstance(now, _NUMBER) and name == StageBegan.name:
+            began[stage] = now
+        elif name == StageEnded.name:
+            began.pop(str(stage), None)
+        last = now if isinstance(now, _NUMBER) else last
+    close()
+    return found
 
 
 def whole_events(events: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
@@ -165,115 +182,3 @@ def peak_memory_bytes(device: "torch.device | None" = None) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-class HeadedProgress(Progress):
-    """Bars below a line that says where the whole stands; a task without anything to do has no bar."""
-
-    def __init__(self, *columns: ProgressColumn, console: Console, heading: Callable[[], str]) -> None:
-        """Show `heading`, asked anew whenever the bars are drawn, above the bars; an empty one takes no line."""
-        self._heading = heading
-        super().__init__(*columns, console=console, expand=True)
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """Yield the heading and the bars."""
-        heading = self._heading()
-        if heading:
-            yield Text(heading, style="bold", no_wrap=True, overflow="ellipsis")
-        yield self.make_tasks_table([task for task in self.tasks if task.total != 0])
-
-    def stop(self) -> None:
-        """Leave the bars on the terminal as they are; without any, leave nothing."""
-        self.live.transient = not any(task.total for task in self.tasks)
-        super().stop()
-
-
-class LineProgress(Progress):
-    """Progress in a file: a line when a task has done another tenth, but not one after the other, and at its end."""
-
-    def __init__(self, console: Console, ahead: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
-        """Print to `console`; `ahead` gives the end of a line, and `clock` seconds."""
-        super().__init__(console=console, disable=True, get_time=clock)
-        self._ahead = ahead
-        self._told: dict[TaskID, tuple[float, float]] = {}
-        """How much was done at a task's last line, and when that was."""
-
-    def add_task(
-        self,
-        description: str,
-        start: bool = True,
-        total: float | None = 100.0,
-        completed: int = 0,
-        visible: bool = True,
-        **fields: Any,
-    ) -> TaskID:
-        """Add a task, of which nothing is printed yet."""
-        task = super().add_task(description, start, total, completed, visible, **fields)
-        self._told[task] = (completed, self.get_time())
-        return task
-
-    def advance(self, task_id: TaskID, advance: float = 1) -> None:
-        """Advance a task."""
-        super().advance(task_id, advance)
-        self._tell(self._tasks[task_id])
-
-    def update(self, task_id: TaskID, **changes: Any) -> None:
-        """Change a task, as the library does."""
-        super().update(task_id, **changes)
-        self._tell(self._tasks[task_id])
-
-    def stop(self) -> None:
-        """Print how far the tasks are that end early."""
-        for task in self.tasks:
-            if task.completed != self._told[task.id][0]:
-                self._print(task)
-
-    def _tell(self, task: Task) -> None:
-        done, when = self._told[task.id]
-        if not task.total or task.completed <= done:
-            return
-        tenths = int(10 * task.completed / task.total) - int(10 * done / task.total)
-        if task.finished or (tenths > 0 and self.get_time() - when >= LINE_SECONDS):
-            self._print(task)
-
-    def _print(self, task: Task) -> None:
-        self._told[task.id] = (task.completed, self.get_time())
-        line = f"{task.description}: {task.completed:,} of {task.total or 0:,}"
-        if task.finished_time is not None:
-            line += f" in {timedelta(seconds=round(task.finished_time))}"
-        parts = (line, task.fields.get("status"), self._ahead())
-        self.console.print(", ".join(filter(None, parts)), soft_wrap=True, markup=False, highlight=False)
-
-
-def progress_bar(
-    console: Console, heading: Callable[[], str] = lambda: "", ahead: Callable[[], str] = lambda: ""
-) -> Progress:
-    """Return a progress display with stage, count, remaining time, and a `status` text per task.
-
-    On a narrow terminal the status is cut; counts and times never are. Where there is no terminal, there are lines.
-
-    Args:
-        console: where it is shown.
-        heading: gives the line above the bars.
-        ahead: gives the end of a line in a file: what is left.
-    """
-    if not (console.is_terminal or console.is_jupyter):
-        return LineProgress(console, ahead)
-
-    def whole() -> Column:
-        return Column(no_wrap=True)
-
-    return HeadedProgress(
-        TextColumn("{task.description}", table_column=whole(), markup=False),
-        BarColumn(bar_width=16, table_column=whole()),
-        MofNCompleteColumn(table_column=whole()),
-        TimeRemainingColumn(elapsed_when_finished=True, table_column=whole()),
-        TextColumn(
-            "{task.fields[status]}",
-            style="dim",
-            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
-            markup=False,
-        ),
-        console=console,
-        heading=heading,
-    )

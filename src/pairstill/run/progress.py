@@ -29,8 +29,8 @@ from pairstill.events import (
     TeachingBegan,
     Validated,
 )
+from pairstill.run.bars import progress_bar
 from pairstill.run.eta import ETA
-from pairstill.run.log import progress_bar
 
 T = TypeVar("T")
 TEACHERS = "Epochs of the teachers"

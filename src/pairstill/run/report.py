@@ -11,6 +11,7 @@ from pairstill.core.formatting import counted, duration, human_bytes, with_sprea
 from pairstill.core.provenance import commit, installed_version
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.evaluate.results import TITLES, Row, made_title, of_tower, summarise
+from pairstill.evaluate.retrieval import few_test_images
 from pairstill.report.charts import draw
 from pairstill.report.curves import run_charts
 from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
@@ -53,7 +54,7 @@ def report(context: RunContext, out: Path, *, retrieval: bool = True) -> None:
         state=" ".join(filter(None, (_state(context, events), damaged, f"Folder: {context.folder.path.resolve()}"))),
         facts=_in_short(context, distilled, rows),
         rows=rows,
-        rows_note=_unmeasured(context),
+        rows_note=" ".join(filter(None, (_unmeasured(context), _caution(context)))),
         protocol="; ".join(PROTOCOLS[protocol] for protocol in context.config.evaluate.protocols),
         charts=[draw(chart) for chart in run_charts(events)],
         phases=phases,
@@ -141,6 +142,12 @@ def _unmeasured(context: RunContext) -> str:
     return f"Measured: {wanted - missing} of {counted(wanted, 'student')}." if missing else ""
 
 
+def _caution(context: RunContext) -> str:
+    """Return what is to be said of recalls on few test images, or an empty word."""
+    caution = few_test_images(context.folder.test_images())
+    return f"{caution}." if caution else ""
+
+
 def _in_short(context: RunContext, distilled: DistilledSet | None, rows: Sequence[Row]) -> list[Fact]:
     facts, sizes = [], [row.bytes for row in rows if row.title.startswith(TITLES["full"])]
     if distilled is not None:
@@ -178,7 +185,13 @@ def _recall_in_short(context: RunContext, rows: Sequence[Row]) -> list[Fact]:
 
 
 def _times(context: RunContext, rows: Sequence[Row], events: Sequence[Mapping[str, Any]]) -> list[Fact]:
-    facts = [Fact(stage, duration(seconds)) for stage, seconds in context.folder.all_seconds(*STAGES).items()]
+    killed = context.folder.killed_seconds
+    facts = [
+        Fact(
+            stage, duration(seconds), "with a sitting that was killed, up to its last event" if stage in killed else ""
+        )
+        for stage, seconds in context.folder.all_seconds(*STAGES).items()
+    ]
     facts += [Fact(f"one student, {row.title}", duration(row.seconds), f"mean of {row.students}") for row in rows]
     peaks = [event["peak_memory_bytes"] for event in events if event["event"] == "stage"]
     if peaks:

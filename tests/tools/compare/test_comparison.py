@@ -15,7 +15,7 @@ from pairstill.config import (
 )
 from pairstill.core.errors import ArtifactError, ConfigError
 from pairstill.evaluate.measurement import measured_as
-from pairstill.evaluate.retrieval import QueryRanks
+from pairstill.evaluate.retrieval import QueryRanks, few_test_images
 from pairstill.evaluate.stored import StoredRanks
 from pairstill.report.tables import RECALL_TITLES
 from pairstill.tools.compare.comparison import compare
@@ -89,21 +89,30 @@ def test_methods_are_compared_two_by_two_and_each_with_its_random(make_run):
         *(("PTM-ST", 20, 2), ("Random", 21, 1), ("LoRS", 20, 2)),
     ]
     first, second = sentences(found)
-    assert first.startswith("strict: for these distillations, PTM-ST is ahead of LoRS by 20.0 [")
-    assert second.startswith("strict: for these distillations, PTM-ST is ahead of Random, 21 pairs by 42.5 [")
-    assert second.endswith("p = 0.010")
+    assert first.startswith("strict: PTM-ST is ahead of LoRS by 20.0 [")
+    assert second.startswith("strict: PTM-ST is ahead of Random (21 pairs) by 42.5 [")
+    assert second.endswith("p = 0.010; for these distillations alone")
     assert [contest.difference.is_clear for contest in found.contests] == [True, True]
 
 
 def test_a_sentence_names_the_better_one_first_and_says_when_nothing_is_clear(make_run):
     worse = make_run("a", {("ptm_st", "strict"): (20,)})
     (sentence,) = sentences(compared(worse, make_run("b", {("lors", "strict"): (70,)}, method="lors")))
-    assert sentence.startswith("strict: for these distillations, LoRS is ahead of PTM-ST by 50.0 [")
+    assert sentence.startswith("strict: LoRS is ahead of PTM-ST by 50.0 [")
     (sentence,) = sentences(compared(worse, make_run("c", {("lors", "strict"): (20,)}, method="lors")))
     assert sentence == (
-        "strict: for these distillations, PTM-ST and LoRS do not clearly differ: the first is ahead by 0.0 [0.0, 0.0], "
-        "p = 1.000"
+        "strict: no clear difference between PTM-ST and LoRS: PTM-ST is ahead by 0.0 [0.0, 0.0], p = 1.000; for these "
+        "distillations alone"
     )
+
+
+def test_few_test_images_are_told_of(make_run):
+    found = compared(make_run("a", {("ptm_st", "strict"): (20,)}))
+    few = few_test_images(IMAGES)
+    assert found.caution == few and (f"{few}." in page(found) if few else "The test split" not in page(found))
+    told = replace(found, caution=few_test_images(12))
+    assert "has only 12 images: for a caption, ten images drawn blindly hold the right one in 83 % of" in page(told)
+    assert told.to_json()["caution"] == told.caution and few_test_images(100) == few_test_images(None) == ""
 
 
 def test_each_protocol_is_compared_by_itself(make_run):
@@ -141,11 +150,12 @@ def test_several_distillations_are_resampled_and_the_sentence_says_what_it_speak
 
     near, far, one = repeated("a", (40, 60)), repeated("b", (50, 50), method="lors"), repeated("c", (50,), method="mct")
     (found,) = compared(*near, *far).contests
-    assert found.sentence.startswith("over 2 distillations of each, PTM-ST and LoRS do not clearly differ")
+    assert found.sentence.startswith("no clear difference between PTM-ST and LoRS: ")
+    assert found.sentence.endswith("; over 2 distillations of each")
     assert found.distillations == (2, 2) and found.difference.recall.value == pytest.approx(0)
     assert found.difference.recall.low < -9 and found.difference.recall.high > 9  # 40 or 60 against 50
     (found,) = compared(*near, *one).contests
-    assert found.sentence.startswith("over 2 sets of PTM-ST and this one set of MCT, PTM-ST and MCT do not clearly")
+    assert found.sentence.endswith("; PTM-ST: 2 sets, MCT: one set")
 
 
 def test_runs_of_several_seeds_that_measured_the_same_random_count_it_once(make_run):

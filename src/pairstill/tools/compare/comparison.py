@@ -12,8 +12,9 @@ from pairstill.evaluate.bootstrap import Difference, difference
 from pairstill.evaluate.hierarchy import RepeatedHits, resampled_repeats
 from pairstill.evaluate.measurement import RANDOM_SELECTED
 from pairstill.evaluate.results import TITLES, Row, made_title, summarise
+from pairstill.evaluate.retrieval import few_test_images
 from pairstill.tools.compare.differences import differing_settings
-from pairstill.tools.compare.runs import MeasuredRun, check_same_test_data, hits_of
+from pairstill.tools.compare.runs import MeasuredRun, check_same_test_data, hits_of, stored_ranks
 
 
 @dataclass(frozen=True)
@@ -55,25 +56,23 @@ class Contest:
     @property
     def sentence(self) -> str:
         """What it says, for people."""
-        found, (ahead, behind) = self.difference.recall, (self.first, self.second)
+        found, (ahead, behind) = self.difference.recall, (_inside(self.first), _inside(self.second))
         value, low, high = found.value, found.low, found.high
         if value < 0:
             ahead, behind, value, low, high = behind, ahead, -value, -high, -low
-        numbers = f"by {value:.1f} [{low:.1f}, {high:.1f}], p {_probability(self.difference.p_value)}"
+        numbers = f"by {value:.1f} [{low:.1f}, {high:.1f}], p {_probability(self.difference.p_value)}; {self._scope}"
         if self.difference.is_clear:
-            return f"{self._scope}, {ahead} is ahead of {behind} {numbers}"
-        return f"{self._scope}, {ahead} and {behind} do not clearly differ: the first is ahead {numbers}"
+            return f"{ahead} is ahead of {behind} {numbers}"
+        return f"no clear difference between {ahead} and {behind}: {ahead} is ahead {numbers}"
 
     @property
     def _scope(self) -> str:
         """Which distillations it speaks of: those that were measured, or others as well."""
         first, second = self.distillations
         if first == second:
-            return "for these distillations" if first == 1 else f"over {first} distillations of each"
+            return "for these distillations alone" if first == 1 else f"over {first} distillations of each"
         titled = zip((self.first, self.second), self.distillations, strict=True)
-        return "over " + " and ".join(
-            f"{'this one set' if sets == 1 else f'{sets} sets'} of {title}" for title, sets in titled
-        )
+        return ", ".join(f"{_inside(title)}: {'one set' if sets == 1 else f'{sets} sets'}" for title, sets in titled)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -91,12 +90,14 @@ class Comparison:
         rows: of all runs.
         contests: methods in pairs, and each against the Random of its runs where that was measured.
         differing: a line for each setting beside those of the pairs that is not the same for all groups.
+        caution: what must be said of all recalls, where the test images are few; or empty.
     """
 
     groups: tuple[Group, ...]
     rows: tuple[Row, ...]
     contests: tuple[Contest, ...]
     differing: tuple[str, ...]
+    caution: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -104,6 +105,7 @@ class Comparison:
             "runs": {group.title: [str(run.path) for run in group.runs] for group in self.groups},
             "rows": [asdict(row) for row in self.rows],
             "differing": list(self.differing),
+            "caution": self.caution,
             "differences": [contest.to_json() for contest in self.contests],
         }
 
@@ -128,7 +130,13 @@ def compare(runs: Sequence[MeasuredRun], resamples: int, generator: torch.Genera
         if field.pairs:
             contests += _contests(field, protocol, resamples, generator)
     differing = differing_settings({group.title: group.first.config for group in groups})
-    return Comparison(tuple(groups), tuple(rows_of(groups)), tuple(contests), tuple(differing))
+    caution = few_test_images(_test_images(runs[0]))
+    return Comparison(tuple(groups), tuple(rows_of(groups)), tuple(contests), tuple(differing), caution)
+
+
+def _test_images(run: MeasuredRun) -> int:
+    """Return how many images students were tested on; all runs have the same."""
+    return int(stored_ranks(run, run.results[0]).caption_owner.max()) + 1
 
 
 def grouped(runs: Sequence[MeasuredRun]) -> list[Group]:
@@ -224,6 +232,12 @@ def _contests(field: _Field, protocol: EvaluationProtocol, resamples: int, gener
         )
         for a, b in field.pairs
     ]
+
+
+def _inside(title: str) -> str:
+    """Return a row's title as it is read inside a sentence: what follows its comma in brackets."""
+    name, comma, more = title.partition(", ")
+    return f"{name} ({more})" if comma else title
 
 
 def _probability(p_value: float) -> str:

@@ -79,5 +79,6 @@ def page(comparison: Comparison) -> str:
     if comparison.contests:
         sentences += f"\n{explanation(comparison, comparison.contests[0].difference.resamples)}\n"
     differing = "".join(f"- {line}\n" for line in comparison.differing)
-    table = markdown(comparison.rows) + (f"\n{NOTE}\n\n{differing}" if differing else "")
+    caution = f"\n{comparison.caution}.\n" if comparison.caution else ""
+    table = markdown(comparison.rows) + caution + (f"\n{NOTE}\n\n{differing}" if differing else "")
     return f"{table}\n## Spread\n\n{spreads}\n{SPREAD_NOTE}\n\n## Differences\n\n{sentences}"

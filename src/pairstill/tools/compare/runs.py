@@ -114,12 +114,17 @@ def hits_of(runs: Iterable[MeasuredRun], row: str, protocol: EvaluationProtocol)
                 drawn = tuple(student) if row == "random" else distillation
                 levels = (teachers, drawn, tuple(student))
                 if levels not in found:
-                    stored = _ranks(run, result)
+                    stored = stored_ranks(run, result)
                     found[levels] = image_hits([stored.ranks], stored.caption_owner)
     return RepeatedHits(tuple(found.values()), tuple(found)) if found else None
 
 
-def _ranks(run: MeasuredRun, result: dict[str, Any]) -> StoredRanks:
+def stored_ranks(run: MeasuredRun, result: dict[str, Any]) -> StoredRanks:
+    """Return the ranks of a student of a run.
+
+    Raises:
+        ArtifactError: they are missing, or do not give the recalls that stand beside them.
+    """
     path = run.path / result["ranks"]
     if not path.is_file():
         raise ArtifactError(f"{path} does not exist; copy the whole run, or {_evaluate(run.path)} again")
