@@ -7,7 +7,8 @@ python benchmarks/engine/render.py
 import json
 from pathlib import Path
 
-from pairstill.report.benches import BenchReport, BenchRow, bench_markdown
+from pairstill.tools.bench.measure import BenchReport, BenchRow
+from pairstill.tools.bench.table import bench_markdown
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "RESULTS.md"

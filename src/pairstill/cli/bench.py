@@ -30,8 +30,8 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
     settings: dict[str, Any] = dict(vars(parser.instantiate(options)[name]))
     as_json = settings.pop("json")
     # the heavy imports
-    from pairstill.report.benches import bench_cells, header
     from pairstill.tools.bench.run import run_benchmark
+    from pairstill.tools.bench.table import bench_cells, header
 
     report = run_benchmark(name, BENCHMARKS[name](**settings))
     if isinstance(report, int):

@@ -22,8 +22,8 @@ def _parser(arguments: Sequence[str]) -> ArgumentParser:
 def _run(parser: ArgumentParser, options: Namespace) -> int:
     from rich.table import Table
 
-    from pairstill.report.plans import disk_line, memory_cells, stage_cells
     from pairstill.tools.plan import make_plan
+    from pairstill.tools.plan.table import disk_line, memory_cells, stage_cells
 
     progress = shown_on(stderr=True)
     config = run_config(parser, options)

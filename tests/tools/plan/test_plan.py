@@ -23,12 +23,11 @@ from pairstill.config import (
     TrajectoryConfig,
 )
 from pairstill.core.errors import ConfigError
-from pairstill.report.plans import PlannedMode
 from pairstill.run.pipeline import Run
 from pairstill.teachers.trajectory import SHARED
 from pairstill.tools.plan import make_plan
 from pairstill.tools.plan.counts import count, validated_epochs
-from pairstill.tools.plan.fit import other_disk_bytes, warnings_of
+from pairstill.tools.plan.fit import PlannedMode, other_disk_bytes, warnings_of
 from pairstill.tools.plan.probe import batch_seconds, encoding_seconds, probe_context
 
 PHASES = (PhaseConfig(6, 9, 0, 1, 2), PhaseConfig(5, 4, 1, 1, 3))

@@ -20,12 +20,58 @@ from pairstill.core.devices import choose_device
 from pairstill.core.errors import ConfigError, PairstillError
 from pairstill.core.provenance import PACKAGES, commit, installed_version
 from pairstill.core.torch_state import own_torch_state
-from pairstill.report.benches import BenchReport, BenchRow, Value
 from pairstill.run.log import peak_memory_bytes
 from pairstill.tools.bench.settings import BENCHMARKS, BenchSettings
 
+Value = float | int | str | None
 Extra = Mapping[str, Mapping[str, Value]]
 """Further columns by variant."""
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One variant, measured.
+
+    Attributes:
+        name: the variant.
+        seconds: median over the rounds, or None where time is not what is measured.
+        ratio: its seconds as a multiple of the first variant's, of the same run.
+        peak_bytes: the most memory held at once above what was held before, in a process of its own; None if not asked.
+        values: what else this benchmark tells, by column.
+    """
+
+    name: str
+    seconds: float | None
+    ratio: float | None
+    peak_bytes: int | None
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """A benchmark's rows, with all that is needed to run it again.
+
+    Attributes:
+        benchmark: its name.
+        command: the command that measures it.
+        commit: the code's commit.
+        hardware: the machine.
+        versions: packages by name.
+        settings: the benchmark's settings.
+        rows: the variants, the first of which is the baseline.
+    """
+
+    benchmark: str
+    command: str
+    commit: str | None
+    hardware: Mapping[str, Value]
+    versions: Mapping[str, str | None]
+    settings: Mapping[str, Any]
+    rows: tuple[BenchRow, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)

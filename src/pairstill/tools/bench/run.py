@@ -2,9 +2,8 @@
 
 from typing import assert_never
 
-from pairstill.report.benches import BenchReport
 from pairstill.tools.bench import frozen, hypergradient, recall, teacher, trajectories
-from pairstill.tools.bench.measure import measure
+from pairstill.tools.bench.measure import BenchReport, measure
 from pairstill.tools.bench.settings import (
     BenchSettings,
     FrozenBench,

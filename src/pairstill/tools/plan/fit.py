@@ -1,16 +1,31 @@
 """What the memory and the disk must hold, and what will not fit."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from pairstill.config import Mode, RunConfig, TrajectoryConfig
 from pairstill.core.schema import SPLITS
 from pairstill.distill.bilevel.solvers import SOLVERS
 from pairstill.distilled import DistilledSet
-from pairstill.report.plans import PlannedMode
 from pairstill.run.context import RunContext
 from pairstill.teachers.trajectory import SHARED
 from pairstill.tools.plan.distill import DistillProbe
+
+
+@dataclass(frozen=True)
+class PlannedMode:
+    """One mode of the hypergradient.
+
+    Attributes:
+        mode: the mode.
+        peak_bytes: predicted peak memory of the run.
+        fits: whether the device has that much.
+    """
+
+    mode: str
+    peak_bytes: int
+    fits: bool
 
 
 def trajectory_bytes(expert: Path, num_experts: int) -> int:

@@ -1,9 +1,10 @@
 """The plan of a run."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -14,17 +15,56 @@ from pairstill.distill.bilevel.memory import device_bytes
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.events import Emit, Probing, silent
 from pairstill.methods import METHODS, find_method, with_method
-from pairstill.report.plans import Plan
 from pairstill.run.context import RunContext
 from pairstill.run.evaluate import as_seen
 from pairstill.run.folder import RunFolder
 from pairstill.run.teach import teachers_there
 from pairstill.tools.plan.counts import count
 from pairstill.tools.plan.distill import probe_distillation
-from pairstill.tools.plan.fit import free_disk_bytes, other_disk_bytes, planned_modes, trajectory_bytes, warnings_of
+from pairstill.tools.plan.fit import (
+    PlannedMode,
+    free_disk_bytes,
+    other_disk_bytes,
+    planned_modes,
+    trajectory_bytes,
+    warnings_of,
+)
 from pairstill.tools.plan.probe import batch_seconds, encoding_seconds, probe_context, seconds_of, write_expert
-from pairstill.tools.plan.stages import Found, Speeds, planned_stages
+from pairstill.tools.plan.stages import Found, PlannedStage, Speeds, planned_stages
 from pairstill.tools.plan.students import StudentSpeeds, student_speeds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will take on this machine, with the teachers that are there already.
+
+    Attributes:
+        stages: predicted seconds, in the order of the run.
+        seconds_per_step: seconds of an outer step of each phase.
+        expert_bytes: one expert's file.
+        trajectory_bytes: all experts that are not there yet, and what they share.
+        disk_bytes: all that the run writes: trajectories, checkpoints, distilled set, and the cache's rows.
+        free_disk_bytes: free where the run's folder lies.
+        modes: predicted memory by mode.
+        chosen_mode: the mode that the settings lead to.
+        memory_bytes: the device's memory.
+        warnings: what will not fit, and the settings that would make it fit.
+    """
+
+    stages: tuple[PlannedStage, ...]
+    seconds_per_step: tuple[float, ...]
+    expert_bytes: int
+    trajectory_bytes: int
+    disk_bytes: int
+    free_disk_bytes: int
+    modes: tuple[PlannedMode, ...]
+    chosen_mode: str
+    memory_bytes: int
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON values."""
+        return {**asdict(self), "seconds": sum(stage.seconds for stage in self.stages)}
 
 
 def make_plan(config: RunConfig, emit: Emit = silent, *, free_bytes: Callable[[Path], int] = free_disk_bytes) -> Plan:

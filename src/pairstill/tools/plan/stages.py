@@ -5,10 +5,24 @@ from dataclasses import astuple, dataclass
 
 from pairstill.config import RunConfig
 from pairstill.core.formatting import counted
-from pairstill.report.plans import PlannedStage
 from pairstill.tools.plan.counts import Counts
 from pairstill.tools.plan.distill import DistillProbe
 from pairstill.tools.plan.students import StudentSpeeds
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage of a run.
+
+    Attributes:
+        name: the stage.
+        seconds: predicted.
+        detail: how the prediction came about, for people.
+    """
+
+    name: str
+    seconds: float
+    detail: str
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-from pairstill.report.plans import Plan, PlannedMode, PlannedStage, disk_line, memory_cells, stage_cells
+from pairstill.tools.plan.fit import PlannedMode
+from pairstill.tools.plan.planner import Plan
+from pairstill.tools.plan.stages import PlannedStage
+from pairstill.tools.plan.table import disk_line, memory_cells, stage_cells
 
 MODES = (PlannedMode("exact_store", 3_000, False), PlannedMode("exact_recompute", 1_000, True))
 STAGES = (PlannedStage("teach", 30.0, "3 epochs"), PlannedStage("distill", 600.0, ""))

@@ -1,4 +1,5 @@
-from pairstill.report.benches import BenchReport, BenchRow, bench_cells, bench_markdown, header
+from pairstill.tools.bench.measure import BenchReport, BenchRow
+from pairstill.tools.bench.table import bench_cells, bench_markdown, header
 
 ROWS = (
     BenchRow("slow", 2.0, 1.0, 1_500_000, {"cosine": 0.99999994, "all_bytes": 2_000}),
