@@ -65,7 +65,15 @@ def make_factory() -> Callable[..., ModelFactory]:
             tower.requires_grad_(False)
             heads = {"image": True, "width": 4, **heads}
         encoder = ImageEncoder(tower, _spec())
-        return ModelFactory(encoder, trainable, text_width, HeadsConfig(**heads), CPU, precision, info_nce)
+        return ModelFactory(
+            encoder=encoder,
+            trainable=trainable,
+            text_width=text_width,
+            heads=HeadsConfig(**heads),
+            device=CPU,
+            precision=precision,
+            info_nce=info_nce,
+        )
 
     return make
 
@@ -122,13 +130,13 @@ def make_phase() -> Callable[..., DistilledPhase]:
     def make(kind: str, pairs: int, seed: int = 0) -> DistilledPhase:
         generator = torch.Generator().manual_seed(seed)
         return DistilledPhase(
-            torch.randn(pairs, 3, 4, 5, generator=generator),
-            torch.randn(pairs, 6, generator=generator),
-            similarity(kind, pairs, generator),
-            0.1 + seed + 1e-12,  # rates that no float32 holds
-            1 / 3 + seed,
-            tuple(f"caption {seed} {i} mit Straße" for i in range(pairs)),
-            tuple(f"{seed}/{i}.png" for i in range(pairs)),
+            images=torch.randn(pairs, 3, 4, 5, generator=generator),
+            text_embeddings=torch.randn(pairs, 6, generator=generator),
+            similarity_factors=similarity(kind, pairs, generator),
+            inner_lr_image=0.1 + seed + 1e-12,  # rates that no float32 holds
+            inner_lr_text=1 / 3 + seed,
+            captions=tuple(f"caption {seed} {i} mit Straße" for i in range(pairs)),
+            sources=tuple(f"{seed}/{i}.png" for i in range(pairs)),
         )
 
     return make

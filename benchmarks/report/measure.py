@@ -41,10 +41,34 @@ def make_page(pairs: int, size: int) -> Page:
     texts = torch.randn(pairs, 384, generator=generator)
     captions = tuple(f"a photo of something that has the number {index} and looks like it" for index in range(pairs))
     factors = {"matrix": torch.eye(pairs) + 0.02 * torch.randn(pairs, pairs, generator=generator)}
-    phase = DistilledPhase(images, texts, factors, 0.1, 0.1, captions, captions)
+    phase = DistilledPhase(
+        images=images,
+        text_embeddings=texts,
+        similarity_factors=factors,
+        inner_lr_image=0.1,
+        inner_lr_text=0.1,
+        captions=captions,
+        sources=captions,
+    )
     near = [[Near(caption, 0.5)] * 3 for caption in captions]
     view = phase_view(1, phase, ENCODER, Real(near, start, texts), picture_side(pairs))
-    return Page("Many pairs", "", (), (), "", "", (), [view], "", "Not measured.", (), (), (), "", "")
+    return Page(
+        title="Many pairs",
+        state="",
+        facts=(),
+        rows=(),
+        rows_note="",
+        protocol="",
+        charts=(),
+        phases=[view],
+        phases_note="",
+        rates_note="Not measured.",
+        retrieval=(),
+        times=(),
+        provenance=(),
+        changed_settings="",
+        settings="",
+    )
 
 
 def measure(pairs: int, size: int, repeats: int) -> dict[str, Any]:

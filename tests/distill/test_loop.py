@@ -87,12 +87,12 @@ def test_one_plain_step_moves_against_the_unrolled_gradient(make_problem, distil
         start, target = problem.paths[expert].at(epoch), problem.paths[expert].at(epoch + 1)
         steps = [InnerStep(i, problem.factory.draw_masks(len(i), generator)) for i in draw_batches(5, 3, 3, generator)]
         loop = InnerLoop(
-            lambda p, x, y, s, m: pair_loss(problem.model, p, (x, y, s), loss, m),
-            start,
-            InnerData(inputs, leaves["texts"], similarity),
-            InnerRates(leaves["inner_lr_image"], leaves["inner_lr_text"]),
-            steps,
-            lambda end, start=start, target=target: matching_losses(end, start, target, "per_tower"),
+            loss=lambda p, x, y, s, m: pair_loss(problem.model, p, (x, y, s), loss, m),
+            start=start,
+            data=InnerData(inputs, leaves["texts"], similarity),
+            rates=InnerRates(leaves["inner_lr_image"], leaves["inner_lr_text"]),
+            steps=steps,
+            matching=lambda end, start=start, target=target: matching_losses(end, start, target, "per_tower"),
         )
         gradients = solver("unrolled")(loop)
         inputs.backward(gradients.images / segments, retain_graph=True)

@@ -54,13 +54,13 @@ def test_the_ten_lines_of_pytorch_read_what_was_exported(here, capsys):
     generator = torch.Generator().manual_seed(0)
     phases = tuple(
         DistilledPhase(
-            torch.randn(pairs, 3, 4, 4, generator=generator),
-            torch.randn(pairs, 6, generator=generator),
-            {"matrix": torch.randn(pairs, pairs, generator=generator)},
-            0.1,
-            0.2,
-            ("a caption",) * pairs,
-            ("a.png",) * pairs,
+            images=torch.randn(pairs, 3, 4, 4, generator=generator),
+            text_embeddings=torch.randn(pairs, 6, generator=generator),
+            similarity_factors={"matrix": torch.randn(pairs, pairs, generator=generator)},
+            inner_lr_image=0.1,
+            inner_lr_text=0.2,
+            captions=("a caption",) * pairs,
+            sources=("a.png",) * pairs,
         )
         for pairs in (25, 7)
     )

@@ -71,7 +71,16 @@ def make_evaluator(make_factory, make_split):
             *(counted(make_split(images=n, seed=s, pixels=trainable)) for n, s in ((12, 1), (30, 2), (30, 3)))
         )
         tower = None if trainable else factory.encoder.tower
-        return Evaluator(factory, tower, splits, STUDENT, BATCH, TEACHER, evaluate, seed)
+        return Evaluator(
+            factory=factory,
+            tower=tower,
+            splits=splits,
+            student=STUDENT,
+            batch_size=BATCH,
+            teacher=TEACHER,
+            evaluate=evaluate,
+            seed=seed,
+        )
 
     return make
 
@@ -81,13 +90,13 @@ def distilled():
     generator = torch.Generator().manual_seed(0)
     phases = tuple(
         DistilledPhase(
-            torch.randn(pairs, 3, SIZE, SIZE, generator=generator),
-            torch.randn(pairs, TEXT_WIDTH, generator=generator),
-            {"matrix": torch.eye(pairs)},
-            0.3,
-            0.2,
-            ("",) * pairs,
-            ("",) * pairs,
+            images=torch.randn(pairs, 3, SIZE, SIZE, generator=generator),
+            text_embeddings=torch.randn(pairs, TEXT_WIDTH, generator=generator),
+            similarity_factors={"matrix": torch.eye(pairs)},
+            inner_lr_image=0.3,
+            inner_lr_text=0.2,
+            captions=("",) * pairs,
+            sources=("",) * pairs,
         )
         for pairs in (5, 4)
     )

@@ -316,7 +316,12 @@ def test_full_data_trains_with_the_references_settings(make_evaluator, asked, ep
     (found,) = evaluator.full(0)
     assert found.settings == pytest.approx({"lr_image": 0.4, "lr_text": 0.6})
     training = RealTraining(
-        epochs, 4, **found.settings, momentum=0.5, weight_decay=0.25, captions=evaluator.teacher.captions
+        epochs=epochs,
+        batch_size=4,
+        **found.settings,
+        momentum=0.5,
+        weight_decay=0.25,
+        captions=evaluator.teacher.captions,
     )
     factory, split = evaluator.factory, evaluator.splits.train
     (seed,) = factory.seeds

@@ -232,13 +232,13 @@ def test_a_loss_that_is_not_finite_names_its_phase_and_epoch(make_factory):
 def distilled_phase(pairs, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return DistilledPhase(
-        torch.randn(pairs, 3, SIZE, SIZE, generator=generator),
-        torch.randn(pairs, TEXT_WIDTH, generator=generator),
-        {"matrix": torch.rand(pairs, pairs, generator=generator)},
-        0.1 + seed,
-        0.2 + seed,
-        ("",) * pairs,
-        ("",) * pairs,
+        images=torch.randn(pairs, 3, SIZE, SIZE, generator=generator),
+        text_embeddings=torch.randn(pairs, TEXT_WIDTH, generator=generator),
+        similarity_factors={"matrix": torch.rand(pairs, pairs, generator=generator)},
+        inner_lr_image=0.1 + seed,
+        inner_lr_text=0.2 + seed,
+        captions=("",) * pairs,
+        sources=("",) * pairs,
     )
 
 

@@ -36,12 +36,12 @@ def test_the_hypergradient_keeps_its_direction(make_factory, walk, mode, derivat
             torch.randn(4, 3, 6, 6, generator=generator), torch.randn(4, 7, generator=generator), 0.9 * torch.eye(4)
         )
         loop = InnerLoop(
-            lambda p, x, y, s, masks: pair_loss(model, p, (x, y, s), "wbce", masks),
-            start,
-            data,
-            InnerRates(torch.tensor(0.1), torch.tensor(0.1)),
-            [InnerStep(torch.arange(4), None)] * 3,
-            lambda end: matching_losses(end, start, target, "per_tower"),
+            loss=lambda p, x, y, s, masks: pair_loss(model, p, (x, y, s), "wbce", masks),
+            start=start,
+            data=data,
+            rates=InnerRates(torch.tensor(0.1), torch.tensor(0.1)),
+            steps=[InnerStep(torch.arange(4), None)] * 3,
+            matching=lambda end: matching_losses(end, start, target, "per_tower"),
         )
         return solver(mode, derivative)(loop)
 

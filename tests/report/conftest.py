@@ -22,7 +22,15 @@ def _phase(number: int, pairs: int) -> tuple[DistilledPhase, Real]:
     captions = (HOSTILE, *(f"pair number {index}" for index in range(1, pairs)))
     texts = torch.randn(pairs, 6, generator=generator)
     factors = {"matrix": torch.eye(pairs) + 0.1 * torch.randn(pairs, pairs, generator=generator)}
-    phase = DistilledPhase(images, texts, factors, 0.1, 0.2, captions, captions)
+    phase = DistilledPhase(
+        images=images,
+        text_embeddings=texts,
+        similarity_factors=factors,
+        inner_lr_image=0.1,
+        inner_lr_text=0.2,
+        captions=captions,
+        sources=captions,
+    )
     near = [[Near(HOSTILE, 0.9), Near("something near", 0.8)]] * pairs
     return phase, Real(near, torch.rand(pairs, 3, 12, 12, generator=generator), texts + 0.1)
 

@@ -12,13 +12,13 @@ def phase():
     images = torch.zeros(2, 3, 4, 4)
     images[1] = 4.0  # far outside of what a picture shows
     return DistilledPhase(
-        images,
-        torch.eye(2, 3),
-        {"matrix": torch.tensor([[1.0, 0.3], [-0.2, 0.9]])},
-        0.1,
-        0.2,
-        ("a dog", "a cat"),
-        ("dog.jpg", "cat.jpg"),
+        images=images,
+        text_embeddings=torch.eye(2, 3),
+        similarity_factors={"matrix": torch.tensor([[1.0, 0.3], [-0.2, 0.9]])},
+        inner_lr_image=0.1,
+        inner_lr_text=0.2,
+        captions=("a dog", "a cat"),
+        sources=("dog.jpg", "cat.jpg"),
     )
 
 
@@ -55,7 +55,15 @@ def test_pairs_from_noise_have_no_start_but_near_captions(phase):
 
 
 def test_pairs_without_learned_similarities_show_none(phase):
-    plain = DistilledPhase(phase.images, phase.text_embeddings, {}, 0.1, 0.2, phase.captions, phase.sources)
+    plain = DistilledPhase(
+        images=phase.images,
+        text_embeddings=phase.text_embeddings,
+        similarity_factors={},
+        inner_lr_image=0.1,
+        inner_lr_text=0.2,
+        captions=phase.captions,
+        sources=phase.sources,
+    )
     view = phase_view(1, plain, ENCODER, None, 96)
     assert view.similarity is None and "similarities" not in view.storage
 

@@ -113,7 +113,9 @@ class OneStepProblem:
             return {"norm": matching_losses(end, begin, target, "joint")["joint"].sqrt()}
 
         everything = InnerStep(torch.arange(len(self.data.images), device=self.data.images.device), None)
-        loop = InnerLoop(self.loss, begin, self.data, self.rates, [everything], matching)
+        loop = InnerLoop(
+            loss=self.loss, start=begin, data=self.data, rates=self.rates, steps=[everything], matching=matching
+        )
         return ExactStore()(loop).images.flatten()
 
     def derivatives(self, path: TeacherPath, start: float) -> PointDerivatives:

@@ -163,4 +163,12 @@ def coreset_phase(pairs: InitialPairs, lr_image: float, lr_text: float) -> Disti
         lr_image: rate that students may start from on the image side.
         lr_text: the same for the text side.
     """
-    return DistilledPhase(pairs.images, pairs.text_embeddings, {}, lr_image, lr_text, pairs.captions, pairs.sources)
+    return DistilledPhase(
+        images=pairs.images,
+        text_embeddings=pairs.text_embeddings,
+        similarity_factors={},
+        inner_lr_image=lr_image,
+        inner_lr_text=lr_text,
+        captions=pairs.captions,
+        sources=pairs.sources,
+    )

@@ -21,7 +21,7 @@ from pairstill.distill.objective import Deciding, Objective, Step
 from pairstill.events import Emit, OuterStep, Space, Validated, silent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoopSettings:
     """How the outer loop goes, whatever it distils.
 
@@ -47,13 +47,13 @@ class LoopSettings:
     def of(config: TrajectoryConfig, steps: int) -> "LoopSettings":
         """Return them from a distillation's settings."""
         return LoopSettings(
-            steps,
-            config.outer,
-            config.ema,
-            config.ema_decay,
-            config.checkpoint_every,
-            config.validate_every,
-            config.patience,
+            steps=steps,
+            outer=config.outer,
+            ema=config.ema,
+            ema_decay=config.ema_decay,
+            checkpoint_every=config.checkpoint_every,
+            validate_every=config.validate_every,
+            patience=config.patience,
         )
 
 

@@ -114,7 +114,17 @@ class PlainPairs:
         """Return the parametrisation that begins with given pairs, rates and similarities, on a device."""
         image, text = (torch.tensor(rate, device=device) for rate in rates)
         images, texts = pairs.images.to(device), pairs.text_embeddings.to(device)
-        return PlainPairs(images, texts, similarity.to(device), image, text, outer, kind, pairs.captions, pairs.sources)
+        return PlainPairs(
+            images=images,
+            texts=texts,
+            similarity=similarity.to(device),
+            rate_image=image,
+            rate_text=text,
+            outer=outer,
+            kind=kind,
+            captions=pairs.captions,
+            sources=pairs.sources,
+        )
 
     @property
     def names(self) -> tuple[str, str, str]:

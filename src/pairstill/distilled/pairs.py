@@ -188,7 +188,16 @@ class DistilledSet:
                     f"phase {number} of the distilled set has rates of {len(phase.tower_rates)} towers, but the set "
                     f"names {len(towers)}; distil again"
                 )
-        return DistilledSet(phases, image_encoder, text_encoder, heads, loss, provenance, info_nce, towers)
+        return DistilledSet(
+            phases=phases,
+            image_encoder=image_encoder,
+            text_encoder=text_encoder,
+            heads=heads,
+            loss=loss,
+            provenance=provenance,
+            info_nce=info_nce,
+            towers=towers,
+        )
 
     @staticmethod
     def load(folder: Path | str) -> "DistilledSet":

@@ -146,7 +146,7 @@ def best_epochs(
     return {p: replace(candidate, seconds=training + choosing[p], reads=reads) for p, candidate in chosen.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluator:
     """Everything that a measurement needs besides the method.
 

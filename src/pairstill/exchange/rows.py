@@ -124,11 +124,11 @@ def _phase_of(
         for name, shape in entry["factor_shapes"].items()
     }
     return DistilledPhase(
-        stacked("pixels", *image_shape),
-        stacked("text_embedding", -1),
-        factors,
-        float(entry["inner_lr_image"]),
-        float(entry["inner_lr_text"]),
-        tuple(row.caption for row in rows),
-        tuple(row.source for row in rows),
+        images=stacked("pixels", *image_shape),
+        text_embeddings=stacked("text_embedding", -1),
+        similarity_factors=factors,
+        inner_lr_image=float(entry["inner_lr_image"]),
+        inner_lr_text=float(entry["inner_lr_text"]),
+        captions=tuple(row.caption for row in rows),
+        sources=tuple(row.source for row in rows),
     )

@@ -95,7 +95,7 @@ class SimilarityView:
     links: Sequence[Link]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PhaseView:
     """One phase.
 
@@ -146,15 +146,15 @@ def phase_view(
             card = replace(card, before=before, change=change)
         cards.append(card if real is None else _with_words(card, phase, real))
     return PhaseView(
-        number,
-        cards,
-        gain,
-        100 * float(((unit < 0) | (unit > 1)).float().mean()),
-        min(side, phase.images.shape[-1]),
-        similarity_view(phase.similarity, cards) if phase.similarity_factors else None,
-        phase.inner_lr_image,
-        phase.inner_lr_text,
-        _storage(phase),
+        number=number,
+        cards=cards,
+        gain=gain,
+        outside=100 * float(((unit < 0) | (unit > 1)).float().mean()),
+        side=min(side, phase.images.shape[-1]),
+        similarity=similarity_view(phase.similarity, cards) if phase.similarity_factors else None,
+        lr_image=phase.inner_lr_image,
+        lr_text=phase.inner_lr_text,
+        storage=_storage(phase),
     )
 
 

@@ -87,7 +87,7 @@ class Retrieval:
     side: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """All that the page of a run shows.
 

@@ -350,13 +350,13 @@ class RunContext:
 
         def build() -> ModelFactory:
             return ModelFactory(
-                self.image,
-                image.trainable,
-                self.text.spec.width,
-                heads,
-                self.device,
-                image.precision,
-                self.config.info_nce,
+                encoder=self.image,
+                trainable=image.trainable,
+                text_width=self.text.spec.width,
+                heads=heads,
+                device=self.device,
+                precision=image.precision,
+                info_nce=self.config.info_nce,
             )
 
         return self._part(("factory", image, text, heads, self.config.info_nce), build)

@@ -17,7 +17,7 @@ from pairstill.model.functional import least_pairs, pair_loss
 from pairstill.teachers.trajectory import TrajectoryRecorder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RealTraining:
     """How a model is trained on real pairs with InfoNCE.
 
@@ -45,14 +45,14 @@ class RealTraining:
     def of_teacher(config: TeacherConfig) -> "RealTraining":
         """Return the teachers' training."""
         return RealTraining(
-            config.epochs,
-            config.batch_size,
-            config.lr_image,
-            config.lr_text,
-            config.momentum,
-            config.weight_decay,
-            config.captions,
-            config.augment,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            lr_image=config.lr_image,
+            lr_text=config.lr_text,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            captions=config.captions,
+            augment=config.augment,
         )
 
 

@@ -132,12 +132,12 @@ def test_one_step_on_a_quadratic_by_hand(exact_hypergradient):
     rates = InnerRates(torch.tensor(9.0), torch.tensor(a))
     found = exact_hypergradient(
         InnerLoop(
-            loss,
-            {"text_w": torch.tensor(w)},
-            data,
-            rates,
-            [InnerStep(torch.tensor([0]), None)],
-            lambda end: {"text": (end["text_w"] - target).square()},
+            loss=loss,
+            start={"text_w": torch.tensor(w)},
+            data=data,
+            rates=rates,
+            steps=[InnerStep(torch.tensor([0]), None)],
+            matching=lambda end: {"text": (end["text_w"] - target).square()},
         )
     )
     end = w - a * x * (w - y)
@@ -311,7 +311,7 @@ def loop_of(tower, pairs=4, size=16):
 
     rates = InnerRates(*torch.tensor([0.1, 0.1]).double())
     steps = [InnerStep(torch.tensor(rows), None) for rows in ([0, 1, 2], [3, 1])]
-    return InnerLoop(loss, start, data, rates, steps, matching)
+    return InnerLoop(loss=loss, start=start, data=data, rates=rates, steps=steps, matching=matching)
 
 
 TOWERS = {

@@ -23,7 +23,15 @@ def noise(*shape, seed=0):
 @pytest.fixture
 def distilled():
     phases = tuple(
-        DistilledPhase(noise(n, 3, 4, 4), noise(n, 3), {"matrix": torch.eye(n)}, 0.1, 0.2, ("",) * n, ("",) * n)
+        DistilledPhase(
+            images=noise(n, 3, 4, 4),
+            text_embeddings=noise(n, 3),
+            similarity_factors={"matrix": torch.eye(n)},
+            inner_lr_image=0.1,
+            inner_lr_text=0.2,
+            captions=("",) * n,
+            sources=("",) * n,
+        )
         for n in (3, 2)
     )
     image = {**IMAGE.to_json(), "mean": list(IMAGE.mean), "std": list(IMAGE.std)}  # as JSON gives them back

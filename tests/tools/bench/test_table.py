@@ -5,7 +5,15 @@ ROWS = (
     BenchRow("slow", 2.0, 1.0, 1_500_000, {"cosine": 0.99999994, "all_bytes": 2_000}),
     BenchRow("fast", 0.5, 0.25, None, {"cosine": 1.0, "relative_error": 1.23e-7}),
 )
-REPORT = BenchReport("hypergradient", "pairstill bench hypergradient", None, {"cores": 2}, {}, {}, ROWS)
+REPORT = BenchReport(
+    benchmark="hypergradient",
+    command="pairstill bench hypergradient",
+    commit=None,
+    hardware={"cores": 2},
+    versions={},
+    settings={},
+    rows=ROWS,
+)
 
 
 def test_columns_are_all_that_any_row_tells():

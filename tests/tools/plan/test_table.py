@@ -5,7 +5,18 @@ from pairstill.tools.plan.table import disk_line, memory_cells, stage_cells
 
 MODES = (PlannedMode("exact_store", 3_000, False), PlannedMode("exact_recompute", 1_000, True))
 STAGES = (PlannedStage("teach", 30.0, "3 epochs"), PlannedStage("distill", 600.0, ""))
-PLAN = Plan(STAGES, (2.0,), 10, 1_000, 5_000, 9_000, MODES, "exact_recompute", 2_000, ())
+PLAN = Plan(
+    stages=STAGES,
+    seconds_per_step=(2.0,),
+    expert_bytes=10,
+    trajectory_bytes=1_000,
+    disk_bytes=5_000,
+    free_disk_bytes=9_000,
+    modes=MODES,
+    chosen_mode="exact_recompute",
+    memory_bytes=2_000,
+    warnings=(),
+)
 
 
 def test_stages_end_in_their_sum():

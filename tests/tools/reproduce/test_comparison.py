@@ -13,7 +13,17 @@ from pairstill.tools.reproduce.paper import PaperRow
 
 
 def paper(name, mean):
-    return PaperRow("table4", "Flickr30k", name, name.upper(), (mean,) * 6, None, None, f"table4/{name}.yaml", None)
+    return PaperRow(
+        table="table4",
+        group="Flickr30k",
+        name=name,
+        title=name.upper(),
+        values=(mean,) * 6,
+        spread=None,
+        printed_mean=None,
+        settings=f"table4/{name}.yaml",
+        without=None,
+    )
 
 
 def result(mean, protocol="strict", **values):

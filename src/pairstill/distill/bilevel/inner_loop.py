@@ -90,7 +90,7 @@ class InnerStep:
     masks: DropoutMasks | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InnerLoop:
     """One student's way along a segment of a teacher: all that a hypergradient is a function of.
 

@@ -125,7 +125,16 @@ class TrajectoryObjective(Stateless):
             return matching_losses(end, start, target, self.config.matching)
 
         linear = self._linear_sides(target)
-        return InnerLoop(loss, start, pairs.data, pairs.rates, segment.steps, matching, self._halves(), linear)
+        return InnerLoop(
+            loss=loss,
+            start=start,
+            data=pairs.data,
+            rates=pairs.rates,
+            steps=segment.steps,
+            matching=matching,
+            halves=self._halves(),
+            linear=linear,
+        )
 
     def _linear_sides(self, target: Parameters) -> LinearSides | None:
         """Return what the inner loop is when only linear heads are trained, or None when more is."""

@@ -92,7 +92,15 @@ def segment(
 
     linear = LinearSides(of_embeddings, target, "per_tower")
     data = InnerData(inputs, texts, torch.eye(len(texts), dtype=texts.dtype, device=texts.device))
-    return InnerLoop(loss, start, data, InnerRates(rate, rate.clone()), steps, matching, linear=linear)
+    return InnerLoop(
+        loss=loss,
+        start=start,
+        data=data,
+        rates=InnerRates(rate, rate.clone()),
+        steps=steps,
+        matching=matching,
+        linear=linear,
+    )
 
 
 def _compare(outputs: Mapping[str, Hypergradient]) -> Extra:

@@ -102,7 +102,7 @@ def segment(
 
     data, rates = InnerData(images, texts, similarity), InnerRates(rate, rate.clone())
     halves = LossHalves(partial(embed_images, model), of_embeddings)
-    return InnerLoop(loss, start, data, rates, steps, matching, halves)
+    return InnerLoop(loss=loss, start=start, data=data, rates=rates, steps=steps, matching=matching, halves=halves)
 
 
 def _noise_like(value: Tensor, generator: torch.Generator) -> Tensor:

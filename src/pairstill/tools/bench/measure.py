@@ -47,7 +47,7 @@ class BenchRow:
     values: Mapping[str, Value]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchReport:
     """A benchmark's rows, with all that is needed to run it again.
 
@@ -165,7 +165,15 @@ def measure(name: str, settings: BenchSettings, build: Callable[[Any, torch.devi
         rows = _rows(name, settings, benchmark, device)
     versions = {package: installed_version(package) for package in PACKAGES}
     stated = {key: value for key, value in asdict(settings).items() if key != "peak_of"}
-    return BenchReport(name, command(name, settings), commit(), hardware(device), versions, stated, tuple(rows))
+    return BenchReport(
+        benchmark=name,
+        command=command(name, settings),
+        commit=commit(),
+        hardware=hardware(device),
+        versions=versions,
+        settings=stated,
+        rows=tuple(rows),
+    )
 
 
 def _variant(benchmark: Benchmark, name: str) -> Callable[[], Any]:

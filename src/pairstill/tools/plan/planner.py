@@ -34,7 +34,7 @@ from pairstill.tools.plan.stages import Found, PlannedStage, Speeds, planned_sta
 from pairstill.tools.plan.students import StudentSpeeds, student_speeds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run will take on this machine, with the teachers that are there already.
 

@@ -15,7 +15,7 @@ ROW_KEYS = {"title", "paper", "spread", "mean", "settings", "without"}
 RECALLS = ("IR@1", "IR@5", "IR@10", "TR@1", "TR@5", "TR@10")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PaperRow:
     """One row of a table.
 
