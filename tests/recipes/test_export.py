@@ -14,7 +14,7 @@ from pairstill.config import DataConfig, ImageConfig, RunConfig, TextConfig
 from pairstill.core.errors import DataError
 from pairstill.distilled import DistilledSet
 from pairstill.exchange.settings import LAYOUTS
-from pairstill.run.context import RunContext
+from pairstill.run.description import check_data
 from pairstill.run.export import public_settings
 
 
@@ -132,7 +132,7 @@ def test_runs_without_pairs_and_folders_without_runs_are_refused(tmp_path, capsy
 
 def test_a_set_that_was_made_of_other_pairs_is_told():
     parts = SimpleNamespace(manifest=SimpleNamespace(fingerprint="a" * 64))
-    RunContext.check_data(parts, SimpleNamespace(provenance={"data": {"fingerprint": "a" * 64}}))
+    check_data(parts, SimpleNamespace(provenance={"data": {"fingerprint": "a" * 64}}))
     for made_of, shown in (("b" * 64, "b" * 16), (None, "None")):
         with pytest.raises(DataError, match=f"fingerprint is a{{16}}, and the set was made of {shown}; put .* or do"):
-            RunContext.check_data(parts, SimpleNamespace(provenance={"data": {"fingerprint": made_of}}), ", or do")
+            check_data(parts, SimpleNamespace(provenance={"data": {"fingerprint": made_of}}), ", or do")

@@ -4,13 +4,12 @@ A context never changes. What the stages vary, settings and processes, gives ano
 parts that the difference does not touch in common with the first one.
 """
 
-import json
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from rich.console import Console
@@ -18,15 +17,12 @@ from torch import nn
 
 from pairstill.config import ImageConfig, PhaseConfig, RunConfig, TextConfig
 from pairstill.core.devices import check_precision, choose_device
-from pairstill.core.errors import DataError
 from pairstill.core.extras import need
 from pairstill.core.formatting import counted
-from pairstill.core.provenance import commit
 from pairstill.core.schema import Split
 from pairstill.core.torch_state import own_torch_state
 from pairstill.core.world import World
 from pairstill.data.manifest import Manifest, build_manifest
-from pairstill.distilled import DistilledSet
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import ImageEncoder, build_image_encoder, check_image_tower
 from pairstill.encoders.pixel_space import PixelSpace
@@ -40,51 +36,14 @@ from pairstill.events import Event, Events, ImagesChecked, Notice, PairDropped, 
 from pairstill.methods import find_method, with_method
 from pairstill.methods.base import Method
 from pairstill.model.dual_encoder import ModelFactory
+from pairstill.run.data_facts import describe_data
 from pairstill.run.eta import ETA
 from pairstill.run.folder import RunFolder
 from pairstill.run.log import peak_memory_bytes
+from pairstill.run.parts import Memo, OneOfSeveral
 from pairstill.run.progress import Display, Tally
-from pairstill.storage import digest
 
 T = TypeVar("T")
-
-
-class Memo:
-    """Parts of a run that are built once, by their name and the settings that they were built from."""
-
-    def __init__(self, known: dict[Hashable, Any] | None = None) -> None:
-        """Begin with parts that are known already."""
-        self._known = dict(known or {})
-
-    def get(self, key: Hashable, build: Callable[[], T]) -> T:
-        """Return the part under `key`, built now if it is not there."""
-        if key not in self._known:
-            self._known[key] = build()
-        return self._known[key]
-
-    def with_part(self, key: Hashable, part: Any) -> "Memo":
-        """Return a memo that has this part, and all that are here."""
-        return Memo({**self._known, key: part})
-
-
-@dataclass(frozen=True)
-class OneOfSeveral:
-    """One of the several image towers that a run makes pairs for.
-
-    Attributes:
-        number: which of them, from 0.
-        images: the settings of all.
-    """
-
-    number: int
-    images: tuple[ImageConfig, ...]
-
-    @property
-    def label(self) -> str:
-        """What tells it from the others: its name, with its number from 1 where others have that name too."""
-        names = [image.name for image in self.images]
-        name = names[self.number]
-        return name if names.count(name) == 1 else f"{name} ({self.number + 1})"
 
 
 def _need_packages(config: RunConfig) -> None:
@@ -281,7 +240,7 @@ class RunContext:
             manifest = build_manifest(
                 self.config.data, self.cache_dir, need=need, verify=self.config.verify, emit=self.emit
             )
-        self.folder.record_data(_describe_data(manifest))
+        self.folder.record_data(describe_data(manifest))
         for problem in manifest.dropped:
             self.emit(PairDropped(problem=problem))
         if manifest.dropped:
@@ -289,24 +248,6 @@ class RunContext:
         if caution := few_test_images(len(manifest.split("test"))):
             self.warn(caution)
         return manifest
-
-    def check_data(self, distilled: DistilledSet, or_else: str = "") -> None:
-        """Check that the real pairs are those that a set was made of.
-
-        Args:
-            distilled: the set.
-            or_else: what can be done instead of putting the old pairs back, for the message.
-
-        Raises:
-            DataError: they are not.
-        """
-        made_of = distilled.provenance.get("data", {}).get("fingerprint")
-        if made_of != self.manifest.fingerprint:
-            raise DataError(
-                "the real pairs are not those that the distilled set was made of: their fingerprint is "
-                f"{self.manifest.fingerprint[:16]}, and the set was made of {str(made_of)[:16]}; put the old pairs "
-                f"back{or_else}"
-            )
 
     @property
     def image(self) -> ImageEncoder:
@@ -431,55 +372,6 @@ class RunContext:
         """How many teachers the method reads: all, to match their trajectories, or else the first alone."""
         return _teachers_read(self.config, self.method)
 
-    def image_facts(self) -> dict[str, Any]:
-        """Return the image tower's specification, and which file its features come from, if from one."""
-        given = self.given_features
-        return {**self.image.spec.to_json(), **({} if given is None else {"features": given.digest})}
-
-    def encoders(self) -> dict[str, Any]:
-        """Return encoders and heads, as the distilled set states them."""
-        own = [
-            {
-                **one.image_facts(),
-                "trainable": one.config.image.trainable,
-                "precision": one.config.image.precision,
-            }
-            for one in self.towers
-        ]
-        several = {"towers": tuple(own)} if len(own) > 1 else {}
-        return {
-            "image_encoder": self._common(own) if several else own[0],
-            "text_encoder": self.text.spec.to_json(),
-            "heads": asdict(self.config.heads),
-            **several,
-        }
-
-    def _common(self, towers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return what several image towers have in common, as the specification of one: the space of the pixels."""
-        return {
-            **asdict(self.pixel_space),
-            "name": " + ".join(tower["name"] for tower in towers),
-            "digest": digest(*(json.dumps(tower, sort_keys=True) for tower in towers)),
-            "trainable": False,
-            "precision": self.config.image.precision,
-        }
-
-    def description(self) -> dict[str, Any]:
-        """Return encoders, heads, InfoNCE's convention and provenance, as the distilled set states them."""
-        return {
-            **self.encoders(),
-            "info_nce": self.config.info_nce,
-            "provenance": {
-                "method": self.method.name,
-                "seed": self.config.distillation_seed,
-                "teachers_seed": self.teachers_seed,
-                "data": _describe_data(self.manifest),
-                "distill": asdict(self.config.distill),
-                "teacher": asdict(self.config.teacher),
-                "commit": commit(),
-            },
-        }
-
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add what the block takes to the stage's seconds, and log them with the peak memory."""
@@ -496,14 +388,3 @@ class RunContext:
 
 def _teachers_read(config: RunConfig, method: Method) -> int:
     return config.teacher.num_experts if method.all_teachers else 1
-
-
-def _describe_data(manifest: Manifest) -> dict[str, Any]:
-    return {
-        "source": manifest.source,
-        "fingerprint": manifest.fingerprint,
-        "test_fingerprint": manifest.split_fingerprint("test"),
-        "images": {split: len(manifest.split(split)) for split in ("train", "val", "test")},
-        "captions": {split: len(manifest.captions(split)) for split in ("train", "val", "test")},
-        "dropped": list(manifest.dropped),
-    }

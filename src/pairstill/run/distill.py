@@ -19,6 +19,7 @@ from pairstill.distilled import DistilledSet
 from pairstill.evaluate.closed_form import has_closed_form
 from pairstill.methods import METHODS
 from pairstill.run.context import RunContext
+from pairstill.run.description import description
 from pairstill.run.phases import settle_phases
 from pairstill.run.reuse import begin, content_key, make_known, take_known
 from pairstill.run.teach import teach, teach_all
@@ -51,7 +52,7 @@ def distill(context: RunContext) -> DistilledSet:
         config=distill,
         recipe=_recipe(context),
         device=context.device,
-        describe=context.description(),
+        describe=description(context),
         world=context.world,
         feature_ranges=_feature_ranges(context),
         validate=lambda distilled: context.world.from_main(lambda: _validation(context, distilled)),
@@ -122,7 +123,7 @@ def select(context: RunContext) -> DistilledSet:
         pairs = real_pairs(context.manifest, train, chosen)
     teacher = context.config.teacher
     phase = coreset_phase(pairs, teacher.lr_image, teacher.lr_text)
-    selected = DistilledSet((phase,), loss="infonce", **context.description())
+    selected = DistilledSet((phase,), loss="infonce", **description(context))
     if context.world.is_main:
         selected.save(context.folder.distilled)
     context.world.barrier()

@@ -12,6 +12,7 @@ from pairstill.core.errors import ConfigError
 from pairstill.core.schema import SPLITS
 from pairstill.encoders.row_files import DTYPES, Kind, caption_digest, write_row_file
 from pairstill.run.context import RunContext
+from pairstill.run.description import image_facts
 
 
 @dataclass(frozen=True)
@@ -58,5 +59,5 @@ def write(context: RunContext, asked: EncodedFiles) -> dict[Path, int]:
     if asked.features is not None:
         images = [bytes.fromhex(digest) for split in SPLITS for digest in manifest.digests(split)]
         rows = [by_split[split].images.all() for split in SPLITS]
-        keep(asked.features, "features", images, rows, context.image_facts())
+        keep(asked.features, "features", images, rows, image_facts(context))
     return written

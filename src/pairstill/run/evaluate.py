@@ -24,6 +24,7 @@ from pairstill.evaluate.stored import StoredRanks
 from pairstill.events import StudentMeasured
 from pairstill.report.tables import markdown
 from pairstill.run.context import RunContext
+from pairstill.run.description import encoders
 from pairstill.run.log import peak_memory_bytes
 from pairstill.storage import digest, write_text_atomic
 
@@ -165,7 +166,7 @@ def measure_pairs(
 
 def encoders_digest(context: RunContext) -> str:
     """Return the digest of the encoders and heads that students have."""
-    return digest(json.dumps(context.encoders(), sort_keys=True))[:16]
+    return digest(json.dumps(encoders(context), sort_keys=True))[:16]
 
 
 def record_of(context: RunContext, key: Key, about: Mapping[str, Any], outcome: Outcome) -> Record:

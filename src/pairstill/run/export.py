@@ -21,6 +21,7 @@ from pairstill.exchange.png import PngCost, through_png
 from pairstill.exchange.settings import WITH_PNG, Layout, Measure
 from pairstill.report.tables import markdown
 from pairstill.run.context import RunContext
+from pairstill.run.description import check_data, encoders
 from pairstill.run.evaluate import as_seen, current_results, distilled_set, measure_missing, measure_pairs, row_name
 from pairstill.run.folder import plain
 from pairstill.storage import digest, file_digest, read_object, write_json
@@ -131,7 +132,7 @@ def _png_cost(context: RunContext, distilled: DistilledSet, measure: Measure) ->
         context.warn("What PNG costs is not measured: the run's folder cannot be written to")
         return "the run's folder could not be written to"
     try:
-        context.check_data(distilled, or_else=", or export with --measure never")
+        check_data(context, distilled, or_else=", or export with --measure never")
         _ = [tower.evaluator for tower in context.towers]
     except (PairstillError, OSError) as error:
         if measure == "always":
@@ -189,7 +190,7 @@ def adopt(context: RunContext, path: Path) -> DistilledSet:
 
 
 def _differences(context: RunContext, given: DistilledSet) -> list[str]:
-    now: dict[str, Any] = json.loads(json.dumps(context.encoders()))
+    now: dict[str, Any] = json.loads(json.dumps(encoders(context)))
     found = []
     for part in ("image_encoder", "text_encoder", "heads"):
         theirs = dict(getattr(given, part))

@@ -17,6 +17,7 @@ from pairstill.report.curves import run_charts
 from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
 from pairstill.report.page import Fact, Page, Retrieval, refuse_other_file, render
 from pairstill.run.context import RunContext
+from pairstill.run.description import check_data
 from pairstill.run.evaluate import as_seen, current_results, unmeasured
 from pairstill.run.examples import real_of, retrieval_examples, training_captions
 from pairstill.run.folder import flat, plain, to_yaml
@@ -87,7 +88,7 @@ def _phases(context: RunContext, distilled: DistilledSet | None) -> tuple[list[P
         return [], NO_PAIRS
 
     def starts() -> list[Real]:
-        context.check_data(distilled)
+        check_data(context, distilled)
         captions = training_captions(context)
         return [real_of(phase, captions, context.image.spec.resizing) for phase in distilled.phases]
 

@@ -12,6 +12,7 @@ from pairstill.data.manifest import Manifest
 from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.events import DistilledFound
 from pairstill.run.context import RunContext
+from pairstill.run.description import encoders
 from pairstill.run.folder import plain
 from pairstill.storage import digest, file_digest, read_json, read_sealed, write_json, write_sealed
 from pairstill.storage.cache import cache_folder
@@ -78,7 +79,7 @@ def _key(context: RunContext, manifest: Manifest, package: Path) -> str:
     content = {
         "code": code_digest(package),
         "data": manifest.fingerprint,
-        "encoders": context.encoders(),
+        "encoders": encoders(context),
         "settings": settings,
     }
     return digest(json.dumps(content, sort_keys=True))

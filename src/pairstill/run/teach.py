@@ -9,6 +9,7 @@ from typing import Any
 from pairstill.evaluate.protocol import recalls_on
 from pairstill.events import TeacherEpoch, TeachersAwaited, TeachersFound, TeachingBegan
 from pairstill.run.context import RunContext
+from pairstill.run.description import image_facts
 from pairstill.run.folder import RunFolder
 from pairstill.storage.cache import cache_folder
 from pairstill.storage.locks import exclusive
@@ -185,7 +186,7 @@ def teachers_there(context: RunContext, run: RunFolder) -> int:
 def _description(context: RunContext) -> dict[str, Any]:
     """Return all that decides what the run's teachers are."""
     data = context.manifest.fingerprint
-    return describe_teachers(context.config, data, context.image_facts(), context.text.spec.to_json())
+    return describe_teachers(context.config, data, image_facts(context), context.text.spec.to_json())
 
 
 def _file(folder: Path, expert: int) -> Path:

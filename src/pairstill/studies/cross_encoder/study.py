@@ -15,6 +15,7 @@ from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.protocol import Outcome, ranks_on
 from pairstill.model.dual_encoder import Side
 from pairstill.run.context import RunContext
+from pairstill.run.description import encoders
 from pairstill.run.evaluate import about_pairs, distilled_set, key_of, record_of, students_of
 from pairstill.storage import digest, file_digest, write_text_atomic
 from pairstill.studies.cross_encoder.adapt import adapted_set, check_width, has_own_images, has_own_texts
@@ -162,7 +163,7 @@ def _measured_as(cell: RunContext, facts: dict[str, Any]) -> str:
     """Return a digest of all that decides a cell's numbers."""
     decisive = {
         "pairs": file_digest(cell.folder.distilled / TENSORS),
-        "encoders": cell.encoders(),
+        "encoders": encoders(cell),
         "facts": facts,
         "student": asdict(cell.config.student),
         "cross": asdict(cell.config.evaluate.cross),

@@ -8,6 +8,7 @@ from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.evaluate.measurement import measured_as
 from pairstill.model.dual_encoder import Parameters
 from pairstill.run.context import RunContext
+from pairstill.run.description import encoders
 from pairstill.run.evaluate import MADE, measure_student, row_name
 from pairstill.storage import digest, file_digest, load_tensors, open_tensors, save_tensors
 
@@ -29,7 +30,7 @@ def student_key(context: RunContext, method: str) -> str:
     """Return a digest of all that decides the students of a row, whatever their number."""
     decisive: dict[str, Any] = {
         "measured_as": measured_as(context.config, row_name(context, method), "strict"),
-        "encoders": context.encoders(),
+        "encoders": encoders(context),
         "data": context.manifest.fingerprint,
         "seed": context.config.seed,
         "teacher": asdict(context.config.teacher),

@@ -16,6 +16,7 @@ from pairstill.distill.recipe import Recipe, matching_of, pixels_of, towers_reci
 from pairstill.distilled import DistilledSet
 from pairstill.events import Event, ModeChosen, OuterStep
 from pairstill.run.context import RunContext
+from pairstill.run.description import description
 from pairstill.run.log import peak_memory_bytes
 
 PROBE_STEPS = 4  # the first of them also warms up, and is not counted
@@ -100,7 +101,7 @@ def _distillation(probe: RunContext, experts: Sequence[Path]) -> Distillation:
         ),
         recipe=recipe,
         device=probe.device,
-        describe=probe.description(),
+        describe=description(probe),
     )
 
 
