@@ -27,12 +27,21 @@ def _parser(_: Sequence[str]) -> ArgumentParser:
         help="measure the recall that PNG images cost: auto does if the real pairs are at hand; it takes as long as "
         "the students do, once for all formats",
     )
+    parser.add_argument(
+        "--push", type=str, default=None, metavar="OWNER/NAME", help="a dataset repository of the hub to upload it to"
+    )
+    parser.add_argument(
+        "--public", action="store_true", help="make a repository that is new public; else only its owner sees it"
+    )
     return parser
 
 
 def _run(parser: ArgumentParser, options: Namespace) -> int:
+    from pairstill.exchange.hub import check_repository, push
     from pairstill.run.export import Export
 
+    if options.push is not None:
+        check_repository(options.push)
     asked = Export(options.format, Path(options.out), options.licence, options.measure)
     may_write = asked.measure == "always" or os.access(
         options.run, os.W_OK
@@ -45,6 +54,8 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
         progress.print(
             f"The pairs are in {options.out}, as {options.format}; read {options.out}/README.md before sharing"
         )
+        if options.push is not None and pipeline.context.world.is_main:
+            progress.print(f"They are at {push(Path(options.out), options.push, public=options.public)}")
     return 0
 
 

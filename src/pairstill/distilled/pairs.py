@@ -206,6 +206,8 @@ class DistilledSet:
         Raises:
             ArtifactError: a file is missing, damaged, of another format, or the parts do not fit together.
         """
+        if str(folder).startswith("hf:/"):
+            raise ArtifactError(f"pairstill.load_set reads {folder}; DistilledSet.load reads folders")
         folder = Path(folder)
         manifest = read_json(folder / MANIFEST)
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("version") != VERSION:

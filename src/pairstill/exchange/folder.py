@@ -10,6 +10,7 @@ from pairstill.core.errors import ArtifactError, ConfigError
 from pairstill.distilled import MANIFEST as DISTILLED
 from pairstill.distilled import DistilledSet
 from pairstill.exchange.columns import HUB, PLAIN, read_hub, read_plain, write_hub, write_plain
+from pairstill.exchange.hub import fetched, is_on_hub
 from pairstill.exchange.pictures import EXACT, TABLE, read_pictures, write_pictures
 from pairstill.exchange.rows import PairRow, describe, set_of
 from pairstill.exchange.settings import LAYOUTS, SETTINGS, Layout
@@ -124,10 +125,17 @@ def _check_file(folder: Path, name: str, digest: str) -> None:
 def open_set(path: str | Path) -> DistilledSet:
     """Return the distilled set at `path`: a run's folder, its `distilled` folder, or an export of any format.
 
+    Args:
+        path: the folder, or `hf://OWNER/NAME` for an export on the hub, with `@REVISION` for one of its states.
+
     Raises:
         ArtifactError: there is none, or it is damaged.
+        ConfigError: it begins with hf:// and names nothing.
         MissingDependencyError: the format needs an optional package.
     """
+    if is_on_hub(path):
+        with fetched(path) as folder:
+            return read_export(folder)
     path = Path(path)
     if (path / MANIFEST).is_file():
         return read_export(path)
