@@ -1,13 +1,16 @@
+import io
 import json
 import os
 from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from pairstill.core.errors import ArtifactError, NumericalError
 from pairstill.distilled import DistilledSet, compose_similarity, stored_pairs
+from pairstill.distilled.real import Mixtures, decoded
 from pairstill.storage import file_digest, load_tensors, save_tensors
 from pairstill.storage.checksums import sealed
 
@@ -123,6 +126,100 @@ def test_what_is_not_finite_is_not_saved(make, tmp_path, part, value):
     with pytest.raises(NumericalError, match=rf"phase2/.*{part} holds values that are not finite; it is not saved"):
         distilled.save(tmp_path / "set")
     assert not (tmp_path / "set").exists()
+
+
+# what is real
+
+
+def photo(shade, size=6):
+    """A JPEG file of one colour."""
+    stream = io.BytesIO()
+    Image.new("RGB", (size, size), (shade, shade, shade)).save(stream, "JPEG", quality=95)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def kept(make):
+    """A set whose first phase has photos that are kept, and mixtures of captions in both."""
+    made = make()
+    first, second = made.phases
+    photos = tuple(photo(50 * i) for i in range(4))
+    encoder = {**made.image_encoder, "std": [0.5, 0.5, 0.5]}
+    images = decoded(photos, encoder)
+    mixed = [Mixtures(((f"a{n}", "b"),) * n, torch.rand(n, 2) + 0.1) for n in (4, 3)]
+    first = replace(first, images=images, photos=photos, mixtures=mixed[0], sources=tuple(f"x/{i}.JPG" for i in "abcd"))
+    return replace(made, phases=(first, replace(second, mixtures=mixed[1])), image_encoder=encoder)
+
+
+def test_photos_are_stored_as_the_files_that_they_were(kept, tmp_path):
+    kept.save(tmp_path / "set")
+    files = sorted(path.name for path in (tmp_path / "set" / "photos" / "phase1").iterdir())
+    assert files == ["0000.jpg", "0001.jpg", "0002.jpg", "0003.jpg"]
+    assert (tmp_path / "set" / "photos" / "phase1" / "0002.jpg").read_bytes() == kept.phases[0].photos[2]
+    tensors = load_tensors(tmp_path / "set" / "distilled.safetensors")
+    assert "phase1/images" not in tensors and tensors["phase1/photos"].shape == (4, 32)
+    read = DistilledSet.load(tmp_path / "set")
+    assert read.photos == kept.photos and torch.equal(read.phases[0].images, kept.phases[0].images)
+    assert read.storage_bytes == kept.storage_bytes  # the convention counts a pixel as a float32
+    for old, new in zip(kept.phases, read.phases, strict=True):
+        assert old.mixtures.captions == new.mixtures.captions
+        assert torch.equal(old.mixtures.weights, new.mixtures.weights)
+
+
+def test_a_grey_photo_by_hand():
+    # 102 / 255 = 0.4: (0.4 - 0.5) / 0.25
+    found = decoded([photo(102)], {"size": 3, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)})
+    torch.testing.assert_close(found, torch.full((1, 3, 3, 3), -0.4))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda path: path.write_bytes(photo(7)), "missing, or was changed"),
+        (lambda path: path.unlink(), "does not exist; copy the whole folder"),
+    ],
+)
+def test_photos_that_are_not_what_they_were_are_refused(kept, tmp_path, change, what):
+    kept.save(tmp_path / "set")
+    change(tmp_path / "set" / "photos" / "phase1" / "0001.jpg")
+    with pytest.raises(ArtifactError, match=what):
+        DistilledSet.load(tmp_path / "set")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "photos/../../x", 3, "a\0b"])
+def test_photos_outside_of_the_set_are_not_read(kept, tmp_path, name):
+    kept.save(tmp_path / "set")
+    rewrite(tmp_path / "set", lambda content: content["phases"][0]["pairs"][0].update(photo=name))
+    with pytest.raises(ArtifactError):
+        DistilledSet.load(tmp_path / "set")
+
+
+def test_a_photo_that_does_not_decode_is_named(kept, tmp_path):
+    broken = replace(kept.phases[0], photos=(*kept.phases[0].photos[:3], b"no photo"))
+    with pytest.raises(ArtifactError, match="photo 3 of the distilled set cannot be decoded"):
+        replace(kept, phases=(broken, kept.phases[1])).save(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda pair: pair.update(mixture=["a"]),
+        lambda pair: pair.update(mixture=[1, 2]),
+        lambda pair: pair.pop("mixture"),
+    ],
+)
+def test_mixtures_that_do_not_go_with_their_weights_are_refused(kept, tmp_path, spoil):
+    kept.save(tmp_path / "set")
+    rewrite(tmp_path / "set", lambda content: spoil(content["phases"][1]["pairs"][0]))
+    with pytest.raises(ArtifactError, match="lacks or garbles"):
+        DistilledSet.load(tmp_path / "set")
+
+
+def test_only_captions_that_play_a_part_are_encoded():
+    mixtures = Mixtures((("b", "a"), ("a", "c")), torch.tensor([[1.0, 2.0], [1.0, 0.0]]))
+    assert mixtures.distinct() == ["b", "a"]
+    mixed = mixtures.mixed({"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([0.0, 1.0])})
+    assert mixed.tolist() == [[2.0, 1.0], [1.0, 0.0]]
 
 
 # what goes wrong

@@ -18,7 +18,7 @@ from pairstill.exchange.shards import read_shards
 from pairstill.storage import file_digest, write_sealed
 
 
-@pytest.mark.parametrize("kind", ["full", "low_rank", "identity", "mixed"])
+@pytest.mark.parametrize("kind", ["full", "low_rank", "identity", "mixed", "kept"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_round_trip_to_the_bit(tmp_path, make, same, layout, kind):
     written = make(kind)
@@ -26,6 +26,17 @@ def test_round_trip_to_the_bit(tmp_path, make, same, layout, kind):
     assert same(written, open_set(tmp_path / "out"))
     assert (tmp_path / "out" / "README.md").read_text() == "# card\n"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]  # nothing temporary is left
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_photos_that_are_kept_stay_the_files_that_they_were(tmp_path, make, layout):
+    written = make("kept")
+    write_export(written, layout, tmp_path / "out", "", None)
+    content = b"".join(path.read_bytes() for path in sorted((tmp_path / "out").rglob("*")) if path.is_file())
+    read = read_export(tmp_path / "out")
+    assert read.photos == written.photos
+    assert layout in ("parquet", "huggingface") or all(photo in content for photo in written.photos)
+    assert [phase.mixtures.captions for phase in read.phases] == [phase.mixtures.captions for phase in written.phases]
 
 
 def test_extreme_float32_values_survive(tmp_path, make, same):
@@ -156,10 +167,10 @@ def test_changed_settings_are_found(tmp_path, make):
 
 
 def test_a_full_disk_leaves_nothing_and_says_what_to_do(tmp_path, make, monkeypatch):
-    def full(image, encoder):
+    def full(row, encoder):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pictures, "png", full)
+    monkeypatch.setattr(pictures, "picture_file", full)
     with pytest.raises(StorageError, match=r"out cannot be written \(No space left on device\).*Make room"):
         write_export(make(), "imagefolder", tmp_path / "out", "", None)
     assert list(tmp_path.iterdir()) == []

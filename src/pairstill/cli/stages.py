@@ -124,7 +124,7 @@ def _evaluate_parser(text: str, arguments: Sequence[str]) -> ArgumentParser:
         "--map_text",
         action="store_true",
         help="map the pairs' text embeddings into the space of another text tower, by a ridge regression on the real "
-        "training captions",
+        "training captions; texts that are mixtures of captions need none: they are encoded anew",
     )
     return parser
 

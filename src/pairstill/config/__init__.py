@@ -15,6 +15,7 @@ from pairstill.config.evaluate import (
     StudentConfig,
 )
 from pairstill.config.learned import LearnedConfig
+from pairstill.config.made_of import MixtureConfig, PhotosConfig
 from pairstill.config.method import MethodConfig
 from pairstill.config.objectives import CharacteristicConfig, ProjectorConfig
 from pairstill.config.one_phase import OnePhaseConfig
@@ -51,6 +52,8 @@ __all__ = [  # in the order in which the documentation shows them
     "Derivative",
     "HypergradientConfig",
     "FeaturesFirstConfig",
+    "PhotosConfig",
+    "MixtureConfig",
     "MethodConfig",
     "LearnedConfig",
     "TrajectoryConfig",

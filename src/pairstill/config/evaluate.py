@@ -111,7 +111,8 @@ class EvaluateConfig:
             `both` trains every student once and reports it both ways, so that the optimism can be seen.
         num_students: students per method, each with its own seed.
         methods: which rows to measure; `closed_form` is the student that APM means, whose linear heads are solved from
-            the pairs in place of being trained on them.
+            the pairs in place of being trained on them; `on_disk` are students of the pairs as they are read from their
+            smallest files, and `random_on_disk` those of as many random photos with captions as those files have bytes.
         references: settings of the rows `random` and `full`.
         cross: settings of students with other encoders.
         closed_form: settings of the students in closed form.
@@ -119,7 +120,11 @@ class EvaluateConfig:
 
     protocol: Literal["strict", "paper", "both"] = "strict"
     num_students: int = 3
-    methods: tuple[Literal["random", "distilled", "closed_form", "full"], ...] = ("random", "distilled", "full")
+    methods: tuple[Literal["random", "distilled", "closed_form", "full", "on_disk", "random_on_disk"], ...] = (
+        "random",
+        "distilled",
+        "full",
+    )
     references: ReferencesConfig = field(default_factory=ReferencesConfig)
     cross: CrossConfig = field(default_factory=CrossConfig)
     closed_form: ClosedFormConfig = field(default_factory=ClosedFormConfig)
@@ -128,7 +133,8 @@ class EvaluateConfig:
         require_positive("evaluate", num_students=self.num_students)
         require(
             len(self.methods) > 0,
-            "evaluate.methods is empty; name at least one of random, distilled, closed_form, full",
+            "evaluate.methods is empty; name at least one of random, distilled, closed_form, full, on_disk, "
+            "random_on_disk",
         )
 
     @property

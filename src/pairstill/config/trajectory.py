@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pairstill.config.checks import require, require_positive
 from pairstill.config.learned import LearnedConfig
+from pairstill.config.made_of import MixtureConfig, PhotosConfig
 from pairstill.config.outer import HypergradientConfig, OuterConfig, SimilarityConfig
 from pairstill.config.phases import AutoPhasesConfig, PhaseConfig
 
@@ -40,6 +41,13 @@ class TrajectoryConfig(LearnedConfig):
             embeddings alike, by a share drawn anew (RepBlend); needs a frozen image tower. Students are not blended.
         matching: `per_tower` adds one ratio per tower, `joint` is one ratio over all parameters.
         init: `real` starts from real pairs drawn at random, `noise` from Gaussian noise of the same moments.
+        images: `pixels` are learned; `kept` images are photos of the training split that stay as they are, of which
+            nothing but features behind a frozen tower goes through the inner loops. The set holds the photos' files,
+            and is not anonymous.
+        photos: how kept photos are chosen.
+        texts: `free` embeddings are learned; a `mixture` is a learned combination of a few real training captions, so
+            that any text encoder can read it.
+        mixture: which captions, and how many.
         similarity: the learned similarity matrix.
         outer: the outer optimiser.
         hypergradient: how its gradient is computed.
@@ -62,6 +70,10 @@ class TrajectoryConfig(LearnedConfig):
     blend: bool = False
     matching: Literal["per_tower", "joint"] = "per_tower"
     init: Literal["real", "noise"] = "real"
+    images: Literal["pixels", "kept"] = "pixels"
+    photos: PhotosConfig = field(default_factory=PhotosConfig)
+    texts: Literal["free", "mixture"] = "free"
+    mixture: MixtureConfig = field(default_factory=MixtureConfig)
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
     hypergradient: HypergradientConfig = field(default_factory=HypergradientConfig)
@@ -83,6 +95,7 @@ class TrajectoryConfig(LearnedConfig):
             "distill.auto_phases chooses start epochs and endpoints of shortcuts, but distill.shortcut is off; leave "
             "auto_phases out",
         )
+        self._check_real()
         require(0 <= self.range_growth <= 1, f"distill.range_growth is {self.range_growth}; it is a share, from 0 to 1")
         require(0 <= self.ema_decay < 1, f"distill.ema_decay is {self.ema_decay}; it must be in [0, 1)")
         require_positive(
@@ -94,6 +107,18 @@ class TrajectoryConfig(LearnedConfig):
         if self.auto_phases is None:
             for number, phase in enumerate(self.phases, start=1):
                 self._check_phase(number, phase)
+
+    def _check_real(self) -> None:
+        """Refuse noise, and a warm start, where pairs are made of what is real."""
+        require(
+            self.init == "real" or (self.images == "pixels" and self.texts == "free"),
+            "distill.init is noise, but photos that are kept and mixtures of captions are real; set init to real",
+        )
+        require(
+            self.images == "pixels" or not self.features_first.steps,
+            "distill.features_first.steps is set but distill.images is kept: there are no pixels to find; leave "
+            "features_first out",
+        )
 
     @property
     def loop(self) -> "TrajectoryConfig":
@@ -161,6 +186,11 @@ class TrajectoryConfig(LearnedConfig):
             "set image.trainable to false, or leave blend off",
         )
         self.features_first.check_in(image)
+        require(
+            not (image.trainable and self.images == "kept"),
+            "distill.images is kept but the image tower is trained: photos are kept behind a frozen tower, whose "
+            "features are all that the loops see; set image.trainable to false, or leave images out",
+        )
         self._check_epochs(run)
 
     def _check_epochs(self, run: "RunConfig") -> None:

@@ -72,12 +72,20 @@ def read_image(path: Path, size: int, resizing: Resizing = SQUASH) -> Tensor:
         DataError: the file is missing or does not decode.
     """
     try:
-        image = decode_rgb(path.read_bytes())
+        return picture(path.read_bytes(), size, resizing)
     except OSError as error:
         raise DataError(f"image {path} cannot be read ({error}); build the manifest again") from error
     except DataError as error:
         raise DataError(f"image {path} {error}; build the manifest again") from error
-    image = resizing(image, size)
+
+
+def picture(content: bytes, size: int, resizing: Resizing = SQUASH) -> Tensor:
+    """Return the content of an image file as `read_image` does, uint8 (3, size, size).
+
+    Raises:
+        DataError: it does not decode; the message goes on from the image's name.
+    """
+    image = resizing(decode_rgb(content), size)
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return pixels.reshape(size, size, 3).permute(2, 0, 1).contiguous()
 

@@ -1,15 +1,16 @@
 """Where distilled pairs start: real pairs drawn at random, or noise of the same moments."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pairstill.config import PhaseConfig
+from pairstill.config import MixtureConfig, PhaseConfig
 from pairstill.core.errors import DataError
 from pairstill.data.loader import normalise, read_images
 from pairstill.data.manifest import Manifest
+from pairstill.distill.mixture import Mixture, begun
 from pairstill.encoders.image import ImageSpec
 from pairstill.encoders.split import EncodedSplit
 
@@ -23,12 +24,16 @@ class InitialPairs:
         text_embeddings: (pairs, width).
         captions: the real captions; empty strings for noise.
         sources: the real images' paths; empty strings for noise.
+        photos: the real images' files, where they are kept; else empty.
+        mixture: what the texts are mixed of, where they are; else None.
     """
 
     images: Tensor
     text_embeddings: Tensor
     captions: tuple[str, ...]
     sources: tuple[str, ...]
+    photos: tuple[bytes, ...] = ()
+    mixture: Mixture | None = None
 
 
 def draw_pairs(split: EncodedSplit, sizes: list[int], generator: torch.Generator) -> list[Tensor]:
@@ -58,6 +63,21 @@ def real_pairs(manifest: Manifest, split: EncodedSplit, captions: Tensor) -> Ini
         tuple(texts[caption] for caption in captions.tolist()),
         tuple(records[owner].image for owner in owners),
     )
+
+
+def with_photos(pairs: InitialPairs, manifest: Manifest) -> InitialPairs:
+    """Return real pairs with the files of their images, which are kept."""
+    root = manifest.image_root
+    return replace(pairs, photos=tuple((root / source).read_bytes() for source in pairs.sources))
+
+
+def with_mixture(
+    pairs: InitialPairs, manifest: Manifest, split: EncodedSplit, captions: Tensor, config: MixtureConfig
+) -> InitialPairs:
+    """Return real pairs whose texts are mixtures, which begin as their own captions, with these numbers."""
+    batches = split.text_batches()
+    begin = begun(split.texts(captions), captions, manifest.captions("train"), batches, config)
+    return replace(pairs, mixture=begin)
 
 
 def noise_like(real: InitialPairs, generator: torch.Generator) -> InitialPairs:

@@ -1,4 +1,4 @@
-"""Pairs whose images and text embeddings are learned as they are: pixels, or features of a frozen tower."""
+"""Pairs of images (pixels, features of a frozen tower, photos that are kept) and texts (embeddings, mixtures)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +12,7 @@ from pairstill.distill.bilevel.inner_loop import InnerData, InnerRates
 from pairstill.distill.features_first import FeatureRange, features_of, invert_features, outer_on_features
 from pairstill.distill.initial import InitialPairs
 from pairstill.distill.learned import Learned, Pairs, Variable
+from pairstill.distill.mixture import Mixture
 from pairstill.distill.similarity import Similarity
 from pairstill.distilled import DistilledPhase
 from pairstill.encoders.image import to_channels_last
@@ -19,6 +20,7 @@ from pairstill.events import Emit
 
 TOWER_CHUNK = 50
 IMAGES, TEXTS, RATE_IMAGE, RATE_TEXT = "images", "texts", "inner_lr_image", "inner_lr_text"
+WEIGHTS = "mixtures"
 
 
 class Images(Protocol):
@@ -74,11 +76,32 @@ class Features:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Photos that stay as they are: nothing of them is learned, and their features are all that a student sees.
+
+    Attributes:
+        pixels: as the image tower takes them (pairs, 3, size, size), on the CPU.
+        photos: the files.
+    """
+
+    pixels: Tensor
+    photos: tuple[bytes, ...]
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Return the features as they are."""
+        return images
+
+    def project(self, images: Tensor) -> None:
+        """Leave them."""
+
+
+@dataclass(frozen=True)
 class PlainPairs:
     """The parametrisation of images, text embeddings, similarities and two inner rates.
 
     Attributes:
-        images: what the images begin with: pixels (pairs, 3, size, size), or features (pairs, width).
+        images: what the images begin with: pixels (pairs, 3, size, size), or features (pairs, width); of photos that
+            are kept, what their features are.
         texts: what the text embeddings begin with (pairs, width).
         similarity: the similarities.
         rate_image: what the student's rate of the image side begins with, a scalar.
@@ -89,6 +112,7 @@ class PlainPairs:
         sources: the real images, likewise.
         label: ends the names of what belongs to one of several towers: inner rates, and features; pixels, texts and
             similarities are common to all. Empty with one tower.
+        mixture: what the texts are made of, whose weights are learned then; None learns the embeddings.
     """
 
     images: Tensor
@@ -101,6 +125,7 @@ class PlainPairs:
     captions: tuple[str, ...]
     sources: tuple[str, ...]
     label: str = ""
+    mixture: Mixture | None = None
 
     @staticmethod
     def of(
@@ -124,6 +149,7 @@ class PlainPairs:
             kind=kind,
             captions=pairs.captions,
             sources=pairs.sources,
+            mixture=None if pairs.mixture is None else pairs.mixture.to(device),
         )
 
     @property
@@ -133,7 +159,7 @@ class PlainPairs:
         return images, RATE_IMAGE + self.label, RATE_TEXT + self.label
 
     def variables(self) -> dict[str, Variable]:
-        """Return images, texts, factors of the similarity, and both rates."""
+        """Return images and texts, or the weights that these are made of, factors of the similarity, both rates."""
         image_name, *rate_names = self.names
         outer, relative = self.outer, self.outer.rate_unit == "relative"
 
@@ -143,18 +169,24 @@ class PlainPairs:
         def rate(value: Tensor) -> Variable:
             return Variable(value, outer.lr_inner_lr, float(value) if relative else 1.0, positive=True)
 
-        images = Variable(self.images, outer.lr_images, spread(self.images), decays=True, project=self.kind.project)
+        found = {}
+        if not isinstance(self.kind, Kept):
+            scale = spread(self.images)
+            found[image_name] = Variable(self.images, outer.lr_images, scale, decays=True, project=self.kind.project)
+        if self.mixture is None:
+            found[TEXTS] = Variable(self.texts, outer.lr_texts, spread(self.texts), decays=True)
+        else:
+            found[WEIGHTS] = self.mixture.variable()
         return {
-            image_name: images,
-            TEXTS: Variable(self.texts, outer.lr_texts, spread(self.texts), decays=True),
+            **found,
             **self.similarity.variables(outer.lr_similarity),
             **{name: rate(value) for name, value in zip(rate_names, (self.rate_image, self.rate_text), strict=True)},
         }
 
     def render(self, values: Learned, rows: Tensor | None = None) -> Pairs:
         """Return the pairs as a student sees them; a frozen tower is run once, on those that are wanted alone."""
-        image_name, rate_image, rate_text = self.names
-        images, texts = values[image_name], values[TEXTS]
+        _, rate_image, rate_text = self.names
+        images, texts = self._images(values), self._texts(values)
         similarity = self.similarity.matrix(values, len(images), images.device)
         if rows is not None:
             images, texts, similarity = images[rows], texts[rows], similarity[rows][:, rows]
@@ -163,17 +195,29 @@ class PlainPairs:
 
     def phase(self, values: Learned) -> DistilledPhase:
         """Return the pairs as they are stored."""
+        mixtures, texts = None, values.get(TEXTS, self.texts)
+        if self.mixture is not None:
+            mixtures, texts = self.mixture.stored(values[WEIGHTS].detach().to(self.mixture.weights))
         values = {name: value.detach().cpu() for name, value in values.items()}
-        image_name, rate_image, rate_text = self.names
+        _, rate_image, rate_text = self.names
+        kept = self.kind if isinstance(self.kind, Kept) else None
         return DistilledPhase(
-            images=values[image_name].contiguous(),
-            text_embeddings=values[TEXTS],
+            images=self._images(values).contiguous() if kept is None else kept.pixels,
+            text_embeddings=texts.detach().cpu(),
             similarity_factors={n: v.cpu() for n, v in self.similarity.factors(values).items()},
             inner_lr_image=float(values[rate_image]),
             inner_lr_text=float(values[rate_text]),
             captions=self.captions,
             sources=self.sources,
+            photos=() if kept is None else kept.photos,
+            mixtures=mixtures,
         )
+
+    def _images(self, values: Learned) -> Tensor:
+        return self.images if isinstance(self.kind, Kept) else values[self.names[0]]
+
+    def _texts(self, values: Learned) -> Tensor:
+        return values[TEXTS] if self.mixture is None else self.mixture.texts(values[WEIGHTS])
 
     @property
     def towers(self) -> tuple[nn.Module, ...]:
@@ -199,13 +243,14 @@ class PlainPairs:
 
     def going_on(self, values: Learned, outer: OuterConfig) -> "PlainPairs":
         """Return the parametrisation that begins with these values, at other rates."""
-        device, (image_name, rate_image, rate_text) = self.images.device, self.names
+        device, (_, rate_image, rate_text) = self.images.device, self.names
         factors = {name: value.to(device) for name, value in values.items()}
         learned = {name: factors[f"similarity/{name}"] for name in self.similarity.learned}
         return replace(
             self,
-            images=factors[image_name],
-            texts=factors[TEXTS],
+            images=self._images(factors),
+            texts=self.texts if self.mixture is not None else factors[TEXTS],
+            mixture=None if self.mixture is None else replace(self.mixture, weights=factors[WEIGHTS]),
             similarity=Similarity(learned, self.similarity.constant),
             rate_image=factors[rate_image],
             rate_text=factors[rate_text],

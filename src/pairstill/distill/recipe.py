@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pairstill.config import PhaseConfig, RunConfig, TrajectoryConfig
 from pairstill.core.rng import derive_seed, make_generator
@@ -14,12 +14,14 @@ from pairstill.core.world import World
 from pairstill.data.manifest import Manifest
 from pairstill.distill.bilevel.objective import TrajectoryObjective
 from pairstill.distill.bilevel.towers_objective import TowersObjective
-from pairstill.distill.initial import InitialPairs, initial_pairs
+from pairstill.distill.features_first import features_of
+from pairstill.distill.initial import InitialPairs, draw_pairs, initial_pairs, real_pairs, with_mixture, with_photos
 from pairstill.distill.learned import Parametrisation
 from pairstill.distill.objective import Objective
-from pairstill.distill.pairs import Pixels, PlainPairs
+from pairstill.distill.pairs import Kept, Pixels, PlainPairs
 from pairstill.distill.shared_pairs import SharedPairs
 from pairstill.distill.similarity import Similarity
+from pairstill.distilled.real import decoded
 from pairstill.encoders.pixel_space import PixelSpace, TowerOfSpace
 from pairstill.encoders.split import EncodedSplit
 from pairstill.model.dual_encoder import ModelFactory
@@ -118,18 +120,30 @@ def seed_of(config: RunConfig) -> int:
     return derive_seed(config.distillation_seed, "distillation")
 
 
-def draw_initial(given: Ingredients, space: PixelSpace | None = None) -> list[InitialPairs]:
-    """Return the pairs that phases begin with by the settings: real ones drawn at random, or noise.
+def draw_initial(
+    given: Ingredients, drawn: Sequence[Tensor] | None = None, space: PixelSpace | None = None
+) -> list[InitialPairs]:
+    """Return the pairs that phases begin with by the settings: real ones, or noise.
 
     Args:
         given: what a run has.
+        drawn: caption numbers of the real pairs of each phase; None draws them at random.
         space: the space that their images are in; None takes the tower's own.
     """
-    distill, train = given.config.loop, given.splits.train
-    generator = make_generator(given.config.distillation_seed, "initial pairs")
+    distill, generator = given.config.loop, make_generator(given.config.distillation_seed, "initial pairs")
+    manifest, train = given.manifest, given.splits.train
     if space is not None:
         train = replace(train, spec=replace(train.spec, size=space.size, mean=space.mean, std=space.std))
-    return initial_pairs(given.manifest, train, distill.phases, distill.init, generator)
+    if distill.init == "noise":
+        return initial_pairs(manifest, train, distill.phases, distill.init, generator)
+    drawn = draw_pairs(train, [phase.num_pairs for phase in distill.phases], generator) if drawn is None else drawn
+    found = [real_pairs(manifest, train, captions) for captions in drawn]
+    if distill.images == "kept":
+        found = [with_photos(pairs, manifest) for pairs in found]
+    if distill.texts == "mixture":
+        numbered = zip(found, drawn, strict=True)
+        found = [with_mixture(pairs, manifest, train, rows, distill.mixture) for pairs, rows in numbered]
+    return found
 
 
 def pixels_of(
@@ -155,7 +169,12 @@ def pixels_of(
         if config.loss == "wbce":
             generator = make_generator(seed, "similarity", number)
             similarity = Similarity.initial(config.similarity, len(begin.images), generator)
-        return PlainPairs.of(begin, Pixels(tower), similarity, rates, config.outer, device)
+        kind = Pixels(tower)
+        if config.images == "kept":
+            kind = Kept(begin.images, begin.photos)
+            if tower is not None:  # several towers have features of their own
+                begin = replace(begin, images=features_of(tower, begin.images.to(device)))
+        return PlainPairs.of(begin, kind, similarity, rates, config.outer, device)
 
     return pairs
 
@@ -208,24 +227,29 @@ def towers_recipe(
     experts: Sequence[list[Path]],
     space: PixelSpace,
     initial: Sequence[InitialPairs] | None = None,
+    drawn: Sequence[Tensor] | None = None,
 ) -> Recipe:
-    """Return the recipe of common pixels that match the trajectories of several frozen towers' teachers.
+    """Return the recipe of common pixels, or photos, that match the trajectories of several frozen towers' teachers.
 
     Args:
         given: what a run has with each tower alone.
         experts: the files of each tower's teachers.
         space: the space of the common pixels.
         initial: what the pairs of each phase begin with; None draws them by the settings.
+        drawn: caption numbers of the real pairs that each phase begins with otherwise; None draws them.
     """
     first = given[0]
     config, device, seed = first.config, first.factory.device, seed_of(first.config)
-    begin = draw_initial(first, space) if initial is None else initial
+    begin = draw_initial(first, drawn, space) if initial is None else initial
     plain = pixels_of(begin, None, config.initial_rates, seed, device)
     towers = [TowerOfSpace(_frozen(one), PixelSpace.of_encoder(one.factory.encoder.spec), space) for one in given]
     matching = [matching_of(files, seed, one.factory, one.world) for one, files in zip(given, experts, strict=True)]
 
     def pairs(number: int, settings: TrajectoryConfig) -> SharedPairs:
-        return SharedPairs.of(plain(number, settings), towers)
+        common = plain(number, settings)
+        if not isinstance(common.kind, Kept):
+            return SharedPairs.of(common, towers)
+        return SharedPairs.of_photos(common, [_seen(one, common.kind.photos) for one in given])
 
     def objective(stage: Stage) -> TowersObjective:
         assert isinstance(stage.pairs, SharedPairs), "the pairs of this recipe"
@@ -235,12 +259,25 @@ def towers_recipe(
     return Recipe(pairs, objective)
 
 
+def _seen(given: Ingredients, photos: Sequence[bytes]) -> Tensor:
+    """Return the features of photos by the image tower, (photos, width)."""
+    pixels = decoded(photos, given.factory.encoder.spec.to_json())
+    return features_of(_frozen(given), pixels.to(given.factory.device))
+
+
 def _frozen(given: Ingredients) -> nn.Module:
     """Return the image tower, which is frozen."""
     assert given.tower is not None, "the settings refuse several towers that are not frozen"
     return given.tower
 
 
-def trajectory_recipe(given: Ingredients, experts: list[Path]) -> Recipe:
-    """Return the recipe of pixels that match the teachers' trajectories."""
-    return pixels_recipe(given, matching_of(experts, seed_of(given.config), given.factory, given.world))
+def trajectory_recipe(given: Ingredients, experts: list[Path], drawn: Sequence[Tensor] | None = None) -> Recipe:
+    """Return the recipe of pairs that match the teachers' trajectories.
+
+    Args:
+        given: what a run has.
+        experts: the experts' trajectory files.
+        drawn: caption numbers of the real pairs that each phase begins with; None draws them.
+    """
+    objective = matching_of(experts, seed_of(given.config), given.factory, given.world)
+    return pixels_recipe(given, objective, draw_initial(given, drawn))

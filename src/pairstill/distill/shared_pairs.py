@@ -37,6 +37,17 @@ class SharedPairs:
         numbered = enumerate(towers, start=1)
         return SharedPairs(tuple(replace(pairs, kind=Pixels(t), label=f"/{number}") for number, t in numbered))
 
+    @staticmethod
+    def of_photos(pairs: PlainPairs, features: Sequence[Tensor]) -> "SharedPairs":
+        """Return pairs of photos that are kept, for several towers, whose rates all begin with the same values.
+
+        Args:
+            pairs: what is common, and the rates.
+            features: of the photos by each tower, (pairs, width).
+        """
+        numbered = enumerate(features, start=1)
+        return SharedPairs(tuple(replace(pairs, images=own, label=f"/{number}") for number, own in numbered))
+
     def variables(self) -> dict[str, Variable]:
         """Return what is common, and what each tower has of its own."""
         return {name: variable for view in self.views for name, variable in view.variables().items()}

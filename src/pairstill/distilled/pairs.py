@@ -1,9 +1,9 @@
 """The distilled set: all phases and what a student needs beside them, in a folder or as a dataset."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from torch import Tensor
@@ -13,15 +13,26 @@ from pairstill.config import InfoNCE, RunConfig
 from pairstill.config.changed import meant
 from pairstill.core.errors import ArtifactError, NumericalError
 from pairstill.distilled.phase import DistilledPhase, phase_from, to_tensors
+from pairstill.distilled.real import decoded
 from pairstill.encoders.pixel_space import PixelSpace, adapt_images
 from pairstill.model.functional import LossName
-from pairstill.storage import file_digest, load_tensors, read_json, read_object, save_tensors, write_json
+from pairstill.storage import (
+    file_digest,
+    load_tensors,
+    read_json,
+    read_object,
+    save_tensors,
+    write_bytes_atomic,
+    write_json,
+)
 from pairstill.storage.checksums import check_seal, parse_json, sealed
 
 FORMAT = "pairstill.distilled_set"
 VERSION = 1
 TENSORS = "distilled.safetensors"
 MANIFEST = "distilled.json"
+PHOTOS = "photos"
+"""The folder of the photos that are kept, inside a set's."""
 _GARBLED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, RecursionError)
 """What reading a description raises that says something else than was written."""
 LOSSES: tuple[LossName, ...] = get_args(LossName)
@@ -65,7 +76,7 @@ class DistilledSet:
         phases = tuple(
             replace(
                 phase,
-                images=adapt_images(phase.images, common, own),
+                images=decoded(phase.photos, tower) if phase.photos else adapt_images(phase.images, common, own),
                 inner_lr_image=phase.tower_rates[number].image,
                 inner_lr_text=phase.tower_rates[number].text,
                 tower_rates=(),
@@ -107,6 +118,9 @@ class DistilledSet:
             if not bool(value.isfinite().all()):
                 raise NumericalError(f"distilled set: {name} holds values that are not finite; it is not saved")
         self._check_readable(tensors)
+        for number, phase in enumerate(self.phases, start=1):
+            for index, photo in enumerate(phase.photos):
+                write_bytes_atomic(folder / photo_name(phase, number, index), photo)
         save_tensors(folder / TENSORS, tensors)
         about = {
             "format": FORMAT,
@@ -121,7 +135,7 @@ class DistilledSet:
         try:
             text = json.dumps(sealed(self.description()), ensure_ascii=False, allow_nan=False)
             about = check_seal(parse_json(text.encode().decode()), "its description")
-            DistilledSet.from_parts(about, tensors)
+            DistilledSet.from_parts(about, tensors, self.photos)
         except _GARBLED as error:
             raise ArtifactError(f"this distilled set is not saved, for it could not be read: {error}") from error
         except ArtifactError as error:
@@ -146,30 +160,42 @@ class DistilledSet:
                     "inner_lr_text": phase.inner_lr_text,
                     **({"tower_rates": [list(astuple(r)) for r in phase.tower_rates]} if phase.tower_rates else {}),
                     "similarity_factors": sorted(phase.similarity_factors),
-                    "pairs": [
-                        {"caption": caption, "source": source}
-                        for caption, source in zip(phase.captions, phase.sources, strict=True)
-                    ],
+                    "pairs": _pairs_of(phase, number),
                 }
-                for phase in self.phases
+                for number, phase in enumerate(self.phases, start=1)
             ],
             "provenance": dict(self.provenance),
         }
+
+    @property
+    def photos(self) -> tuple[bytes, ...]:
+        """The files of all photos that are kept, in order."""
+        return tuple(photo for phase in self.phases for photo in phase.photos)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by name, such as `phase1/images` and `phase1/similarity/matrix`."""
         return to_tensors(self.phases)
 
     @staticmethod
-    def from_parts(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "DistilledSet":
+    def from_parts(
+        description: Mapping[str, Any], tensors: Mapping[str, Tensor], photos: Sequence[bytes] = ()
+    ) -> "DistilledSet":
         """Return the set of a description and its tensors.
+
+        Args:
+            description: as `description` returns it.
+            tensors: by name.
+            photos: the files of the photos that are kept, in any order.
 
         Raises:
             ArtifactError: the parts do not fit together.
             KeyError: something is missing; TypeError and ValueError: something is of another kind.
         """
+        mappings = (description[name] for name in ("image_encoder", "text_encoder", "heads", "provenance"))
+        image_encoder, text_encoder, heads, provenance = map(_mapping, mappings)
         phases = tuple(
-            phase_from(tensors, number, entry) for number, entry in enumerate(description["phases"], start=1)
+            phase_from(tensors, number, entry, image_encoder, photos)
+            for number, entry in enumerate(description["phases"], start=1)
         )
         if not phases:
             raise ArtifactError("the distilled set has no phases; distil again")
@@ -179,8 +205,6 @@ class DistilledSet:
             raise ArtifactError(
                 f"the distilled set has the info_nce {info_nce!r}; it must be one of {', '.join(DIRECTIONS)}"
             )
-        mappings = (description[name] for name in ("image_encoder", "text_encoder", "heads", "provenance"))
-        image_encoder, text_encoder, heads, provenance = map(_mapping, mappings)
         towers = tuple(map(_mapping, description.get("towers", ())))
         for number, phase in enumerate(phases, start=1):
             if len(phase.tower_rates) != len(towers):
@@ -216,15 +240,31 @@ class DistilledSet:
         try:
             if file_digest(folder / TENSORS) != manifest["tensors"]["sha256"]:
                 raise ArtifactError(f"{folder / TENSORS} does not match its manifest; it was changed or cut short")
-            return DistilledSet.from_parts(manifest, load_tensors(folder / TENSORS))
+            return DistilledSet.from_parts(manifest, load_tensors(folder / TENSORS), _photos(folder, manifest))
         except FileNotFoundError as error:
-            raise ArtifactError(f"{folder / TENSORS} does not exist; copy the whole folder") from error
+            raise ArtifactError(f"{error.filename} does not exist; copy the whole folder") from error
         except OSError as error:
             raise ArtifactError(
                 f"{folder / TENSORS} cannot be read ({error.strerror}); copy the folder anew"
             ) from error
         except _GARBLED as error:
             raise ArtifactError(f"{folder / MANIFEST} lacks or garbles {error}; distil again") from error
+
+
+def _photos(folder: Path, manifest: Mapping[str, Any]) -> list[bytes]:
+    """Return the files of the photos that a description names; each must lie in the folder of photos."""
+    names = [pair["photo"] for phase in manifest["phases"] for pair in phase["pairs"] if "photo" in pair]
+    root = (folder / PHOTOS).resolve()
+    paths = [(folder / _name(name)).resolve() for name in names]
+    if any(not path.is_relative_to(root) for path in paths):
+        raise ArtifactError(f"{folder / MANIFEST} names photos outside of {root}; copy the set anew")
+    return [path.read_bytes() for path in paths]
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError(f"{value!r}, which must be the name of a photo")
+    return value
 
 
 def stored_pairs(folder: Path) -> str | None:
@@ -240,6 +280,26 @@ def stored_pairs(folder: Path) -> str | None:
         return str(read_object(path, "tensors")["tensors"]["sha256"])
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{path} lacks or garbles {error}; distil again") from error
+
+
+def _pairs_of(phase: DistilledPhase, number: int) -> list[dict[str, Any]]:
+    """Return what a description says of each pair of a phase, whose number counts from 1."""
+    pairs: list[dict[str, Any]] = [
+        {"caption": caption, "source": source} for caption, source in zip(phase.captions, phase.sources, strict=True)
+    ]
+    if phase.photos:
+        for index, pair in enumerate(pairs):
+            pair["photo"] = photo_name(phase, number, index)
+    if phase.mixtures is not None:
+        for pair, captions in zip(pairs, phase.mixtures.captions, strict=True):
+            pair["mixture"] = list(captions)
+    return pairs
+
+
+def photo_name(phase: DistilledPhase, number: int, index: int) -> str:
+    """Return where in a set's folder a photo that is kept stands, such as `photos/phase1/0007.jpg`."""
+    ending = PurePosixPath(phase.sources[index]).suffix.lower()
+    return f"{PHOTOS}/phase{number}/{index:04d}{ending}"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pairstill.core.errors import ArtifactError
+from pairstill.distilled.real import Mixtures, by_digest, decoded, digests_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class DistilledPhase:
         captions: the real captions that the pairs started from; empty strings where they started from noise.
         sources: the real images that the pairs started from, likewise.
         tower_rates: the rates of each of several towers, in the order of the set's; none with one tower.
+        photos: the files of the images, where those are photos that were kept as they are; `images` is what the tower
+            takes of them. Empty for others.
+        mixtures: the captions that the texts are made of, where they are; `text_embeddings` is what the text tower
+            makes of them.
     """
 
     images: Tensor
@@ -64,6 +69,8 @@ class DistilledPhase:
     captions: tuple[str, ...]
     sources: tuple[str, ...]
     tower_rates: tuple[TowerRates, ...] = ()
+    photos: tuple[bytes, ...] = ()
+    mixtures: Mixtures | None = None
 
     @property
     def rates(self) -> tuple[TowerRates, ...]:
@@ -102,31 +109,53 @@ def compose_similarity(factors: Mapping[str, Tensor], pairs: int, device: torch.
 
 
 def to_tensors(phases: tuple[DistilledPhase, ...]) -> dict[str, Tensor]:
-    """Return all tensors by name, such as `phase1/images` and `phase1/similarity/matrix`."""
+    """Return all tensors by name, such as `phase1/images` and `phase1/similarity/matrix`.
+
+    Photos that are kept are files beside the tensors, where `phase1/photos` has their digests (pairs, 32).
+    """
     tensors: dict[str, Tensor] = {}
     for number, phase in enumerate(phases, start=1):
-        tensors[f"phase{number}/images"] = phase.images
+        if phase.photos:
+            tensors[f"phase{number}/photos"] = digests_of(phase.photos)
+        else:
+            tensors[f"phase{number}/images"] = phase.images
+        if phase.mixtures is not None:
+            tensors[f"phase{number}/mixtures/weights"] = phase.mixtures.weights
         tensors[f"phase{number}/text_embeddings"] = phase.text_embeddings
         for name, factor in phase.similarity_factors.items():
             tensors[f"phase{number}/similarity/{name}"] = factor
     return tensors
 
 
-def phase_from(tensors: Mapping[str, Tensor], number: int, entry: Mapping[str, Any]) -> DistilledPhase:
+def phase_from(
+    tensors: Mapping[str, Tensor],
+    number: int,
+    entry: Mapping[str, Any],
+    image_encoder: Mapping[str, Any],
+    files: Iterable[bytes] = (),
+) -> DistilledPhase:
     """Return a phase from a set's tensors and its entry in the set's description.
 
     Args:
         tensors: as `to_tensors` names them.
         number: the phase's, from 1.
         entry: its numbers, captions and sources.
+        image_encoder: specification of the image tower, as which photos are decoded.
+        files: the photos that are kept, in any order.
 
     Raises:
         ArtifactError: the parts do not fit together, or no student could train on them.
         KeyError: something is missing; TypeError and ValueError: something is of another kind.
     """
-    pairs = entry["pairs"]
+    pairs, photos = entry["pairs"], ()
+    if (digests := tensors.get(f"phase{number}/photos")) is not None:
+        photos = by_digest(digests, files)
+        images = decoded(photos, image_encoder)
+    else:
+        images = tensors[f"phase{number}/images"]
+    weights = tensors.get(f"phase{number}/mixtures/weights")
     phase = DistilledPhase(
-        images=tensors[f"phase{number}/images"],
+        images=images,
         text_embeddings=tensors[f"phase{number}/text_embeddings"],
         similarity_factors={name: tensors[f"phase{number}/similarity/{name}"] for name in entry["similarity_factors"]},
         inner_lr_image=float(entry["inner_lr_image"]),
@@ -134,8 +163,11 @@ def phase_from(tensors: Mapping[str, Tensor], number: int, entry: Mapping[str, A
         captions=tuple(_string(pair["caption"]) for pair in pairs),
         sources=tuple(_string(pair["source"]) for pair in pairs),
         tower_rates=tuple(TowerRates(*map(float, rates)) for rates in entry.get("tower_rates", ())),
+        photos=photos,
+        mixtures=None if weights is None else Mixtures.of([pair["mixture"] for pair in pairs], weights),
     )
     found = {len(phase.images), len(phase.text_embeddings), len(pairs), int(entry["num_pairs"])}
+    found |= set() if phase.mixtures is None else {len(phase.mixtures.captions)}
     if len(found) != 1 or not _composes(phase):
         raise ArtifactError(f"phase {number} of the distilled set: images, texts and similarities differ in number")
     if (problem := _problem(phase)) is not None:

@@ -14,6 +14,10 @@ from pairstill.storage import digest
 
 RANDOM_SELECTED = "random_selected"
 """The row of one draw of random pairs, as `pairstill select` keeps it; `random` draws anew for every student."""
+ON_DISK = "on_disk"
+"""Ends the name of a row whose students saw the pairs as they are read from their smallest files."""
+RANDOM_ON_DISK = "random_on_disk"
+"""The row of random photos with captions that take as many bytes on disk as the pairs."""
 CLOSED_FORM = "closed_form"
 """Ends the name of a row whose student was solved from the pairs in closed form, not trained on them."""
 
@@ -39,6 +43,11 @@ def closed_form_name(config: RunConfig) -> str:
     return f"{made_name(config)}_{CLOSED_FORM}"
 
 
+def on_disk_name(config: RunConfig) -> str:
+    """Return the name of the row of a run's pairs as they are read from their smallest files."""
+    return f"{made_name(config)}_{ON_DISK}"
+
+
 def rates_are_chosen(config: RunConfig) -> bool:
     """Return whether the pairs come without learned rates, so that validation chooses each student's."""
     return find_method(config.method).student != "learned_rates"
@@ -57,7 +66,7 @@ def measured_as(config: RunConfig, row: str, protocol: EvaluationProtocol) -> st
         return digest(json.dumps([*parts, config.closed_form.ridges, config.closed_form.width]))[:16]
     if row != "full":
         parts.append(decisive(config.student, always_counted(StudentConfig)))
-    if row != made_name(config) or rates_are_chosen(config):
+    if row not in (made_name(config), on_disk_name(config)) or rates_are_chosen(config):
         parts.append(decisive(config.evaluate.references, always_counted(ReferencesConfig)))
     return digest(json.dumps(parts))[:16]
 

@@ -6,7 +6,14 @@ from statistics import mean, stdev
 from typing import Any
 
 from pairstill.config import EvaluationProtocol, RunConfig
-from pairstill.evaluate.measurement import CLOSED_FORM, RANDOM_SELECTED, frozen_title, made_name
+from pairstill.evaluate.measurement import (
+    CLOSED_FORM,
+    ON_DISK,
+    RANDOM_ON_DISK,
+    RANDOM_SELECTED,
+    frozen_title,
+    made_name,
+)
 from pairstill.evaluate.retrieval import Recalls
 from pairstill.evaluate.spread import Repeat, Spread, spread
 from pairstill.methods import METHODS
@@ -14,7 +21,9 @@ from pairstill.methods import METHODS
 TITLES = {
     **{method.name: method.title for method in METHODS},
     **{f"{method.name}_{CLOSED_FORM}": f"{method.title}, closed form" for method in METHODS},
+    **{f"{method.name}_{ON_DISK}": f"{method.title}, from disk" for method in METHODS},
     RANDOM_SELECTED: "Random, one draw",
+    RANDOM_ON_DISK: "Random, as many bytes on disk",
     "full": "Full data",
 }
 """Titles of rows by name; see `made_title` for those of a run's own pairs."""
@@ -37,11 +46,12 @@ class Row:
             student was reported both ways, and for `strict`.
         share: the mean as a percentage of full data's under the same protocol, or None without full data.
         students: number of students.
-        bytes: storage.
+        bytes: storage by the paper's convention, where a pixel is a float32.
         seconds: mean seconds of a student.
         test_reads: how often recall was measured on the test split for a student, the most of all students; None for
             results of old, which do not say.
         on_test: what was chosen on the test split: epoch, rates; nothing under `strict`.
+        disk_bytes: what the pairs take on disk, as JPEG or PNG, float16 and strings; None for results of old.
     """
 
     title: str
@@ -58,6 +68,7 @@ class Row:
     seconds: float
     test_reads: int | None = None
     on_test: tuple[str, ...] = ()
+    disk_bytes: int | None = None
 
 
 def made_title(config: RunConfig) -> str:
@@ -122,6 +133,7 @@ def _row(
         share=None if not whole else 100 * mean(means) / whole,
         students=len(members),
         bytes=members[0]["bytes"],
+        disk_bytes=members[0].get("disk_bytes"),
         seconds=mean(member["seconds"] for member in members),
         test_reads=_test_reads(members, protocol),
         on_test=_on_test(members) if protocol == "paper" else (),

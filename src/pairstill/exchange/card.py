@@ -78,8 +78,8 @@ def card(distilled: DistilledSet, layout: Layout, facts: CardFacts) -> str:
         _making(distilled, facts),
         _sources(distilled, facts),
         _numbers(facts),
-        _png(distilled, facts) if layout in WITH_PNG else "",
-        _use(facts),
+        _png(distilled, facts) if layout in WITH_PNG and not distilled.photos else "",
+        _use(distilled, facts),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -111,10 +111,10 @@ def _contents(distilled: DistilledSet, layout: Layout) -> str:
         "phase.\n\n"
         "| phase | pairs | learned rate, image | learned rate, text | similarities |\n"
         f"| ---: | ---: | ---: | ---: | --- |\n{phases}\n\n"
-        f"Images are float32 tensors ({shape}) in {space}; texts are embeddings "
-        f"({distilled.phases[0].text_embeddings.shape[1]}) of the text tower, not strings. A row of similarities goes "
-        "with each pair (rows images, columns texts of the same phase). `caption` and `source` name the real pair that "
-        f"a pair started from. Students train with the loss {_loss(distilled)}.\n\n"
+        f"{_images(distilled, shape, space)}; texts are embeddings "
+        f"({distilled.phases[0].text_embeddings.shape[1]}) of the text tower{_texts(distilled)}. A row of similarities "
+        "goes with each pair (rows images, columns texts of the same phase). `caption` and `source` name the real pair "
+        f"that a pair started from. Students train with the loss {_loss(distilled)}.\n\n"
         f"Files: {FILES[layout]} `pairstill.json` holds the rates, the encoders and a checksum of each file.\n"
     )
 
@@ -122,6 +122,21 @@ def _contents(distilled: DistilledSet, layout: Layout) -> str:
 def _rates(phase: DistilledPhase, side: Literal["image", "text"]) -> str:
     """Return the learned rates of a side, of each tower."""
     return ", ".join(f"{getattr(rates, side):.4g}" for rates in phase.rates)
+
+
+def _images(distilled: DistilledSet, shape: str, space: str) -> str:
+    if distilled.photos:
+        return f"Images are real photos, whose files are here; the image tower takes them as float32 tensors ({shape})"
+    return f"Images are float32 tensors ({shape}) in {space}"
+
+
+def _texts(distilled: DistilledSet) -> str:
+    if all(phase.mixtures is not None for phase in distilled.phases):
+        return (
+            ", each the sum of its captions' (`mixture`) times their weights (`mixture_weights`), so that any other "
+            "text tower can make its own"
+        )
+    return ", not strings"
 
 
 def _loss(distilled: DistilledSet) -> str:
@@ -165,11 +180,11 @@ def _sources(distilled: DistilledSet, facts: CardFacts) -> str:
     pairs = counted(counts, "training pair") if counts is not None else "an unknown number of training pairs"
     known = SCENES_LICENCE if data.get("source") == "scenes" else UNKNOWN_LICENCE
     starts = distilled.provenance.get("distill", {}).get("init")
-    traces = (
-        ""
-        if starts == "noise"
-        else " Images and captions started from real pairs and may still show them or their authors' words."
-    )
+    traces = "" if starts == "noise" else " Images and captions started from real pairs and may still show them."
+    if distilled.photos:
+        traces = " **The images are real photos, as they were: the set is not anonymous.**"
+    if any(phase.mixtures is not None for phase in distilled.phases):
+        traces += " The texts are weighted real captions, in their authors' words."
     return (
         "## Sources and licences\n\n"
         f"- Real pairs: source `{data.get('source', 'unknown')}`, {pairs}, fingerprint "
@@ -207,7 +222,13 @@ def _png(distilled: DistilledSet, facts: CardFacts) -> str:
     )
 
 
-def _use(facts: CardFacts) -> str:
+def _bound(distilled: DistilledSet) -> str:
+    if all(phase.mixtures is not None for phase in distilled.phases):
+        return ""
+    return "- The texts are embeddings: a set is of no use without its text tower.\n"
+
+
+def _use(distilled: DistilledSet, facts: CardFacts) -> str:
     weights = " --image.weights WEIGHTS" if facts.local_weights else ""
     return (
         "## Intended use and limits\n\n"
@@ -216,7 +237,7 @@ def _use(facts: CardFacts) -> str:
         "- The pairs are made for these towers, this loss and these rates. With others they work less well; nothing "
         "beyond the numbers above was measured.\n"
         "- Biases and errors of the real pairs are kept, and a few hundred pairs cannot cover what thousands do.\n"
-        "- The texts are embeddings: a set is of no use without its text tower.\n"
+        f"{_bound(distilled)}"
         "- Distillation is no anonymisation: do not publish a set whose real pairs you may not publish.\n\n"
         "## Reading it\n\n"
         f"```sh\npairstill evaluate --distilled THIS_FOLDER --data.root DATA{weights} --run_dir runs/check\n```\n\n"

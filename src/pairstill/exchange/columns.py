@@ -10,7 +10,7 @@ from torch import Tensor
 from pairstill.core.errors import ArtifactError
 from pairstill.core.extras import need
 from pairstill.distilled import DistilledSet
-from pairstill.exchange.png import png
+from pairstill.exchange.png import picture_file
 from pairstill.exchange.rows import SIMILARITY, TENSORS, PairRow, rows_of
 
 ROWS_PER_GROUP = 64
@@ -39,10 +39,13 @@ def write_hub(distilled: DistilledSet, folder: Path) -> None:
     from datasets import Features, Image, Sequence, Value
 
     features = {"image": Image()} | {
-        name: Sequence(Value("float32")) if kind == "floats" else Value(kind) for name, kind in _fields(distilled)
+        name: Sequence(Value(_ITEMS[kind])) if kind in _ITEMS else Value(kind) for name, kind in _fields(distilled)
     }
     (folder / HUB).parent.mkdir()
     _write(distilled, folder / HUB, Features(features).arrow_schema)
+
+
+_ITEMS = {"floats": "float32", "strings": "string"}
 
 
 def read_plain(folder: Path) -> Iterator[PairRow]:
@@ -56,9 +59,12 @@ def read_hub(folder: Path) -> Iterator[PairRow]:
 
 
 def _fields(distilled: DistilledSet) -> list[tuple[str, str]]:
-    """Return names and kinds of the columns; phases may store different factors."""
+    """Return names and kinds of the columns; phases may store different factors, photos and mixtures."""
+    kept, mixed = distilled.photos, any(phase.mixtures is not None for phase in distilled.phases)
     factors = {n for phase in distilled.phases for n, f in phase.similarity_factors.items() if f.ndim > 0}
-    floats = [*TENSORS, *(f"{SIMILARITY}{name}" for name in sorted(factors))]
+    pixels = any(not phase.photos for phase in distilled.phases)
+    own = [name for name, there in zip(TENSORS, (pixels, True, mixed), strict=True) if there]
+    floats = [*own, *(f"{SIMILARITY}{name}" for name in sorted(factors))]
     return [
         ("phase", "int32"),
         ("index", "int32"),
@@ -67,6 +73,8 @@ def _fields(distilled: DistilledSet) -> list[tuple[str, str]]:
         ("inner_lr_image", "float64"),
         ("inner_lr_text", "float64"),
         *((name, "floats") for name in floats),
+        *([("photo", "binary")] if kept else []),
+        *([("mixture", "strings")] if mixed else []),
     ]
 
 
@@ -74,6 +82,10 @@ def _arrow_type(pyarrow: Any, kind: str) -> Any:
     match kind:
         case "floats":
             return pyarrow.list_(pyarrow.float32())
+        case "strings":
+            return pyarrow.list_(pyarrow.string())
+        case "binary":
+            return pyarrow.binary()
         case "float64":
             return pyarrow.float64()
         case "int32":
@@ -101,8 +113,8 @@ def _cells(row: PairRow, distilled: DistilledSet, names: list[str]) -> dict[str,
         **{name: value.flatten().numpy() for name, value in row.tensors.items()},
     }
     if "image" in names:
-        cells["image"] = {"bytes": png(row.tensors["pixels"], distilled.image_encoder), "path": None}
-    return cells
+        cells["image"] = {"bytes": picture_file(row, distilled.image_encoder), "path": None}
+    return {**cells, "photo": row.photo or None}
 
 
 def _read(path: Path) -> Iterator[PairRow]:
@@ -110,7 +122,8 @@ def _read(path: Path) -> Iterator[PairRow]:
     try:
         with parquet.ParquetFile(path) as file:
             names = [n for n in file.schema_arrow.names if n in TENSORS or n.startswith(SIMILARITY)]
-            columns = ["phase", "index", "caption", "source", *names]
+            real = [n for n in ("photo", "mixture") if n in file.schema_arrow.names]
+            columns = ["phase", "index", "caption", "source", *names, *real]
             for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=columns):
                 yield from (_row(batch, at, names) for at in range(batch.num_rows))
     except (pyarrow.ArrowException, OSError) as error:
@@ -124,7 +137,10 @@ def _row(batch: Any, at: int, names: list[str]) -> PairRow:
         if values is not None:  # this phase stores no such factor
             tensors[name] = torch.from_numpy(values.to_numpy(zero_copy_only=False).copy())
     phase, index, caption, source = (batch.column(name)[at].as_py() for name in ("phase", "index", "caption", "source"))
-    return PairRow(phase, index, tensors, caption, source)
+    photo, mixture = (
+        batch.column(name)[at].as_py() if name in batch.schema.names else None for name in ("photo", "mixture")
+    )
+    return PairRow(phase, index, tensors, caption, source, photo or b"", tuple(mixture or ()))
 
 
 def _pyarrow() -> tuple[Any, Any]:

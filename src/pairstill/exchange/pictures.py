@@ -7,8 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from pairstill.core.errors import ArtifactError
 from pairstill.distilled import DistilledSet
-from pairstill.exchange.png import png
+from pairstill.exchange.png import picture_file
 from pairstill.exchange.rows import PairRow, rows_of
 from pairstill.storage import load_tensors, save_tensors
 from pairstill.storage.checksums import parse_json
@@ -18,13 +19,16 @@ EXACT = "pairs.safetensors"
 
 
 def write_pictures(distilled: DistilledSet, folder: Path) -> None:
-    """Write `images/phase1/0000.png` and so on, `images/metadata.jsonl`, and all tensors to `pairs.safetensors`."""
+    """Write `images/phase1/0000.png` and so on, `images/metadata.jsonl`, and all tensors to `pairs.safetensors`.
+
+    Photos that are kept are written as the files that they were.
+    """
     lines, exact = [], {}
     for row in rows_of(distilled):
-        name = f"phase{row.phase}/{row.index:04d}.png"
+        name = f"phase{row.phase}/{row.index:04d}.{row.ending}"
         path = folder / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png(row.tensors["pixels"], distilled.image_encoder))
+        path.write_bytes(picture_file(row, distilled.image_encoder))
         lines.append({"file_name": name, **row.facts})
         exact |= {f"{row.key}/{tensor}": value for tensor, value in row.tensors.items()}
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -33,12 +37,22 @@ def write_pictures(distilled: DistilledSet, folder: Path) -> None:
 
 
 def read_pictures(folder: Path) -> Iterator[PairRow]:
-    """Yield the rows that `write_pictures` wrote; the PNG images are left aside."""
+    """Yield the rows that `write_pictures` wrote; PNG images of pixels are left aside."""
     exact: dict[str, dict[str, Tensor]] = {}
     for name, value in load_tensors(folder / EXACT).items():
         key, _, tensor = name.partition("/")
         exact.setdefault(key, {})[tensor] = value
     for line in (folder / TABLE).read_text(encoding="utf-8").split("\n")[:-1]:
         about = parse_json(line)
-        row = PairRow(about["phase"], about["index"], {}, about["caption"], about["source"])
-        yield replace(row, tensors=exact.get(row.key, {}))
+        mixture = tuple(about["mixture"]) if "mixture" in about else ()
+        row = PairRow(about["phase"], about["index"], {}, about["caption"], about["source"], mixture=mixture)
+        tensors = exact.get(row.key, {})
+        photo = b"" if "pixels" in tensors else _picture(folder / "images", about["file_name"])
+        yield replace(row, tensors=tensors, photo=photo)
+
+
+def _picture(folder: Path, name: str) -> bytes:
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ArtifactError(f"{folder} names the photo {name!r}, which lies outside of it; export again")
+    return path.read_bytes()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pairstill.data.loader import normalise
 from pairstill.distilled import DistilledSet
+from pairstill.exchange.rows import PairRow
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,20 @@ def png(image: Tensor, encoder: Mapping[str, Any]) -> bytes:
     return stream.getvalue()
 
 
+def picture_file(row: PairRow, encoder: Mapping[str, Any]) -> bytes:
+    """Return the file of a pair's picture: its photo, if that is kept, or its pixels as PNG."""
+    return row.photo or png(row.tensors["pixels"], encoder)
+
+
 def through_png(distilled: DistilledSet) -> DistilledSet:
     """Return the set with the images that a reader of its PNG files gets; all else is as it was."""
     encoder = distilled.image_encoder
     return replace(
         distilled,
         phases=tuple(
-            replace(phase, images=normalise(to_bytes(phase.images, encoder), encoder["mean"], encoder["std"]))
+            phase
+            if phase.photos
+            else replace(phase, images=normalise(to_bytes(phase.images, encoder), encoder["mean"], encoder["std"]))
             for phase in distilled.phases
         ),
     )

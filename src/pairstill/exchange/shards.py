@@ -12,7 +12,7 @@ import torch
 
 from pairstill.core.errors import ArtifactError
 from pairstill.distilled import DistilledSet
-from pairstill.exchange.png import png
+from pairstill.exchange.png import picture_file
 from pairstill.exchange.rows import PairRow, rows_of
 from pairstill.storage.checksums import parse_json
 
@@ -36,7 +36,7 @@ def write_shards(distilled: DistilledSet, folder: Path) -> None:
 
 def _members(row: PairRow, distilled: DistilledSet) -> Iterator[tuple[str, bytes]]:
     yield "json", json.dumps(row.facts_with_rates(distilled), ensure_ascii=False).encode()
-    yield "png", png(row.tensors["pixels"], distilled.image_encoder)
+    yield row.ending, picture_file(row, distilled.image_encoder)
     for name, value in row.tensors.items():
         stream = io.BytesIO()
         numpy.save(stream, value.numpy(), allow_pickle=False)
@@ -62,12 +62,16 @@ def _rows(tar: tarfile.TarFile) -> Iterator[PairRow]:
     for member in tar:
         key, _, ending = member.name.partition(".")
         content = tar.extractfile(member)
-        if content is not None and ending != "png":
+        if content is not None:
             samples.setdefault(key, {})[ending] = content.read()
     for sample in samples.values():
         about: dict[str, Any] = parse_json(sample.pop("json").decode())
         tensors = {
             ending.removesuffix(".npy"): torch.from_numpy(numpy.load(io.BytesIO(content), allow_pickle=False))
             for ending, content in sample.items()
+            if ending.endswith(".npy")
         }
-        yield PairRow(about["phase"], about["index"], tensors, about["caption"], about["source"])
+        pictures = [content for ending, content in sample.items() if not ending.endswith(".npy")]
+        photo = b"" if "pixels" in tensors or not pictures else pictures[0]
+        mixture = tuple(about["mixture"]) if "mixture" in about else ()
+        yield PairRow(about["phase"], about["index"], tensors, about["caption"], about["source"], photo, mixture)

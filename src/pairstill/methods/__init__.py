@@ -11,7 +11,17 @@ from pairstill.methods.base import Method
 from pairstill.methods.coresets import FORGETTING, HERDING, K_CENTER, RANDOM
 from pairstill.methods.ncfm import NCFM
 from pairstill.methods.shared import one_phase, own_settings
-from pairstill.methods.trajectory import DATM, FEATURES_FIRST, LORS, MCT, MTT_VL, PTM_ST, PTM_ST_BLEND, REPBLEND
+from pairstill.methods.trajectory import (
+    DATM,
+    FEATURES_FIRST,
+    LORS,
+    MCT,
+    MTT_VL,
+    PTM_ST,
+    PTM_ST_BLEND,
+    PTM_ST_KEPT,
+    REPBLEND,
+)
 
 METHODS: tuple[Method, ...] = (
     RANDOM,
@@ -28,6 +38,7 @@ METHODS: tuple[Method, ...] = (
     PTM_ST_BLEND,
     APM,
     FEATURES_FIRST,
+    PTM_ST_KEPT,
 )
 
 

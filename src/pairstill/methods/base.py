@@ -16,9 +16,13 @@ Benchmark = Literal["frozen", "short", "auto", "residual", "trainable"]
 
 
 def match_trajectories(given: "Ingredients", experts: list[Path]) -> "Recipe":
-    """Return the recipe of pixels that match the teachers' trajectories."""
+    """Return the recipe of pairs that match the teachers' trajectories."""
     from pairstill.distill.recipe import trajectory_recipe
 
+    if given.config.loop.images == "kept":
+        from pairstill.methods.photos import chosen_photos
+
+        return trajectory_recipe(given, experts, chosen_photos(given, experts))
     return trajectory_recipe(given, experts)
 
 

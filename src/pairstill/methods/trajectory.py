@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pairstill.config import RunConfig, TrajectoryConfig
+from pairstill.config import FeaturesFirstConfig, RunConfig, TrajectoryConfig
 from pairstill.methods.base import Fixed, Method
 
 GROWTH = 0.5
@@ -18,7 +18,8 @@ _WHOLE_RANGE = Fixed("range_growth", 0.0, "a range that grows makes it DATM")
 _EPOCHS = Fixed("start_sampling", "epochs", "starts between epochs make it MCT")
 _SHARP = Fixed("blend", value=False, why="blended pairs make it RepBlend")
 _BLEND = Fixed("blend", value=True, why="blended pairs are what makes it this method")
-_LORS = (_ONE, _RECORDED, _LAST, _SIMILARITIES, _WHOLE_RANGE, _EPOCHS)
+_LEARNED = Fixed("images", "pixels", "photos that are kept make it PTM-ST on kept photos (ptm_st_kept)")
+_LORS = (_LEARNED, _ONE, _RECORDED, _LAST, _SIMILARITIES, _WHOLE_RANGE, _EPOCHS)
 
 _LEARNS = "learns images, text embeddings, similarities, rates"
 _NEEDS = ("teacher", "trajectories")
@@ -47,6 +48,15 @@ def _features_first(distill: TrajectoryConfig, run: RunConfig) -> TrajectoryConf
     return replace(distill, phases=phases, features_first=replace(distill.features_first, steps=steps))
 
 
+def _steps_on_features(distill: TrajectoryConfig, run: RunConfig) -> TrajectoryConfig:
+    """Return settings whose steps are those of a warm start on features, if there is one: here all steps are."""
+    steps = distill.features_first.steps
+    if not steps:
+        return distill
+    phases = tuple(replace(phase, outer_steps=steps) for phase in distill.phases)
+    return replace(distill, phases=phases, features_first=FeaturesFirstConfig())
+
+
 # matching recorded trajectories with InfoNCE
 MTT_VL = Method(
     "mtt_vl",
@@ -55,7 +65,7 @@ MTT_VL = Method(
     "learns images, text embeddings, rates",
     _NEEDS,
     fixed=(
-        *(_ONE, _RECORDED, _LAST, _WHOLE_RANGE, _EPOCHS, _SHARP),
+        *(_LEARNED, _ONE, _RECORDED, _LAST, _WHOLE_RANGE, _EPOCHS, _SHARP),
         Fixed("loss", "infonce", "it learns no similarities"),
     ),
     benchmarks=("frozen", "short", "trainable"),
@@ -91,7 +101,7 @@ MCT = Method(
     _LEARNS,
     _NEEDS,
     fixed=(
-        *(_ONE, _LAST, _SIMILARITIES, _WHOLE_RANGE, _SHARP),
+        *(_LEARNED, _ONE, _LAST, _SIMILARITIES, _WHOLE_RANGE, _SHARP),
         Fixed("shortcut", value=True, why="it matches one straight line"),
         Fixed("start_sampling", "continuous", "it starts anywhere on the line"),
         Fixed("auto_phases", None, "its line goes from the first epoch to the last"),
@@ -106,6 +116,7 @@ PTM_ST = Method(
     "arXiv 2603.25388",
     _LEARNS,
     _NEEDS,
+    fixed=(_LEARNED,),
     benchmarks=("frozen", "short", "auto", "residual", "trainable"),
 )
 # LoRS behind a frozen tower, where every inner step sees blended representations; both heads are matched. They are
@@ -126,7 +137,7 @@ PTM_ST_BLEND = Method(
     "arXiv 2603.25388 and 2505.14705, combined here",
     _LEARNS,
     _BEHIND_FEATURES,
-    fixed=(_BLEND,),
+    fixed=(_LEARNED, _BLEND),
     benchmarks=("residual",),
 )
 # behind a frozen tower, distil features, find pixels that have them, then go on a little on pixels
@@ -136,6 +147,20 @@ FEATURES_FIRST = Method(
     "this project",
     "learns features, then images; text embeddings, similarities, rates",
     _BEHIND_FEATURES,
+    fixed=(_LEARNED,),
     follow=_features_first,
     benchmarks=("frozen",),
+)
+# PTM-ST whose images are real photos: behind a frozen tower their features are all that the loops see
+PTM_ST_KEPT = Method(
+    "ptm_st_kept",
+    "PTM-ST, photos kept",
+    "this project",
+    "chooses photos; learns text embeddings or mixtures of captions, similarities, rates",
+    _BEHIND_FEATURES,
+    fixed=(
+        Fixed("images", "kept", "its images are real photos"),
+        Fixed("init", "real", "its images are real photos"),
+    ),
+    follow=_steps_on_features,
 )

@@ -29,7 +29,9 @@ def header(rows: Sequence[Row]) -> list[str]:
     protocols = {row.protocol for row in rows}
     several, on_test = len(protocols) > 1, "paper" in protocols
     mean_and = ["mean", *["optimism"] * several, *(TEST_HEADER if on_test else ())]
-    return ["method", "pairs", *["protocol"] * several, *RECALL_TITLES.values(), *mean_and, *HEADER[9:]]
+    disk = ["on disk"] * any(row.disk_bytes is not None for row in rows)
+    sizes = ["of full", "size", *disk, *HEADER[11:]]
+    return ["method", "pairs", *["protocol"] * several, *RECALL_TITLES.values(), *mean_and, *sizes]
 
 
 def cells(row: Row, columns: Sequence[str] = HEADER) -> list[str]:
@@ -45,6 +47,7 @@ def cells(row: Row, columns: Sequence[str] = HEADER) -> list[str]:
         "test reads": reads_of_test(row),
         "of full": "" if row.share is None else f"{row.share:.0f} %",
         "size": human_bytes(row.bytes),
+        "on disk": "" if row.disk_bytes is None else human_bytes(row.disk_bytes),
         "time": f"{row.seconds:.0f} s",
         "students": str(row.students),
     }

@@ -12,10 +12,12 @@ from pairstill.distilled import DistilledSet, stored_pairs
 from pairstill.evaluate.ledger import Key, Kind, Record
 from pairstill.evaluate.measurement import (
     CLOSED_FORM,
+    ON_DISK,
     closed_form_name,
     current,
     made_name,
     measured_as,
+    on_disk_name,
     rates_are_chosen,
 )
 from pairstill.evaluate.protocol import Evaluator, Outcome
@@ -26,9 +28,10 @@ from pairstill.report.tables import markdown
 from pairstill.run.context import RunContext
 from pairstill.run.description import encoders
 from pairstill.run.log import peak_memory_bytes
+from pairstill.run.on_disk import disk_bytes, real_bytes, real_pair_bytes, stored_form
 from pairstill.storage import digest, write_text_atomic
 
-MADE = frozenset({"distilled", CLOSED_FORM})
+MADE = frozenset({"distilled", CLOSED_FORM, ON_DISK})
 """The entries of evaluate.methods whose students see the run's own pairs."""
 
 
@@ -145,8 +148,15 @@ def measure_student(
         case "closed_form":
             assert distilled is not None
             return context.evaluator.closed_form(as_seen(context, distilled), context.closed_form)
+        case "on_disk":
+            assert distilled is not None
+            return measure_pairs(
+                context.config, context.evaluator, as_seen(context, stored_form(context, distilled)), student
+            )
         case "random":
             return context.evaluator.random(random_pairs(context), student)
+        case "random_on_disk":
+            return context.evaluator.random(random_on_disk(context), student)
         case _:
             return context.evaluator.full(student)
 
@@ -244,19 +254,22 @@ def about_pairs(context: RunContext, method: str, distilled: DistilledSet | None
     train, pixels = context.splits.train, 3 * context.pixel_space.size**2
     made = method in MADE
     match method:
-        case "distilled" | "closed_form":
+        case "distilled" | "closed_form" | "on_disk":
             assert distilled is not None
-            pairs, size = distilled.num_pairs, distilled.storage_bytes
-        case "random":
-            pairs = random_pairs(context)
+            pairs, size, disk = distilled.num_pairs, distilled.storage_bytes, disk_bytes(context, distilled)
+        case "random" | "random_on_disk":
+            pairs = random_pairs(context) if method == "random" else random_on_disk(context)
             size = pairs * 4 * (pixels + context.text.spec.width)
+            disk = round(pairs * real_pair_bytes(context))
         case _:
             pairs = train.num_captions
             size = 4 * (pixels * train.num_images + context.text.spec.width * train.num_captions)
+            disk = real_bytes(context)
     return {
         **({} if context.one_of is None else {"tower": context.one_of.label}),
         "num_pairs": pairs,
         "bytes": size,
+        "disk_bytes": disk,
         "stage_seconds": context.folder.all_seconds("teach", "phases", "distill", "select") if made else {},
     }
 
@@ -268,6 +281,8 @@ def row_name(context: RunContext, method: str) -> str:
             return made_name(context.config)
         case "closed_form":
             return closed_form_name(context.config)
+        case "on_disk":
+            return on_disk_name(context.config)
         case _:
             return method
 
@@ -275,6 +290,12 @@ def row_name(context: RunContext, method: str) -> str:
 def random_pairs(context: RunContext) -> int:
     """Return how many real pairs Random has: those that the distilled set is worth, or all images if they are fewer."""
     return context.config.evaluate.references.random_pairs or min(budget(context), context.splits.train.num_images)
+
+
+def random_on_disk(context: RunContext) -> int:
+    """Return how many photos with a caption take as many bytes on disk as the run's pairs, two at least."""
+    fitting = int(disk_bytes(context, distilled_set(context)) / real_pair_bytes(context))
+    return min(max(2, fitting), context.splits.train.num_images)
 
 
 def _tell_if_few(context: RunContext) -> None:

@@ -62,7 +62,8 @@ def export(context: RunContext, asked: Export) -> None:
         MissingDependencyError: the format needs an optional package.
     """
     distilled = distilled_set(context)
-    png = _png_cost(context, distilled, asked.measure) if asked.layout in WITH_PNG else ""
+    pixels = not distilled.photos and asked.layout in WITH_PNG
+    png = _png_cost(context, distilled, asked.measure) if pixels else ""
     results = current_results(context)
     facts = CardFacts(
         method=made_title(context.config),

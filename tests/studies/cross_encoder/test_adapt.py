@@ -1,14 +1,18 @@
+import io
 from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from pairstill.core.errors import ConfigError
+from pairstill.data.loader import Resizing
 from pairstill.distilled import DistilledPhase, DistilledSet, TowerRates
+from pairstill.distilled.real import Mixtures
 from pairstill.encoders.image import ImageSpec
 from pairstill.encoders.pixel_space import PixelSpace, adapt_images
 from pairstill.encoders.text import TextSpec
-from pairstill.studies.cross_encoder.adapt import adapted_set, has_own_images, has_own_texts
+from pairstill.studies.cross_encoder.adapt import adapted_set, has_mixtures, has_own_images, has_own_texts
 from pairstill.studies.cross_encoder.text_map import TextMap
 
 HALVES = PixelSpace(4, (0.5, 0.25, 0.0), (0.5, 0.25, 2.0))
@@ -85,3 +89,40 @@ def test_a_set_for_several_towers_gives_each_its_pixels_and_rates_and_others_the
         found = adapted_set(both, spec, TEXT).phases[0]
         pixels = adapt_images(phases[0].images, common, PixelSpace.of_encoder(spec))
         assert torch.equal(found.images, pixels) and found.inner_lr_image == rate and found.inner_lr_text == 0.2
+
+
+def test_photos_that_are_kept_are_decoded_for_the_other_tower(distilled):
+    stream = io.BytesIO()
+    Image.new("RGB", (9, 6), (102, 102, 102)).save(stream, "PNG")
+    photos = (stream.getvalue(),) * 3
+    kept = replace(distilled, phases=(replace(distilled.phases[0], photos=photos), distilled.phases[1]))
+    larger = replace(IMAGE, size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
+    first, second = adapted_set(kept, larger, TEXT).phases
+    # 102 / 255 = 0.4: (0.4 - 0.5) / 0.25, whatever the set's own tensors say
+    torch.testing.assert_close(first.images, torch.full((3, 3, 8, 8), -0.4))
+    assert torch.equal(second.images, adapted_set(distilled, larger, TEXT).phases[1].images)
+    # the way in which the tower makes photos square counts as well: 9 x 6 gives the middle of 6 x 6
+    cropped = adapted_set(kept, replace(larger, resizing=Resizing("crop")), TEXT).phases[0].images
+    assert cropped.shape == first.images.shape
+
+
+def test_mixtures_are_encoded_anew_and_mixed(distilled):
+    mixed = replace(
+        distilled,
+        phases=tuple(
+            replace(phase, mixtures=Mixtures((("a", "bb"),) * n, torch.tensor([[0.5, 2.0]]).repeat(n, 1)))
+            for phase, n in zip(distilled.phases, (3, 2), strict=True)
+        ),
+    )
+    wider = replace(TEXT, width=2, digest="other")
+    asked = []
+
+    def encode(captions):
+        asked.extend(captions)
+        return torch.tensor([[float(len(caption)), 1.0] for caption in captions])
+
+    assert has_mixtures(mixed) and not has_mixtures(distilled)
+    found = adapted_set(mixed, IMAGE, wider, encode)
+    # 0.5 (1, 1) + 2 (2, 1)
+    assert found.phases[1].text_embeddings.tolist() == [[4.5, 2.5]] * 2
+    assert asked == ["a", "bb"] * 2  # each phase's once

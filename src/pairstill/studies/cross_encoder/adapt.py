@@ -1,9 +1,13 @@
-"""A distilled set as other encoders need it: images resized and normalised anew, text embeddings mapped."""
+"""A distilled set as other encoders need it: images resized and normalised anew, texts encoded anew or mapped."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from torch import Tensor
+
 from pairstill.core.errors import ConfigError
-from pairstill.distilled import DistilledSet
+from pairstill.distilled import DistilledPhase, DistilledSet
+from pairstill.distilled.real import decoded
 from pairstill.encoders.image import ImageSpec
 from pairstill.encoders.pixel_space import PixelSpace, adapt_images
 from pairstill.encoders.text import TextSpec
@@ -38,6 +42,11 @@ def has_own_texts(distilled: DistilledSet, spec: TextSpec) -> bool:
     return all(own[key] == asked[key] for key in ("digest", "pooling", "max_tokens", "width"))
 
 
+def has_mixtures(distilled: DistilledSet) -> bool:
+    """Return whether all texts of a set are mixtures of captions, which any text tower can encode."""
+    return all(phase.mixtures is not None for phase in distilled.phases)
+
+
 def check_width(distilled: DistilledSet, spec: TextSpec) -> None:
     """Check that a text tower's embeddings are as wide as the set's.
 
@@ -49,27 +58,35 @@ def check_width(distilled: DistilledSet, spec: TextSpec) -> None:
         raise ConfigError(
             f"the pairs' text embeddings are those of {distilled.text_encoder['name']}, of width {own}, but "
             f"{spec.name} has width {spec.width}: text encoders of width {own} fit; for others add --map-text, which "
-            "maps the embeddings by a ridge regression on the real training captions"
+            "maps the embeddings by a ridge regression on the real training captions, or distil with distill.texts "
+            "mixture, whose captions any encoder reads"
         )
 
 
+Encode = Callable[[Sequence[str]], Tensor]
+"""Embeddings (captions, width) of captions."""
+
+
 def adapted_set(
-    distilled: DistilledSet, image: ImageSpec, text: TextSpec, text_map: TextMap | None = None
+    distilled: DistilledSet, image: ImageSpec, text: TextSpec, texts: TextMap | Encode | None = None
 ) -> DistilledSet:
     """Return a distilled set for other encoders; similarities and rates stay.
 
     Of a set for several towers, one of them takes its own rates, and any other the geometric mean of all.
 
+    Photos that are kept are decoded anew, as the image tower takes photos.
+
     Args:
         distilled: the set.
         image: the image tower that will see it.
         text: the text tower that will see it.
-        text_map: maps the set's embeddings into the text tower's space, or None where they are taken as they are.
+        texts: maps the set's embeddings into the text tower's space; or encodes captions, of which the set's texts are
+            mixed anew; or None where the embeddings are taken as they are.
 
     Raises:
-        ConfigError: without a map, the widths differ.
+        ConfigError: the embeddings are taken as they are, but the widths differ.
     """
-    if text_map is None:
+    if texts is None:
         check_width(distilled, text)
     if (number := own_tower(distilled, image)) is not None:
         distilled = distilled.of_tower(number)
@@ -77,10 +94,22 @@ def adapted_set(
     phases = tuple(
         replace(
             phase,
-            images=adapt_images(phase.images, source, target),
-            text_embeddings=phase.text_embeddings if text_map is None else text_map(phase.text_embeddings),
+            images=decoded(phase.photos, image.to_json())
+            if phase.photos
+            else adapt_images(phase.images, source, target),
+            text_embeddings=_texts(phase, texts),
             tower_rates=(),
         )
         for phase in distilled.phases
     )
     return replace(distilled, phases=phases, image_encoder=image.to_json(), text_encoder=text.to_json(), towers=())
+
+
+def _texts(phase: DistilledPhase, texts: TextMap | Encode | None) -> Tensor:
+    if texts is None:
+        return phase.text_embeddings
+    if isinstance(texts, TextMap):
+        return texts(phase.text_embeddings)
+    assert phase.mixtures is not None
+    captions = phase.mixtures.distinct()
+    return phase.mixtures.mixed(dict(zip(captions, texts(captions), strict=True)))

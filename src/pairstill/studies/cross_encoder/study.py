@@ -18,7 +18,14 @@ from pairstill.run.context import RunContext
 from pairstill.run.description import encoders
 from pairstill.run.evaluate import about_pairs, distilled_set, key_of, record_of, students_of
 from pairstill.storage import digest, file_digest, write_text_atomic
-from pairstill.studies.cross_encoder.adapt import adapted_set, check_width, has_own_images, has_own_texts
+from pairstill.studies.cross_encoder.adapt import (
+    Encode,
+    adapted_set,
+    check_width,
+    has_mixtures,
+    has_own_images,
+    has_own_texts,
+)
 from pairstill.studies.cross_encoder.encoders import image_label, named_image, named_text, text_label
 from pairstill.studies.cross_encoder.rates import best_crossed, rates_tried
 from pairstill.studies.cross_encoder.table import Cell, cells_of, crossing_page
@@ -35,7 +42,8 @@ class Crossing:
     Attributes:
         image_encoders: as `image.name`, with options as in `named_image`; none takes the run's own.
         text_encoders: as `text.name`, with options as in `named_text`; none takes the run's own.
-        map_text: whether the pairs' text embeddings go through a ridge map into the space of another text encoder.
+        map_text: whether the pairs' text embeddings go through a ridge map into the space of another text encoder, also
+            where texts are mixtures of captions, which it would otherwise encode anew.
     """
 
     image_encoders: tuple[str, ...] = ()
@@ -73,7 +81,7 @@ def cross(context: RunContext, asked: Crossing) -> list[Cell]:
     images = [_image(name, config.images) for name in asked.image_encoders] or list(config.images)
     texts = [named_text(name, config.text) for name in asked.text_encoders] or [config.text]
     distilled = distilled_set(context)
-    if not asked.map_text:
+    if not asked.map_text and not has_mixtures(distilled):
         for text in texts:
             check_width(distilled, context.with_encoders(config.image, text).text.spec)  # before anything is computed
     _ = context.manifest  # the cells share it
@@ -101,13 +109,15 @@ def _measure_cell(
     ledger = context.folder.ledger("cross")
     cell = context.with_encoders(image, text)
     foreign_text = not has_own_texts(distilled, cell.text.spec)
-    mapped = foreign_text and map_text
+    way = "none"
+    if foreign_text:
+        way = "ridge" if map_text else "captions" if has_mixtures(distilled) else "none"
     facts = {
         "image": image_label(image, cell.image.spec.size),
         "text": text_label(cell.text.spec.name, cell.text.spec.width),
         "own_images": has_own_images(distilled, cell.image.spec),
         "own_texts": not foreign_text,
-        "text_map": "ridge" if mapped else "none",
+        "text_map": way,
     }
     row, measured_as = context.method.name, _measured_as(cell, facts)
     keys = [
@@ -117,7 +127,7 @@ def _measure_cell(
     missing = [key for key in keys if ledger.find(key) is None]
     if not missing:
         return keys[0]
-    if foreign_text and not mapped:
+    if foreign_text and way == "none":
         context.warn(
             f"{facts['text']} is not the text encoder of the pairs, but as wide: its students take the embeddings as "
             "they are, as in the paper's Table 17. With --map-text they are mapped into its space"
@@ -131,8 +141,11 @@ def _measure_cell(
 
 
 def _prepared(context: RunContext, cell: RunContext, distilled: DistilledSet, facts: dict[str, Any]) -> _Measured:
-    text_map = _text_map(context, cell) if facts["text_map"] == "ridge" else None
-    if text_map is not None:
+    texts: TextMap | Encode | None = None
+    if facts["text_map"] == "captions":
+        texts = cell.text.encode
+    elif facts["text_map"] == "ridge":
+        texts = text_map = _text_map(context, cell)
         explained = explained_variance(text_map, _both(context.splits.val, cell.splits.val))
         facts = {**facts, "map_explains_validation_captions": round(explained, 4)}
     foreign: list[Side] = []
@@ -141,7 +154,7 @@ def _prepared(context: RunContext, cell: RunContext, distilled: DistilledSet, fa
     if rates_are_chosen(context.config) or not facts["own_texts"]:
         foreign.append("text")
     facts = {**facts, **about_pairs(context, "distilled", distilled)}
-    adapted = adapted_set(distilled, cell.image.spec, cell.text.spec, text_map)
+    adapted = adapted_set(distilled, cell.image.spec, cell.text.spec, texts)
     return _Measured(cell, adapted, tuple(foreign), facts)
 
 

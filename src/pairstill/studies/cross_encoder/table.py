@@ -13,9 +13,10 @@ HEADER = ["image encoder", "text encoder", "text map", *RECALL_TITLES.values(), 
 
 NOTES = """\
 Recalls on the test split in %. For every student the validation split chose the epoch, and the rates of each side whose
-encoder is not the pairs' own (marked *). Distilled images were resized and normalised anew. A ridge map of the texts
-was fitted on the real training captions, which are more than the distilled pairs; the share of variance that it
-explains is on validation captions. "none" between different text encoders: the embeddings were taken as they are.
+encoder is not the pairs' own (marked *). Distilled images were resized and normalised anew, photos that are kept were
+decoded anew. Texts that are mixtures of captions were encoded anew. A ridge map of the texts was fitted on the real
+training captions, which are more than the distilled pairs; the share of variance that it explains is on validation
+captions. "none" between different text encoders: the embeddings were taken as they are.
 """
 
 
@@ -50,14 +51,21 @@ def cells_of(results: Iterable[Mapping[str, Any]]) -> list[Cell]:
     return [_cell(members) for members in groups.values()]
 
 
+def _text_map(result: Mapping[str, Any]) -> str:
+    """Return in words how the pairs' texts came into another encoder's space."""
+    if result.get("text_map") == "captions":
+        return "captions encoded anew"
+    explained = result.get("map_explains_validation_captions")
+    return "none" if explained is None else f"ridge, explains {100 * explained:.0f} %"
+
+
 def _cell(members: Sequence[Mapping[str, Any]]) -> Cell:
     first, means = members[0], [member["mean_recall"] for member in members]
-    explained = first.get("map_explains_validation_captions")
     own = first["own_texts"]
     return Cell(
         image=first["image"] + " *" * first["own_images"],
         text=first["text"] + " *" * own,
-        text_map="" if own else "none" if explained is None else f"ridge, explains {100 * explained:.0f} %",
+        text_map="" if own else _text_map(first),
         recalls={key: mean(member[key] for member in members) for key in RECALL_KEYS},
         mean=mean(means),
         spread=stdev(means) if len(means) > 1 else None,

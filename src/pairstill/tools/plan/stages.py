@@ -130,5 +130,6 @@ def _measuring(config: RunConfig, counts: Counts, found: Found) -> float:
         "random": len(evaluate.references.rate_scales) * (student.epochs * students.random_epoch + choices),
         "full": counts.full_epochs * (counts.teacher_batches * speeds.batch + choice),
     }
+    by_method |= {"on_disk": by_method["distilled"], "random_on_disk": by_method["random"]}
     last = len(evaluate.protocols) * speeds.test_recall
     return evaluate.num_students * sum(by_method[method] + last for method in evaluate.methods)
