@@ -42,6 +42,8 @@ def test_a_run_leaves_everything_that_it_promises(undisturbed, events, results, 
     assert data["captions"] == {"train": 120, "val": 60, "test": 60}
 
     assert Counter(event["event"] for event in events(folder)) == {
+        "sitting": 1,
+        "stage_began": 4,
         "stage": 4,
         "teacher_epoch": 2 * 3,
         "hypergradient": 2,
@@ -139,7 +141,7 @@ def test_random_pairs_get_the_storage_of_the_distilled_set(undisturbed, results)
 def test_rates_are_worth_no_pair(distill, pairs):
     parts = SimpleNamespace(
         config=RunConfig(distill=distill),
-        image=SimpleNamespace(spec=SimpleNamespace(size=32)),
+        pixel_space=SimpleNamespace(size=32),
         text=SimpleNamespace(spec=SimpleNamespace(width=128)),
     )
     assert budget(parts) == pairs
@@ -159,10 +161,8 @@ def test_a_second_run_on_a_finished_folder_trains_nothing(do, undisturbed, event
     after = content(folder)
     changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
     assert changed <= {"config.yaml", "given.yaml", "environment.json", "metrics.jsonl", "seconds.json"}
-    assert {event["stage"] for event in events(folder)[len(events(undisturbed["trainable"])) :]} == {
-        "prepare",
-        "evaluate",
-    }
+    sitting, *stages = events(folder)[len(events(undisturbed["trainable"])) :]
+    assert sitting["event"] == "sitting" and {event["stage"] for event in stages} == {"prepare", "evaluate"}
 
 
 def test_a_finished_run_whose_weights_are_gone_shows_its_table(do, tiny, tmp_path, capsys):
