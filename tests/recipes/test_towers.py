@@ -163,3 +163,11 @@ def test_what_does_not_go_with_several_towers_is_refused(tiny, options, tmp_path
 def test_commands_for_one_tower_say_so(whole, tmp_path, capsys, command):
     assert main(command.format(run=whole, out=tmp_path / "out").split()) == 2
     assert "knows pairs for one image tower" in capsys.readouterr().err
+
+
+def test_photos_are_kept_for_two_towers_at_once(do, options_of, results, tmp_path):
+    more = ("--method", "ptm_st_kept", "--evaluate.methods", "[distilled]", "--evaluate.num_students", "1")
+    run = do("run", tmp_path / "run", *options_of["frozen"], "--towers", SECOND, *more)
+    made = DistilledSet.load(run / "distilled")
+    assert all(len(phase.tower_rates) == 2 and len(phase.photos) == phase.num_pairs for phase in made.phases)
+    assert {line["tower"] for line in results(run)} == {"nf_resnet_tiny (1)", "nf_resnet_tiny (2)"}

@@ -18,6 +18,7 @@ from pairstill.distill.recipe import Recipe, towers_recipe
 from pairstill.distilled import DistilledSet
 from pairstill.evaluate.closed_form import has_closed_form
 from pairstill.methods import METHODS
+from pairstill.methods.photos import chosen_photos
 from pairstill.run.context import RunContext
 from pairstill.run.description import description
 from pairstill.run.phases import settle_phases
@@ -70,7 +71,10 @@ def distill(context: RunContext) -> DistilledSet:
 def _recipe(context: RunContext) -> Recipe:
     """Return what the method distils; teachers that are missing are trained."""
     if context.config.towers:
-        return towers_recipe(context.towers, teach_all(context), context.pixel_space)
+        towers, experts = context.towers, teach_all(context)
+        # photos are chosen with the first tower
+        drawn = chosen_photos(towers[0], experts[0]) if context.config.loop.images == "kept" else None
+        return towers_recipe(towers, experts, context.pixel_space, drawn=drawn)
     return context.method.recipe(context, teach(context) if "trajectories" in context.method.needs else [])
 
 
