@@ -144,3 +144,8 @@ def test_a_lean_clamp_by_hand():
 def test_activations_that_are_not_in_place_stay():
     module = nn.Sequential(nn.ReLU6(), nn.ReLU(inplace=True))
     assert [type(layer) for layer in lean_activations(module)] == [nn.ReLU6, nn.ReLU]
+
+
+def test_a_batch_norm_of_another_width_than_the_convolution_before_it_stays():
+    layers = nn.ModuleDict({"convolution": nn.Conv2d(3, 4, 1), "norm": nn.BatchNorm2d(3)})
+    assert isinstance(fold_batch_norm(layers)["norm"], nn.BatchNorm2d)

@@ -69,7 +69,8 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     previous: Any = None
     child: Any  # layers are known by their class only at run time
     for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d):
+        follows = isinstance(child, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d)
+        if follows and previous.out_channels == child.num_features:  # in Xception41p it is another convolution's
             _fold(previous, child)
             # timm's BatchNormAct2d also applies dropout and the activation; the activation must stay
             setattr(module, name, getattr(child, "act", nn.Identity()))
