@@ -141,6 +141,16 @@ REFUSED = [
         {"source": "webdataset", "root": "x", "splits": SplitsConfig(train="a", val="b")},
         "data.source is webdataset: set data.splits.train, data.splits.val and data.splits.test",
     ),
+    (DataConfig, {"background": "#FFF"}, "data.background is '#FFF'; it must be white, black, or a colour"),
+    *(
+        (DataConfig, {"split": split}, f"data.split is {split!r}; it must be like 'random 8:1:1'")
+        for split in ("8:1:1", "random 8:1", "random 0:1:1", "random 8:0:0", "random 8:-1:1", "random")
+    ),
+    (
+        DataConfig,
+        {"source": "webdataset", "root": "x", "split": "random 8:1:1", "splits": SplitsConfig(val="b")},
+        "data.source is webdataset: set data.splits.train",
+    ),
     (ImageConfig, {"pretrained": True, "weights": "a"}, "image.pretrained and image.weights are both set; use one"),
     (ImageConfig, {"size": 0}, "image.size is 0; it must be above 0"),
     (TextConfig, {"max_tokens": 0}, "text.max_tokens is 0; it must be above 0"),
@@ -320,6 +330,8 @@ ALLOWED = [
     (ScenesConfig, {"size": 16}),
     (DataConfig, {"source": "table", "root": "x", "annotations": "y"}),
     (DataConfig, {"source": "webdataset", "root": "x", "splits": SplitsConfig("a", "b", "c")}),
+    (DataConfig, {"source": "webdataset", "root": "x", "splits": SplitsConfig("a"), "split": "random 8:1:1"}),
+    (DataConfig, {"source": "huggingface", "root": "x", "splits": SplitsConfig("a")}),
     (HeadsConfig, {"dropout": 0.0}),
     (HeadsConfig, {"image": True, "width": 1}),
     (TeacherConfig, {"batch_size": 2, "momentum": 0.0, "weight_decay": 0.0}),

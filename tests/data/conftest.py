@@ -15,7 +15,7 @@ from pairstill.data.checks import Checking
 @pytest.fixture
 def checking(tmp_path: Path) -> Checking:
     """Check images of up to 10,000 pixels, with a cache of the test's own."""
-    return Checking(tmp_path / "cache", 10_000)
+    return Checking(tmp_path / "cache", 10_000, "white")
 
 
 @pytest.fixture

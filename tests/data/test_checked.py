@@ -7,7 +7,7 @@ from pairstill.config import DataConfig
 from pairstill.core.errors import DataError
 from pairstill.data.checked import Stamp
 from pairstill.data.checks import Checking, check_images
-from pairstill.data.images import decode_rgb
+from pairstill.data.images import decode
 from pairstill.data.manifest import build_manifest
 from pairstill.storage import read_sealed, write_sealed
 
@@ -32,11 +32,11 @@ def check(tmp_path):
     def check(images=("a.png", "b.png", "c.png"), *, max_pixels=MAX_PIXELS, verify=False, settled=0.0):
         decoded = []
 
-        def decode(content, **options):
+        def spy(content, **options):
             decoded.append(content)
-            return decode_rgb(content, **options)
+            return decode(content, **options)
 
-        checking = Checking(tmp_path / "cache", max_pixels, verify, settled, decode)
+        checking = Checking(tmp_path / "cache", max_pixels, "white", verify, settled, spy)
         found = check_images(tmp_path / "data" / "images", images, checking)
         if problems := [f"{image} {one.problem}" for image, one in zip(images, found, strict=True) if one.problem]:
             raise DataError("; ".join(problems))
@@ -85,7 +85,7 @@ def test_what_verifying_finds_is_remembered(check, images, config, tmp_path):
     path.write_bytes(b"as if the disk had lost it")
     (file,) = (tmp_path / "cache" / "checked").glob("*.json")
     known, stamp = read_sealed(file)["images"], Stamp.of(str(path))
-    known["b.png"] = f"{stamp.size} {stamp.written} {stamp.changed} {digest}"
+    known["b.png"] = f"{stamp.size} {stamp.written} {stamp.changed} {digest} 0"
     write_sealed(file, {"images": known})
     build_manifest(config, tmp_path / "cache")  # size and times are what they were
     for verify in (True, False):

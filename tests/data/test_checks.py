@@ -1,12 +1,12 @@
 import hashlib
 import os
+from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from pairstill.core.errors import DataError
 from pairstill.data.checks import check_image, check_images, clean_path
-
-LIMIT = 1_000
 
 
 @pytest.mark.parametrize(("image", "expected"), [("a.jpg", "a.jpg"), ("./a//b.jpg", "a/b.jpg"), ("a/./b", "a/b")])
@@ -91,3 +91,37 @@ def test_what_would_hang_or_fill_the_memory_is_not_opened(tmp_path, checking):
     assert problems[0] == "is not a file"
     assert problems[1] == f"leads out of {tmp_path} (to /dev/zero)"
     assert problems[2] == "has 268435457 bytes; at most 268435456 are allowed"
+
+
+def save(path, image, **options):
+    image.save(path, **options)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_what_is_turned_or_laid_on_a_background_has_a_digest_of_its_own(tmp_path, checking):
+    photo, exif = Image.linear_gradient("L").resize((8, 4)).convert("RGB"), Image.Exif()
+    plain = save(tmp_path / "plain.jpg", photo)
+    exif[0x0112] = 1
+    upright = save(tmp_path / "upright.jpg", photo, exif=exif)
+    exif[0x0112] = 6
+    turned = save(tmp_path / "turned.jpg", photo, exif=exif)
+    opaque = save(tmp_path / "opaque.png", photo.convert("RGBA"))
+    photo.putalpha(128)
+    clear = save(tmp_path / "clear.png", photo)
+    names = ["plain.jpg", "upright.jpg", "opaque.png", "turned.jpg", "clear.png"]
+    first = check_images(tmp_path, names, checking)
+    assert [check.digest for check in first[:3]] == [plain, upright, opaque], "as ever: what was kept is found again"
+    assert first[3].digest not in ("", turned) and first[4].digest not in ("", clear)
+    black = check_images(tmp_path, names, replace(checking, background="black"))
+    assert [a.digest == b.digest for a, b in zip(first, black, strict=True)] == [True, True, True, True, False]
+
+
+def test_copies_of_a_picture_in_other_files_share_the_digest_of_their_pixels(tmp_path, checking):
+    checking = replace(checking, settled_seconds=0.0)
+    picture = Image.linear_gradient("L").resize((8, 8)).convert("RGB")
+    save(tmp_path / "a.png", picture)
+    save(tmp_path / "b.bmp", picture)
+    save(tmp_path / "c.png", picture.transpose(Image.Transpose.ROTATE_90))
+    for _ in range(2):  # from the files, and from what was kept of them
+        a, b, c = check_images(tmp_path, ["a.png", "b.bmp", "c.png"], checking)
+        assert a.digest != b.digest and a.pixels == b.pixels != c.pixels

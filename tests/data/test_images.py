@@ -1,12 +1,15 @@
 import io
 import struct
 import zlib
+from functools import partial
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pairstill.core.errors import DataError
-from pairstill.data.images import decode_rgb
+from pairstill.data import images
+
+decode_rgb = partial(images.decode_rgb, background="white")
 
 
 def encoded(image, form, **options):
@@ -21,10 +24,60 @@ def test_decodes_to_rgb():
     assert (image.mode, image.size, image.getpixel((2, 1))) == ("RGB", (3, 2), (7, 7, 7))
 
 
-def test_drops_transparency_of_a_palette_without_a_warning():
-    palette = Image.new("P", (1, 1), 0)
+def test_a_palette_with_alpha_is_laid_on_the_background_without_a_warning():
+    palette = Image.new("P", (2, 1), 0)
     palette.putpalette([10, 20, 30, 40, 50, 60])
-    assert decode_rgb(encoded(palette, "PNG", transparency=b"\x00\xff")).getpixel((0, 0)) == (10, 20, 30)
+    palette.putpixel((1, 0), 1)
+    image = decode_rgb(encoded(palette, "PNG", transparency=b"\x00\xff"))
+    assert [image.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (40, 50, 60)]
+
+
+@pytest.mark.parametrize(
+    ("background", "below"), [("white", (255, 255, 255)), ("black", (0, 0, 0)), ("#0080ff", (0, 128, 255))]
+)
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_is_transparent_shows_the_background(mode, background, below):
+    image = Image.new("RGBA", (3, 1), (90, 90, 90, 0)).convert(mode)
+    image.putpixel((1, 0), (90, 255) if mode == "LA" else (90, 90, 90, 255))
+    image.putpixel((2, 0), (90, 51) if mode == "LA" else (90, 90, 90, 51))
+    found = images.decode(encoded(image, "PNG"), background=background)
+    assert [found.image.getpixel((x, 0)) for x in (0, 1)] == [below, (90, 90, 90)]
+    assert all(abs(a - (0.2 * 90 + 0.8 * b)) <= 1 for a, b in zip(found.image.getpixel((2, 0)), below, strict=True))
+    assert found.changed.startswith("on #")
+
+
+def test_alpha_that_hides_nothing_changes_nothing():
+    noise = Image.effect_noise((8, 8), 100).convert("RGB")
+    found = images.decode(encoded(noise.convert("RGBA"), "PNG"), background="white")
+    assert found.changed == "" and found.image.tobytes() == noise.tobytes()
+    keyed = images.decode(encoded(noise, "PNG", transparency=(1, 2, 3)), background="white")
+    assert keyed.changed == "" and keyed.image.tobytes() == noise.tobytes(), "no pixel has the colour that is clear"
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP", "JPEG"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_photos_are_seen_upright_as_pillow_turns_them(form, orientation):
+    photo, exif = Image.effect_noise((6, 4), 100).convert("RGB"), Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(photo, form, exif=exif)
+    found = images.decode(content, background="white")
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
+    assert (found.image.size, found.image.tobytes()) == (expected.size, expected.tobytes())
+    assert found.changed == ("upright" if 2 <= orientation <= 8 and form != "TIFF" else ""), "Pillow turns TIFF itself"
+    again = images.decode(encoded(found.image, "PNG"), background="white")
+    assert again.changed == "" and again.image.tobytes() == expected.tobytes(), "a copy is not turned once more"
+
+
+def test_a_turned_photo_with_transparency_is_both():
+    photo, exif = Image.new("RGBA", (6, 4), (0, 0, 0, 0)), Image.Exif()
+    exif[0x0112] = 8
+    found = images.decode(encoded(photo, "PNG", exif=exif), background="white")
+    assert (found.changed, found.image.size, found.image.getpixel((0, 0))) == ("upright on #ffffff", (4, 6), (255,) * 3)
+
+
+def test_nonsense_in_place_of_exif_turns_nothing():
+    content = encoded(Image.new("RGB", (6, 4)), "JPEG", exif=b"Exif\0\0" + bytes(range(200)))
+    assert images.decode(content, background="white").changed == ""
 
 
 def test_takes_the_first_frame_of_an_animation():

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from pairstill.config import DataConfig, ScenesConfig
+from pairstill.config import ColumnsConfig, DataConfig, ScenesConfig
 from pairstill.core.errors import ArtifactError, DataError
 from pairstill.core.schema import ImageRecord
 from pairstill.data.manifest import Manifest, build_manifest
+from pairstill.data.overlaps import Overlaps
 from pairstill.storage import digest, file_digest
 
 
@@ -306,3 +307,87 @@ def test_what_is_wrong_with_nearly_all_pairs_is_said_once(make_karpathy, tmp_pat
 def test_too_few_training_images_say_how_to_ask_for_fewer_pairs(make_karpathy, tmp_path):
     message = problem_of(make_karpathy(GOOD), tmp_path, need={"train": 5})
     assert message.endswith("add images, or ask for fewer pairs, such as --distill.phases '[{num_pairs: 1}]'")
+
+
+def table(tmp_path, make_image, rows, **settings):
+    """Return a table of pictures, each of a colour of its own."""
+    for number, image in enumerate(dict.fromkeys(row.split(",")[0] for row in rows)):
+        make_image(tmp_path / image, colour=(number, number // 3, 0))
+    header = "image,caption,split" if rows[0].count(",") == 2 else "image,caption"
+    (tmp_path / "t.csv").write_text("\n".join([header, *rows]) + "\n")
+    return DataConfig(source="table", root=str(tmp_path), annotations="t.csv", **settings)
+
+
+ONE = {"columns": ColumnsConfig(split=None)}
+
+
+def counts(manifest):
+    return [len(manifest.split(split)) for split in ("train", "val", "test")]
+
+
+def test_images_are_divided_at_random_with_all_their_captions(make_image, tmp_path):
+    rows = [f"{number}.png,caption {caption} of {number}" for caption in range(2) for number in range(20)]
+    config = table(tmp_path, make_image, rows, split="random 8:1:1", **ONE)
+    manifest = build_manifest(config, tmp_path)
+    assert counts(manifest) == [16, 2, 2] and all(len(record.captions) == 2 for record in manifest.records)
+    assert manifest.division == "random 8:1:1, seed 0"
+    other = build_manifest(replace(config, split_seed=1), tmp_path)
+    assert counts(other) == [16, 2, 2] and other.records != manifest.records
+    splits = {record.image: record.split for record in manifest.records}
+    for image in splits:  # neither names nor order play a part
+        (tmp_path / image).rename(tmp_path / f"renamed {image}")
+    table_of = [f"renamed {row}" for row in reversed(rows)]
+    (tmp_path / "t.csv").write_text("image,caption\n" + "\n".join(table_of) + "\n")
+    assert {r.image: r.split for r in build_manifest(config, tmp_path).records} == {
+        f"renamed {image}": split for image, split in splits.items()
+    }
+
+
+@pytest.mark.parametrize(("split", "expected"), [("random 1:1:0", [3, 3, 0]), ("random 98:1:1", [4, 1, 1])])
+def test_shares_may_be_nothing_and_else_are_an_image_at_least(split, expected, make_image, tmp_path):
+    rows = [f"{number}.png,caption" for number in range(6)]
+    assert counts(build_manifest(table(tmp_path, make_image, rows, split=split, **ONE), tmp_path)) == expected
+
+
+def test_copies_of_a_picture_are_not_divided(make_image, tmp_path):
+    rows = [f"{number}.png,caption" for number in range(8)]
+    config = table(tmp_path, make_image, rows, split="random 2:1:1", **ONE)
+    for number in range(4):
+        make_image(tmp_path / f"{number}.bmp", colour=(number, number // 3, 0))
+    with (tmp_path / "t.csv").open("a") as stream:
+        stream.writelines(f"{number}.bmp,another caption\n" for number in range(4))
+    for seed in range(5):
+        manifest = build_manifest(replace(config, split_seed=seed), tmp_path)
+        split_of = {record.image: record.split for record in manifest.records}
+        assert all(split_of[f"{number}.bmp"] == split_of[f"{number}.png"] for number in range(4))
+        assert manifest.overlaps.pictures == 0
+
+
+def test_a_draw_among_train_leaves_other_splits_and_gives_them_nothing(make_image, tmp_path):
+    rows = [f"{number}.png,caption,{'test' if number < 3 else 'train'}" for number in range(12)]
+    config = table(tmp_path, make_image, rows, split="random 2:1:0")
+    assert counts(build_manifest(config, tmp_path)) == [6, 3, 3]
+    found = problem_of(replace(config, split="random 8:1:1"), tmp_path)
+    assert "data.split gives a share to test, which has 3 images already; write 0 for it ('random 8:1:0')" in found
+    anew = replace(config, split="random 8:1:1", columns=ColumnsConfig(split=None))
+    assert counts(build_manifest(anew, tmp_path)) == [10, 1, 1]
+
+
+def test_what_splits_have_in_common_is_counted(make_image, tmp_path):
+    rows = [
+        *("a.png,A dog.,train", "a.png,one more,train", "b.png,a dog,val", "b.png,a cat,val"),
+        *("c.png,A dog,test", "c.png,a bird,test", "d.png,a bird!,test", "d.png,a tree,test"),
+    ]
+    config = table(tmp_path, make_image, rows)
+    manifest = build_manifest(config, tmp_path)
+    assert manifest.overlaps == Overlaps(pictures=0, val_captions=1, test_captions=1, equal_test_captions=2)
+    assert manifest.warnings == [
+        "Captions that train has word for word as well: 1 of the 2 of val and 1 of the 4 of test"
+    ]
+    make_image(tmp_path / "copy.bmp", colour=(0, 0, 0))  # the colour of a.png
+    with (tmp_path / "t.csv").open("a") as stream:
+        stream.write("copy.bmp,another name,test\n")
+    manifest = build_manifest(config, tmp_path)
+    assert manifest.overlaps.pictures == 1
+    assert manifest.warnings[0].startswith("1 image of val and test show the same picture, pixel for pixel, as another")
+    assert build_manifest(replace(config, on_bad_pair="drop"), tmp_path).about["overlaps"]["pictures"] == 1

@@ -17,8 +17,8 @@ from pairstill.core.errors import ArtifactError
 from pairstill.storage import digest, read_sealed, write_sealed
 from pairstill.storage.cache import cache_folder
 
-# Raise it when images are refused that were not before, so that what passed then is read again.
-_RULES = 1
+# Raise it when images are refused that were not before, or seen otherwise, so that what passed then is read again.
+_RULES = 2
 SETTLED_SECONDS = 2.0
 """A file that changed this shortly before it was checked may change again within one tick of the disk's clock."""
 
@@ -47,30 +47,44 @@ class Stamp:
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen in an image file.
+
+    Attributes:
+        digest: SHA-256 of the file's content, or of that and of what was done to its pixels.
+        pixels: digest of the picture's pixels.
+    """
+
+    digest: str
+    pixels: str
+
+
 class Checked:
     """The images below a root that were checked and found good, as a file below the cache."""
 
-    def __init__(self, cache_dir: Path, root: Path, max_pixels: int) -> None:
+    def __init__(self, cache_dir: Path, root: Path, max_pixels: int, background: str) -> None:
         """Read what is known; a damaged file counts as none, since all in it can be found out again.
 
         Args:
             cache_dir: the folder that runs share.
             root: the image root.
             max_pixels: the most pixels that an image may have.
+            background: what shows through transparent pixels.
         """
-        key = digest(str(_RULES), str(root), str(max_pixels), version("pillow"))
+        key = digest(str(_RULES), str(root), str(max_pixels), background, version("pillow"))
         self._path = cache_folder(cache_dir, "checked") / f"{key}.json"
         self._root = str(root)
-        self._known: dict[str, tuple[Stamp, str]] = {}
+        self._known: dict[str, tuple[Stamp, Seen]] = {}
         self._inside: dict[str, bool] = {}
         with suppress(ArtifactError, AttributeError, KeyError, TypeError, ValueError):
             if self._path.is_file():
                 self._known = {image: _entry(text) for image, text in read_sealed(self._path)["images"].items()}
-        self.digests = frozenset(content for _, content in self._known.values())
-        """SHA-256 of each content that is known to decode."""
+        self.pixels = {seen.digest: seen.pixels for _, seen in self._known.values()}
+        """The digest of the pixels of each content that is known to decode."""
 
-    def digest_of(self, image: str) -> str | None:
-        """Return the SHA-256 of an image that has not changed since it was checked, or None.
+    def seen_in(self, image: str) -> Seen | None:
+        """Return what was seen in an image that has not changed since it was checked, or None.
 
         Args:
             image: its path relative to the root.
@@ -88,29 +102,29 @@ class Checked:
             self._inside[folder] = real.is_relative_to(self._root)
         return self._inside[folder]
 
-    def keep(self, found: Mapping[str, tuple[Stamp | None, str]], settled_seconds: float) -> None:
+    def keep(self, found: Mapping[str, tuple[Stamp | None, Seen]], settled_seconds: float) -> None:
         """Write down what was found in images that were read, unless all of it is known.
 
         Args:
-            found: the stamp that each had before it was read, and the SHA-256 of its content; empty if it is bad.
+            found: the stamp that each had before it was read, and what was seen; empty digests if it is bad.
             settled_seconds: a file that changed more shortly ago than this is left out.
 
         Raises:
             StorageError: the file cannot be written.
         """
         before, now = dict(self._known), time.time_ns() - int(1e9 * settled_seconds)
-        for image, (stamp, content) in found.items():
+        for image, (stamp, seen) in found.items():
             self._known.pop(image, None)
-            if content and stamp is not None and max(stamp.written, stamp.changed) < now:
-                self._known[image] = (stamp, content)
+            if seen.digest and stamp is not None and max(stamp.written, stamp.changed) < now:
+                self._known[image] = (stamp, seen)
         if self._known != before:
             images = {
-                image: f"{stamp.size} {stamp.written} {stamp.changed} {content}"
-                for image, (stamp, content) in self._known.items()
+                image: f"{stamp.size} {stamp.written} {stamp.changed} {seen.digest} {seen.pixels}"
+                for image, (stamp, seen) in self._known.items()
             }
             write_sealed(self._path, {"images": images})
 
 
-def _entry(text: str) -> tuple[Stamp, str]:
-    size, written, changed, content = text.split()  # one string is read several times as fast as a list of four
-    return Stamp(int(size), int(written), int(changed)), content
+def _entry(text: str) -> tuple[Stamp, Seen]:
+    size, written, changed, content, pixels = text.split()  # one string is read several times as fast as a list of five
+    return Stamp(int(size), int(written), int(changed)), Seen(content, pixels)

@@ -3,16 +3,19 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from PIL import Image
+
 from pairstill.core.errors import DataError
-from pairstill.data.checked import SETTLED_SECONDS, Checked, Stamp
-from pairstill.data.images import decode_rgb
+from pairstill.data.checked import SETTLED_SECONDS, Checked, Seen, Stamp
+from pairstill.data.images import Decoded, decode
 from pairstill.data.inside import MissingFileError, read_inside
 from pairstill.events import Emit, ImagesChecked, silent
+from pairstill.storage import digest
 
 _MAX_THREADS = 8
 _SHORT = re.compile(r"(?:(?!\.{0,2}/)[^/\0]+/)*(?!\.{1,2}$)[^/\0]+", re.DOTALL)
@@ -26,6 +29,7 @@ class Checking:
     Attributes:
         cache_dir: the folder that runs share, for what was found out.
         max_pixels: larger images are refused from their header, before decoding.
+        background: what shows through transparent pixels, as `data.background` has it.
         verify: whether images are read again that have not changed since they were checked.
         settled_seconds: a file that changed this shortly before it was checked is read again the next time.
         decode: decodes the content of a file, and raises `DataError` if that cannot be done.
@@ -33,9 +37,10 @@ class Checking:
 
     cache_dir: Path
     max_pixels: int
+    background: str
     verify: bool = False
     settled_seconds: float = SETTLED_SECONDS
-    decode: Callable[..., object] = decode_rgb
+    decode: Callable[..., Decoded] = decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,13 @@ class ImageCheck:
     """The outcome for one image file.
 
     Attributes:
-        digest: SHA-256 of the file's content; empty if there is a problem.
+        digest: SHA-256 of the file's content, or of that and of what was done to its pixels (turned upright, laid on a
+            background), so that whatever is kept of the image is kept for how it is seen; empty if there is a problem.
         problem: what is wrong, as the end of a sentence that begins with the image; None if nothing is.
         missing: whether the problem is that there is no such file.
         read: whether the file was read, and not known from before.
         stamp: what tells later that the file is as it was; None where nothing does.
+        pixels: digest of the pixels, which copies of a picture in other files share.
     """
 
     digest: str
@@ -55,6 +62,7 @@ class ImageCheck:
     missing: bool = False
     read: bool = True
     stamp: Stamp | None = None
+    pixels: str = ""
 
 
 def clean_path(image: str) -> str:
@@ -87,14 +95,16 @@ def check_images(
         checking: how they are checked.
         emit: told now and then, and at the end, how many images of how many are checked.
     """
-    checked = Checked(checking.cache_dir, root, checking.max_pixels)
-    decodable: Collection[str] = () if checking.verify else checked.digests
+    checked = Checked(checking.cache_dir, root, checking.max_pixels, checking.background)
+    decoded: Mapping[str, str] = {} if checking.verify else checked.pixels
 
     def check(some: Sequence[str]) -> list[ImageCheck]:
-        known = [None if checking.verify else checked.digest_of(image) for image in some]
+        known = [None if checking.verify else checked.seen_in(image) for image in some]
         return [
-            check_image(root, image, checking, decodable) if content is None else ImageCheck(content, read=False)
-            for image, content in zip(some, known, strict=True)
+            check_image(root, image, checking, decoded)
+            if seen is None
+            else ImageCheck(seen.digest, read=False, pixels=seen.pixels)
+            for image, seen in zip(some, known, strict=True)
         ]
 
     checks: list[ImageCheck] = []
@@ -105,29 +115,40 @@ def check_images(
             checks += some
             emit(ImagesChecked(done=len(checks), total=len(images)))
     outcomes = zip(images, checks, strict=True)
-    found = {image: (check.stamp, check.digest) for image, check in outcomes if check.read}
+    found = {image: (check.stamp, Seen(check.digest, check.pixels)) for image, check in outcomes if check.read}
     checked.keep(found, checking.settled_seconds)
     return checks
 
 
-def check_image(root: Path, image: str, checking: Checking, decodable: Collection[str] = ()) -> ImageCheck:
+_NONE: Mapping[str, str] = {}
+
+
+def check_image(root: Path, image: str, checking: Checking, decoded: Mapping[str, str] = _NONE) -> ImageCheck:
     """Return the outcome for one image.
 
     Args:
         root: the image root, resolved.
         image: its path relative to `root`.
         checking: how it is checked.
-        decodable: digests of contents that are known to decode, which need not be decoded again.
+        decoded: the digests of the pixels of contents that are known to decode as they are, by the contents' digests.
     """
     stamp = Stamp.of(f"{root}/{image}")  # before it is read, so that a change while it is read is found later
     try:
         content = read_inside(root, image)
-        digest = hashlib.sha256(content).hexdigest()
-        if digest not in decodable:
-            checking.decode(content, max_pixels=checking.max_pixels)
+        seen, pixels, changed = hashlib.sha256(content).hexdigest(), "", ""
+        if seen in decoded:
+            pixels = decoded[seen]
+        else:
+            picture = checking.decode(content, background=checking.background, max_pixels=checking.max_pixels)
+            pixels, changed = _digest_of_pixels(picture.image), picture.changed
     except MissingFileError as error:
         hint = "; write / between its folders, not a backslash" if "\\" in image else ""
         return ImageCheck("", f"{error}{hint}", missing=True)
     except DataError as error:
         return ImageCheck("", str(error))
-    return ImageCheck(digest, stamp=stamp)
+    return ImageCheck(digest(seen, changed) if changed else seen, stamp=stamp, pixels=pixels)
+
+
+def _digest_of_pixels(image: Image.Image) -> str:
+    size = f"{image.width} {image.height} ".encode()
+    return hashlib.blake2b(size + image.tobytes(), digest_size=8).hexdigest()

@@ -2,22 +2,56 @@
 
 import io
 import zlib
+from contextlib import suppress
+from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
+from PIL.ExifTags import Base
 
 from pairstill.core.errors import DataError
 
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_COLOURS = {"white": "#ffffff", "black": "#000000"}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by its EXIF orientation; Pillow rotates to the left."""
 
 
-def decode_rgb(content: bytes, *, max_pixels: int | None = None) -> Image.Image:
-    """Return the picture that an image file's bytes hold, as 8-bit RGB.
+@dataclass(frozen=True)
+class Decoded:
+    """The picture that an image file's bytes hold.
 
-    Transparency is dropped and the EXIF orientation ignored, as in the authors' code. Of an animation the first
-    frame is taken. Of PNG with 16 bits per channel the upper 8 are taken, in grey as in colour.
+    Attributes:
+        image: as 8-bit RGB, upright and without transparency.
+        changed: what was done to the file's pixels, such as "upright on #ffffff"; empty if nothing was.
+    """
+
+    image: Image.Image
+    changed: str = ""
+
+
+def decode_rgb(content: bytes, *, background: str, max_pixels: int | None = None) -> Image.Image:
+    """Return the picture that an image file's bytes hold, as 8-bit RGB; see `decode`."""
+    return decode(content, background=background, max_pixels=max_pixels).image
+
+
+def decode(content: bytes, *, background: str, max_pixels: int | None = None) -> Decoded:
+    """Return the picture that an image file's bytes hold.
+
+    It is turned as its EXIF or XMP orientation says, as viewers do; one that cannot be read says nothing. What is
+    transparent is laid on the background. Of an animation the first frame is taken. Of PNG with 16 bits per channel the
+    upper 8 are taken, in grey as in colour.
 
     Args:
         content: the whole file.
+        background: `white`, `black` or `#rrggbb`, see `data.background`.
         max_pixels: refuse pictures with more pixels than this; the size is read from the header, before any
             pixel is decoded. Pillow's own limit (twice 89,478,485) always holds.
 
@@ -31,12 +65,12 @@ def decode_rgb(content: bytes, *, max_pixels: int | None = None) -> Image.Image:
             if image.format == "PNG":
                 _check_chunks(content)
             image.load()
-            if image.mode == "I;16":
-                return Image.frombytes("L", image.size, image.tobytes("raw", "I;16B")[::2]).convert("RGB")
-            if "transparency" in image.info:
-                # A palette with per-entry alpha cannot go to RGB in one step without a warning.
-                return image.convert("RGBA").convert("RGB")
-            return image.convert("RGB")
+            rgb, on = _opaque(image, _COLOURS.get(background, background))
+            turn = _turn(image)
+            if turn is not None:
+                rgb = rgb.transpose(turn)
+                rgb.info = {}  # or a copy that is written would be turned once more
+            return Decoded(rgb, " ".join(part for part in ("" if turn is None else "upright", on) if part))
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -45,6 +79,28 @@ def decode_rgb(content: bytes, *, max_pixels: int | None = None) -> Image.Image:
         raise DataError("cannot be decoded (it is in no image format that Pillow knows)") from error
     except Exception as error:  # decoders raise whatever their parser stumbles on: SyntaxError, struct.error, ...
         raise DataError(f"cannot be decoded ({error})") from error
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return what makes a loaded picture upright, if it is not."""
+    # Asked after the pixels are read: Pillow turns TIFF by itself then, and takes the orientation away.
+    with suppress(Exception):  # nonsense in place of EXIF spoils no pixel
+        return _TURNS.get(image.getexif().get(Base.Orientation, 0))
+    return None
+
+
+def _opaque(image: Image.Image, background: str) -> tuple[Image.Image, str]:
+    """Return a loaded picture as RGB, and "on COLOUR" if anything of that colour shows through it."""
+    if image.mode == "I;16":
+        return Image.frombytes("L", image.size, image.tobytes("raw", "I;16B")[::2]).convert("RGB"), ""
+    if not image.has_transparency_data:
+        return image.convert("RGB"), ""
+    # A palette with per-entry alpha cannot go to RGB in one step without a warning.
+    rgba = image.convert("RGBA")
+    if rgba.getchannel("A").getextrema()[0] == 255:
+        return rgba.convert("RGB"), ""
+    below = Image.new("RGBA", image.size, background)
+    return Image.alpha_composite(below, rgba).convert("RGB"), f"on {background}"
 
 
 def _check_header(image: Image.Image, max_pixels: int | None) -> None:

@@ -58,8 +58,8 @@ def find_inside(root: Path, name: str) -> Path:
     return path
 
 
-def read_inside(root: Path, name: str) -> bytes:
-    """Return the content of the file that `name` leads to; see `find_inside`.
+def read_inside(root: Path, name: str, most: int = MAX_FILE_BYTES) -> bytes:
+    """Return the content of the file that `name` leads to, of at most so many bytes; see `find_inside`.
 
     Raises:
         DataError: it lies elsewhere, is no regular file, is too large, or cannot be read.
@@ -68,8 +68,8 @@ def read_inside(root: Path, name: str) -> bytes:
     try:
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
-            if size > MAX_FILE_BYTES:
-                raise DataError(f"has {size} bytes; at most {MAX_FILE_BYTES} are allowed")
+            if size > most:
+                raise DataError(f"has {size} bytes; at most {most} are allowed")
             return stream.read(size)
     except OSError as error:
         raise DataError(f"cannot be read ({error})") from error

@@ -65,27 +65,33 @@ SQUASH = Resizing()
 """What images are made square with, unless a tower has a way of its own."""
 
 
-def read_image(path: Path, size: int, resizing: Resizing = SQUASH) -> Tensor:
+def read_image(path: Path, size: int, resizing: Resizing = SQUASH, *, background: str = "white") -> Tensor:
     """Return one image as uint8 RGB of shape (3, size, size).
+
+    Args:
+        path: the image file.
+        size: side of the square, in pixels.
+        resizing: how the photo becomes a square.
+        background: what shows through transparent pixels, as `data.background` has it.
 
     Raises:
         DataError: the file is missing or does not decode.
     """
     try:
-        return picture(path.read_bytes(), size, resizing)
+        return picture(path.read_bytes(), size, resizing, background=background)
     except OSError as error:
         raise DataError(f"image {path} cannot be read ({error}); build the manifest again") from error
     except DataError as error:
         raise DataError(f"image {path} {error}; build the manifest again") from error
 
 
-def picture(content: bytes, size: int, resizing: Resizing = SQUASH) -> Tensor:
+def picture(content: bytes, size: int, resizing: Resizing = SQUASH, *, background: str = "white") -> Tensor:
     """Return the content of an image file as `read_image` does, uint8 (3, size, size).
 
     Raises:
         DataError: it does not decode; the message goes on from the image's name.
     """
-    image = resizing(decode_rgb(content), size)
+    image = resizing(decode_rgb(content, background=background), size)
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return pixels.reshape(size, size, 3).permute(2, 0, 1).contiguous()
 
@@ -110,7 +116,7 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return (unit.float() - centre) / scale
 
 
-def read_images(paths: Sequence[Path], size: int, resizing: Resizing = SQUASH) -> Tensor:
+def read_images(paths: Sequence[Path], size: int, resizing: Resizing = SQUASH, *, background: str = "white") -> Tensor:
     """Return images in order, as uint8 of shape (images, 3, size, size).
 
     They are decoded in threads, since decoding leaves Python's lock.
@@ -121,4 +127,5 @@ def read_images(paths: Sequence[Path], size: int, resizing: Resizing = SQUASH) -
     if not paths:
         return torch.empty(0, 3, size, size, dtype=torch.uint8)
     with ThreadPoolExecutor() as pool:
-        return torch.stack(list(pool.map(partial(read_image, size=size, resizing=resizing), paths)))
+        read = partial(read_image, size=size, resizing=resizing, background=background)
+        return torch.stack(list(pool.map(read, paths)))

@@ -1,19 +1,19 @@
 """The manifest: every real pair of a run, checked before any work, with a fingerprint of the data."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
-from pairstill.core.errors import ArtifactError, DataError, list_problems, shown
+from pairstill.core.errors import ArtifactError, DataError, list_problems
 from pairstill.core.schema import SPLITS, ImageRecord, Split
-from pairstill.data.captions import MAX_CAPTION_CHARACTERS, caption_as, stands_for_nothing
-from pairstill.data.checks import Checking, ImageCheck, check_images, clean_path
+from pairstill.data.assembly import Assembly, as_split
+from pairstill.data.checks import Checking
+from pairstill.data.division import divided
+from pairstill.data.overlaps import Overlaps, overlaps_of
 from pairstill.data.sources import read_source
-from pairstill.data.sources.raw import RawPair, RawPairs
 from pairstill.events import Emit, silent
 from pairstill.storage import digest, read_json, write_json
 
@@ -28,8 +28,13 @@ class Manifest:
         source: name of the source that the pairs came from.
         image_root: absolute folder that the records' image paths start from.
         records: the images with their captions, in the source's order; every image stands once.
-        image_digests: SHA-256 of each record's image file, in the order of `records`.
+        image_digests: SHA-256 of each record's image file, in the order of `records`; of one that is turned or laid on
+            a background, of that too (`ImageCheck.digest`).
         dropped: what was left out, and why; empty unless `data.on_bad_pair` is `drop`.
+        background: what shows through transparent pixels, as `data.background` has it.
+        division: how images were divided among the splits, if the data did not say it.
+        notes: what else must be said of how the pairs were read, a sentence each.
+        overlaps: what splits have in common; nothing is known of a manifest that was read from a file.
     """
 
     source: str
@@ -37,6 +42,10 @@ class Manifest:
     records: tuple[ImageRecord, ...]
     image_digests: tuple[str, ...]
     dropped: tuple[str, ...] = ()
+    background: str = "white"
+    division: str | None = None
+    notes: tuple[str, ...] = ()
+    overlaps: Overlaps | None = field(default=None, compare=False)
 
     def split(self, name: Split) -> tuple[ImageRecord, ...]:
         """Return the records of one split, in order."""
@@ -58,6 +67,19 @@ class Manifest:
     def caption_owner(self, name: Split) -> list[int]:
         """Return, for each of `captions(name)`, the index in `split(name)` of the image it belongs to."""
         return [index for index, record in enumerate(self.split(name)) for _ in record.captions]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """How the pairs came to be, as JSON values."""
+        overlaps = None if self.overlaps is None else asdict(self.overlaps)
+        return {"division": self.division, "notes": list(self.notes), "overlaps": overlaps}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user must know before a long run, a sentence each."""
+        if self.overlaps is None or self.source == "scenes":  # scenes are worded by rules, and repeat by design
+            return list(self.notes)
+        return [*self.notes, *self.overlaps.warnings({split: len(self.captions(split)) for split in SPLITS})]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -87,6 +109,8 @@ class Manifest:
                 for record, image_digest in zip(self.records, self.image_digests, strict=True)
             ],
             "dropped": self.dropped,
+            "background": self.background,
+            "notes": self.notes,
         }
         write_json(path, content)
 
@@ -142,15 +166,26 @@ def build_manifest(
         MissingDependencyError: the source needs an optional package.
     """
     raw = read_source(config, cache_dir)
-    checked = _Assembly(config)
+    checked = Assembly(config)
     checked.problems.extend(raw.unreadable)
-    checked.add_all(raw, Checking(cache_dir, config.max_pixels, verify), emit)
-    records, digests = checked.records()
+    checked.add_all(raw, Checking(cache_dir, config.max_pixels, config.background, verify), emit)
+    kept = divided(checked.kept(), config)
+    records = tuple(image.record for image in kept)
     shortages = _shortages(records, need or {})
     bad = tuple(checked.problems)
     if shortages or (bad and config.on_bad_pair == "error"):
         raise DataError(_report(config, shortages, bad, checked.common_causes(len(records))))
-    return Manifest(config.source, raw.image_root, records, digests, bad)
+    return Manifest(
+        source=config.source,
+        image_root=raw.image_root,
+        records=records,
+        image_digests=tuple(image.digest for image in kept),
+        dropped=bad,
+        background=config.background,
+        division=config.split and f"{config.split}, seed {config.split_seed}",
+        notes=raw.notes,
+        overlaps=overlaps_of(kept),
+    )
 
 
 def _shortages(records: tuple[ImageRecord, ...], need: Mapping[Split, int]) -> list[str]:
@@ -185,100 +220,6 @@ def _report(config: DataConfig, shortages: list[str], bad: tuple[str, ...], caus
     return message
 
 
-@dataclass
-class _Assembly:
-    """Good captions by image, and the problems, while listings are gone through in order."""
-
-    config: DataConfig
-    problems: list[str] = field(default_factory=list)
-    _captions: dict[str, list[str]] = field(default_factory=dict)
-    _splits: dict[str, Split] = field(default_factory=dict)
-    _digests: dict[str, str] = field(default_factory=dict)
-    _contents: dict[str, str] = field(default_factory=dict)
-    _missing: int = 0
-    _other_splits: Counter[str] = field(default_factory=Counter)
-
-    def add_all(self, raw: RawPairs, checking: Checking, emit: Emit) -> None:
-        """Go through all listings; images are checked once each, beforehand."""
-        paths = [self._clean(pair) for pair in raw.pairs]
-        distinct = list(dict.fromkeys(path for path in paths if path is not None))
-        outcomes = check_images(raw.image_root, distinct, checking, emit)
-        checks = dict(zip(distinct, outcomes, strict=True))
-        for pair, path in zip(raw.pairs, paths, strict=True):
-            if path is not None:
-                self._add(pair, path, checks[path])
-
-    def records(self) -> tuple[tuple[ImageRecord, ...], tuple[str, ...]]:
-        """Return the records and their images' digests."""
-        images = [image for image, captions in self._captions.items() if captions]
-        records = tuple(ImageRecord(image, tuple(self._captions[image]), self._splits[image]) for image in images)
-        return records, tuple(self._digests[image] for image in images)
-
-    def common_causes(self, usable: int) -> list[str]:
-        """Return what is wrong with more pairs than there are usable images: no matter of single pairs."""
-        causes = []
-        if self._missing > usable:
-            causes.append(
-                f"{self._missing} images are not where they are looked for: set data.images, which is "
-                f"{self.config.images!r}, to their folder below data.root."
-            )
-        if self._other_splits.total() > usable:
-            values = ", ".join(f"{value} ({count} times)" for value, count in self._other_splits.most_common(5))
-            causes.append(f"The splits are called {values}: call them {', '.join(SPLITS)}.")
-        return causes
-
-    def _clean(self, pair: RawPair) -> str | None:
-        try:
-            return clean_path(pair.image)
-        except DataError as error:
-            self.problems.append(f"{pair.where}: image {shown(pair.image)} {error}")
-            return None
-
-    def _add(self, pair: RawPair, path: str, check: ImageCheck) -> None:
-        split, image = _as_split(pair.split), f"{pair.where}: image {shown(pair.image)}"
-        if check.problem is not None:
-            self.problems.append(f"{image} {check.problem}")
-            self._missing += check.missing
-        elif split is None:
-            self.problems.append(f"{image} has split {shown(pair.split)}; it must be one of {', '.join(SPLITS)}")
-            self._other_splits[shown(pair.split)] += 1
-        elif self._splits.setdefault(path, split) != split:
-            self.problems.append(f"{image} is in split '{split}' but also in '{self._splits[path]}'")
-        elif self._splits[first := self._contents.setdefault(check.digest, path)] != split:
-            # Most sources name an image by its file; what is learned from it cannot be told by another name.
-            also = f"with the same content as {shown(first)}"
-            self.problems.append(f"{image} is in split '{split}' but also, {also}, in '{self._splits[first]}'")
-        else:
-            self._digests[path] = check.digest
-            known = self._captions.setdefault(path, [])
-            known += self._good_captions(pair, frozenset(known))
-
-    def _good_captions(self, pair: RawPair, known: frozenset[str]) -> Iterable[str]:
-        good, image = [], f"{pair.where}: image {shown(pair.image)}"
-        for text in pair.captions:
-            if len(text) > MAX_CAPTION_CHARACTERS:
-                self.problems.append(
-                    f"{image} has a caption of {len(text)} characters, more than "
-                    f"{MAX_CAPTION_CHARACTERS}: {shown(text)}"
-                )
-                continue
-            caption = caption_as(self.config.captions, text)
-            if not caption.strip():
-                self.problems.append(f"{image} has the empty caption {shown(text)}")
-            elif stands_for_nothing(text):
-                self.problems.append(f"{image} has the caption {shown(text)}, which stands for a missing one")
-            elif caption in known:
-                self.problems.append(f"{image} is listed twice with caption {shown(caption)}")
-            else:
-                good.append(caption)
-        return good
-
-
-def _as_split(value: Any) -> Split | None:
-    names: dict[str, Split] = {split: split for split in SPLITS}
-    return names.get(value) if isinstance(value, str) else None
-
-
 def _from_json(content: Mapping[str, Any]) -> Manifest:
     records = tuple(_record_from_json(entry) for entry in content["records"])
     return Manifest(
@@ -287,11 +228,13 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
         records=records,
         image_digests=tuple(_string(entry["sha256"]) for entry in content["records"]),
         dropped=tuple(_string(entry) for entry in content["dropped"]),
+        background=_string(content.get("background", "white")),
+        notes=tuple(_string(entry) for entry in content.get("notes", ())),
     )
 
 
 def _record_from_json(entry: Mapping[str, Any]) -> ImageRecord:
-    split = _as_split(entry["split"])
+    split = as_split(entry["split"])
     if split is None:
         raise ValueError(f"split {entry['split']!r} is not one of {', '.join(SPLITS)}")
     return ImageRecord(_string(entry["image"]), tuple(_string(caption) for caption in entry["captions"]), split)

@@ -56,7 +56,8 @@ def real_pairs(manifest: Manifest, split: EncodedSplit, captions: Tensor) -> Ini
     paths, texts = manifest.image_paths("train"), manifest.captions("train")
     records = manifest.split("train")
     owners = split.caption_owner[captions].tolist()
-    pixels = read_images([paths[owner] for owner in owners], split.spec.size, split.spec.resizing)
+    chosen, spec = [paths[owner] for owner in owners], split.spec
+    pixels = read_images(chosen, spec.size, spec.resizing, background=manifest.background)
     return InitialPairs(
         normalise(pixels, split.spec.mean, split.spec.std),
         split.text_embeddings.take(captions).clone(),

@@ -137,6 +137,7 @@ class Encoding:
         device: where the tower computes and batches are put.
         what: what is encoded, such as `the train split`.
         emit: told of rows while they are computed.
+        background: what shows through transparent pixels of images.
         tower_batch: images that go through the frozen tower at a time.
     """
 
@@ -147,6 +148,7 @@ class Encoding:
     device: torch.device
     what: str = "images and captions"
     emit: Emit = silent
+    background: str = "white"
     tower_batch: int = TOWER_BATCH
 
     def images(self, paths: Sequence[Path], digests: Iterable[str], about: str) -> CachedRows:
@@ -239,7 +241,8 @@ class Encoding:
         )
 
     def _pixels(self, paths: Sequence[Path]) -> Tensor:
-        return read_images(paths, self.image.spec.size, self.image.spec.resizing)
+        spec = self.image.spec
+        return read_images(paths, spec.size, spec.resizing, background=self.background)
 
     def _features(self, paths: Sequence[Path]) -> Tensor:
         step = self.tower_batch

@@ -240,11 +240,13 @@ class RunContext:
             manifest = build_manifest(
                 self.config.data, self.cache_dir, need=need, verify=self.config.verify, emit=self.emit
             )
-        self.folder.record_data(describe_data(manifest))
+        self.folder.record_data({**describe_data(manifest), **manifest.about})
         for problem in manifest.dropped:
             self.emit(PairDropped(problem=problem))
         if manifest.dropped:
             self.warn(f"Left out {counted(len(manifest.dropped), 'bad pair')}; data.json lists them")
+        for sentence in manifest.warnings:
+            self.warn(sentence)
         if caution := few_test_images(len(manifest.split("test"))):
             self.warn(caution)
         return manifest
@@ -305,8 +307,9 @@ class RunContext:
     @contextmanager
     def encoding(self, what: str) -> Iterator[Encoding]:
         """Give what encodes images and captions, and show its progress."""
+        parts, background = (self.image, self.text, self.tower), self.config.data.background
         with self.display.bars():
-            yield Encoding(self.image, self.text, self.tower, self.cache_dir, self.device, what, self.emit)
+            yield Encoding(*parts, self.cache_dir, self.device, what, self.emit, background)
 
     @property
     def num_views(self) -> int:

@@ -32,6 +32,7 @@ class Captions:
     embeddings: Tensor
     number: dict[tuple[str, str], int]
     path: dict[str, Path]
+    background: str
 
 
 def training_captions(context: RunContext) -> Captions:
@@ -45,6 +46,7 @@ def training_captions(context: RunContext) -> Captions:
         torch.cat([batch.cpu() for batch in context.splits.train.text_batches()]),
         {pair: number for number, pair in enumerate(zip(names, texts, strict=True))},
         {record.image: path for record, path in zip(records, manifest.image_paths("train"), strict=True)},
+        manifest.background,
     )
 
 
@@ -54,7 +56,8 @@ def real_of(phase: DistilledPhase, captions: Captions, resizing: Resizing) -> Re
     if not all(phase.sources):
         return Real(near)
     started = [captions.number[pair] for pair in zip(phase.sources, phase.captions, strict=True)]
-    pixels = read_images([captions.path[source] for source in phase.sources], phase.images.shape[-1], resizing)
+    paths = [captions.path[source] for source in phase.sources]
+    pixels = read_images(paths, phase.images.shape[-1], resizing, background=captions.background)
     return Real(near, pixels.float() / 255, captions.embeddings[started])
 
 
@@ -85,10 +88,12 @@ class _Shown:
 
     def __init__(self, context: RunContext) -> None:
         self._paths, self._captions = context.manifest.image_paths("test"), context.manifest.captions("test")
-        self._spec = context.image.spec
+        self._spec, self._background = context.image.spec, context.manifest.background
 
     def _picture(self, image: int) -> str:
-        return data_uri(read_images([self._paths[image]], self._spec.size, self._spec.resizing)[0], LARGE_SIDE)
+        spec = self._spec
+        pixels = read_images([self._paths[image]], spec.size, spec.resizing, background=self._background)
+        return data_uri(pixels[0], LARGE_SIDE)
 
     def by_caption(self, answer: Answer, total: int) -> Question:
         hits = [ShownHit(self._picture(hit.index), "", hit.score, hit.right) for hit in answer.hits]

@@ -212,6 +212,7 @@ def _provenance(context: RunContext, distilled: DistilledSet | None) -> list[Fac
         counts = ", ".join(f"{split} {counted(data['images'][split], 'image')}" for split in ("train", "val", "test"))
         dropped = f"{counted(len(data['dropped']), 'bad pair')} left out" if data["dropped"] else ""
         facts += [Fact("real pairs", f"{data['source']}: {counts}", dropped), Fact("data", data["fingerprint"])]
+        facts += _told_of(data)
     if distilled is not None:
         images = [("image tower", tower) for tower in distilled.towers or (distilled.image_encoder,)]
         for name, encoder in (*images, ("text tower", distilled.text_encoder)):
@@ -225,6 +226,25 @@ def _provenance(context: RunContext, distilled: DistilledSet | None) -> list[Fac
         environment = read_object(folder / "environment.json", "packages", "python", "machine")
         packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items() if version)
         facts.append(Fact("last used with", f"Python {environment['python']}, {packages}", environment["machine"]))
+    return facts
+
+
+def _told_of(data: Mapping[str, Any]) -> list[Fact]:
+    """Return how the splits came to be, and what they have in common; runs of older versions do not know."""
+    facts = [Fact("splits", data["division"], "drawn by image")] if data.get("division") else []
+    facts += [Fact("pairs", note) for note in data.get("notes", ())]
+    overlaps, captions = data.get("overlaps"), data["captions"]
+    if overlaps is None:
+        return facts
+    tie = "two images of one wording: an image's own caption ties with the other's, and a tie counts as a miss"
+    counts = (
+        ("captions in train, too", f"val {overlaps['val_captions']:,} of {captions['val']:,}, test "
+         f"{overlaps['test_captions']:,} of {captions['test']:,}", "word for word, as they are encoded"),
+        ("test captions of several images", f"{overlaps['equal_test_captions']:,} of {captions['test']:,}", tie),
+    )  # fmt: skip
+    facts += [Fact(*each) for each in counts]
+    if overlaps["pictures"]:
+        facts.append(Fact("pictures in two splits", f"{overlaps['pictures']:,}", "pixel for pixel, in other files"))
     return facts
 
 

@@ -3,6 +3,7 @@ import json
 import os
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -321,3 +322,34 @@ def test_needs_datasets(config, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "pairstill\[huggingface\]"'):
         read(config, tmp_path)
+
+
+def test_a_column_names_the_split_where_the_dataset_has_one(config, tmp_path):
+    rows = [
+        {"picture": {"bytes": jpeg(9 * n), "path": None}, "texts": "x", "part": ("train", "val")[n]} for n in (0, 1)
+    ]
+    features = datasets.Features(
+        {"picture": datasets.Image(), "texts": datasets.Value("string"), "part": datasets.Value("string")}
+    )
+    datasets.DatasetDict(all=datasets.Dataset.from_list(rows, features=features)).save_to_disk(str(tmp_path / "one"))
+    columns = replace(config.columns, split="part")
+    one = replace(config, root=str(tmp_path / "one"), splits=SplitsConfig(train="all"), columns=columns)
+    assert [pair.split for pair in read(one, tmp_path / "cache").pairs] == ["train", "val"]
+    drawn = replace(one, split="random 1:1:0")
+    assert [pair.split for pair in read(drawn, tmp_path / "cache").pairs] == ["train", "train"]
+    with pytest.raises(DataError, match=r"has no column 'split'; it has .*'part'. Set data\.columns\.split"):
+        read(replace(one, columns=config.columns), tmp_path / "cache")
+    with pytest.raises(DataError, match=r"data\.columns\.split is null: name data\.splits\.val"):
+        read(replace(one, columns=replace(columns, split=None)), tmp_path / "cache")
+
+
+def test_photos_are_written_upright_and_on_the_background(config, tmp_path):
+    exif, stream = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.new("RGBA", (8, 4), (0, 0, 0, 0)).save(stream, "PNG", exif=exif)
+    save(tmp_path / "odd", {"train": [(stream.getvalue(), ["x"])]})
+    odd = replace(config, root=str(tmp_path / "odd"), splits=SplitsConfig(train="train"), split="random 1:1:1")
+    for background, colour in (("white", (255, 255, 255)), ("black", (0, 0, 0))):
+        raw = read(replace(odd, background=background), tmp_path / "cache")
+        with Image.open(raw.image_root / raw.pairs[0].image) as image:
+            assert (image.size, image.getpixel((0, 0)), image.getexif().get(0x0112)) == ((4, 8), colour, None)

@@ -198,10 +198,10 @@ def test_parquet_needs_pyarrow(tmp_path, monkeypatch):
     [
         ("pairs.csv", "image,text,split\n", r"no column 'caption'; it has 'image', 'text', 'split'"),
         ("pairs.csv", "", "has no column 'image'; it has none"),
-        ("pairs.csv", b"image,caption,split,\xff\n", "is not a CSV file in UTF-8 .line 1: not text in UTF-8"),
+        ("pairs.csv", b"image,caption,split,\xff\n", "is not a table of text in UTF-8 .line 1: not text in UTF-8"),
         ("pairs.csv", 'image,"caption,split\na.jpg,x,train\n', "line 1: a quote that opens here is never closed"),
         ("pairs.csv", "image,caption,split,caption\n", "has 2 columns 'caption'; rename those that are not meant"),
-        ("pairs.xlsx", "", "has suffix '.xlsx'; a table must be .csv, .jsonl or .parquet"),
+        ("pairs.xlsx", "", "has suffix '.xlsx'; a table must be .csv, .tsv, .txt, .psv, .token, .jsonl or .parquet"),
     ],
 )
 def test_other_files_are_refused(tmp_path, name, content, message):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import assert_never
 
 from pairstill.config import DataConfig
-from pairstill.data.sources import huggingface, karpathy, llava_cc3m, scenes, table, webdataset
+from pairstill.data.sources import blip, coco, folder, huggingface, karpathy, llava_cc3m, scenes, table, webdataset
 from pairstill.data.sources.raw import RawPairs
 
 
@@ -24,6 +24,12 @@ def read_source(config: DataConfig, cache_dir: Path) -> RawPairs:
             return scenes.read(config, cache_dir)
         case "karpathy":
             return karpathy.read(config, cache_dir)
+        case "coco":
+            return coco.read(config, cache_dir)
+        case "blip":
+            return blip.read(config, cache_dir)
+        case "folder":
+            return folder.read(config, cache_dir)
         case "llava_cc3m":
             return llava_cc3m.read(config, cache_dir)
         case "table":

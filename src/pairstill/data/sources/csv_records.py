@@ -1,12 +1,14 @@
-"""Records of a CSV file, each read by itself: one that is damaged is named by its line and takes no other along."""
+"""Records of a table of text, each read by itself: one that is damaged is named by its line, no other goes with it."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 _MAX_FIELD = 2**31 - 1
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+"""What may stand between the fields of a record, and how it is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +25,8 @@ class CsvRecord:
 
 
 @contextmanager
-def csv_records(path: Path) -> Iterator[Iterator[CsvRecord | str]]:
-    """Give the records of a CSV file with as many fields as the first has, and what is wrong with each other one.
-
-    A quoted field may run over several lines. Where that goes wrong (a quote that is never closed, something between a
-    quote and the next comma, another number of fields), the first of the lines is what is wrong, and the next one is
-    read as the beginning of a record. Empty lines are no records.
+def csv_lines(path: Path) -> Iterator[list[str]]:
+    """Give the lines of a table of text, for `csv_records`, which may be asked as long as this holds.
 
     Args:
         path: the file, in UTF-8, with or without a byte order mark.
@@ -37,15 +35,26 @@ def csv_records(path: Path) -> Iterator[Iterator[CsvRecord | str]]:
     try:
         # What is no UTF-8 becomes half a surrogate pair, so that it is found in the record where it is.
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            yield _records(list(stream))
+            yield list(stream)
     finally:
         csv.field_size_limit(before)
 
 
-def _records(lines: list[str]) -> Iterator[CsvRecord | str]:
+def csv_records(lines: Sequence[str], separator: str) -> Iterator[CsvRecord | str]:
+    """Yield the records with as many fields as the first has, and what is wrong with each other one.
+
+    A quoted field may run over several lines. Where that goes wrong (a quote that is never closed, something between a
+    quote and the next separator, another number of fields), the first of the lines is what is wrong, and the next one
+    is read as the beginning of a record. Empty lines are no records.
+
+    Args:
+        lines: the lines with their ends.
+        separator: one of `SEPARATORS`.
+    """
     at, width = 0, 0
     while at < len(lines):
-        reader = csv.reader(map(lines.__getitem__, range(at, len(lines))), strict=True)
+        rest = map(lines.__getitem__, range(at, len(lines)))
+        reader = csv.reader(rest, strict=True, delimiter=separator)
         where, problem, fields = f"line {at + 1}", "", []
         try:
             fields = next(reader, [])
@@ -55,7 +64,8 @@ def _records(lines: list[str]) -> Iterator[CsvRecord | str]:
         if problem or not fields:
             pass
         elif len(fields) != width:
-            problem = f"the row has {len(fields)} fields, the header {width}; quote captions that contain commas"
+            of = SEPARATORS[separator]
+            problem = f"the row has {len(fields)} fields, the header {width}; quote captions that contain {of}"
         elif not all(map(_is_utf8, fields)):
             problem = "not text in UTF-8; export the table again"
         if problem:

@@ -10,6 +10,7 @@ from typing import Any
 from pairstill.core.errors import DataError, shown
 from pairstill.core.extras import need
 from pairstill.data.inside import find_inside, path_of, read_inside
+from pairstill.data.sources.recognition import hint
 
 _SAVED = "dataset_dict.json"
 _ABOUT = ("README.md", ".huggingface.yaml", "dataset_infos.json")
@@ -19,10 +20,10 @@ _REMOTE = ("hf://", "https://", "http://")
 
 @dataclass(frozen=True)
 class HubSplit:
-    """A column of images and one of captions or classes.
+    """A column of images, one of captions or classes, and perhaps others.
 
     Attributes:
-        table: a `datasets.Dataset` of these two columns, in this order, its images undecoded.
+        table: a `datasets.Dataset` of these columns, in this order, its images undecoded.
         roots: the folders that cells may name files in; relative paths start from the first.
     """
 
@@ -44,7 +45,7 @@ class HubSplit:
             facts += [file["filename"], str(status.st_size), str(status.st_mtime_ns)]
         return facts
 
-    def rows(self) -> Iterator[tuple[Any, Any] | str]:
+    def rows(self) -> Iterator[tuple[Any, ...] | str]:
         """Yield the cells of each row in order, or what is wrong with it.
 
         Raises:
@@ -56,14 +57,14 @@ class HubSplit:
             self.table.data.validate(full=True)
         except (pyarrow.ArrowException, OSError) as error:
             raise DataError(f"{self.roots[0]} holds damaged data ({error}); fetch or save it again") from error
-        image, text = self.table.column_names
+        names = self.table.column_names
         for number in range(len(self.table)):
             try:
                 row = self.table[number]
             except Exception as error:  # what cannot be a value of Python has many kinds
                 yield f"cannot be read ({type(error).__name__}: {error})"
             else:
-                yield row[image], row[text]
+                yield tuple(row[name] for name in names)
 
     def image(self, cell: Mapping[str, Any] | None) -> bytes:
         """Return the content of an image cell: its `bytes`, or the file that its `path` names.
@@ -90,7 +91,7 @@ def load_split(root: str, name: str, columns: Mapping[str, str], settings: str) 
     Args:
         root: the hub name, a folder written by `save_to_disk`, or a folder that `load_dataset` reads.
         name: the split.
-        columns: names of the columns of images and of captions or classes, in this order, by setting.
+        columns: names of the columns of images, of captions or classes, and of others, in this order, by setting.
         settings: what to correct where it cannot be loaded.
 
     Raises:
@@ -115,6 +116,7 @@ def load_split(root: str, name: str, columns: Mapping[str, str], settings: str) 
         kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
         raise DataError(
             f"split {name!r} of dataset {root} cannot be loaded ({kind}{error}). Check {settings}"
+            f"{hint(folder, 'huggingface') if folder.is_dir() else ''}"
         ) from error
     return found
 

@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from pairstill.config import DataConfig
 from pairstill.core.errors import DataError
-from pairstill.core.schema import SPLITS, Split
+from pairstill.core.schema import Split
 from pairstill.data.images import decode_rgb
 from pairstill.data.sources.extraction import extract_once
 from pairstill.data.sources.hub import HubSplit, load_split
@@ -15,18 +18,21 @@ from pairstill.data.sources.raw import RawPair, RawPairs, parse_listing
 from pairstill.storage import digest, writing
 
 # Raise it when extracted folders change, so that old ones are not taken for new ones.
-_VERSION = 2
+_VERSION = 3
+Decode = Callable[[bytes], Image.Image]
 
 
 def read(config: DataConfig, cache_dir: Path) -> RawPairs:
-    """Read three splits of a dataset, and write their images into the cache as PNG, once.
+    """Read the splits of a dataset, and write their images into the cache as PNG, once.
+
+    Where `splits` names `train` alone and no split is drawn, a column says which split each row belongs to.
 
     Files are named by their content, so rows that repeat an image (one row per caption) become one image. A cell
     that names a file instead of holding one may name those in the dataset's own folder.
 
     Args:
         config: `root` is the hub name, a folder written by `save_to_disk`, or a folder that `load_dataset` reads;
-            `splits` names the splits and `columns` the image and caption columns.
+            `splits` names the splits and `columns` the image and caption columns, and that of splits.
         cache_dir: receives `images/huggingface-<key>/`.
 
     Raises:
@@ -34,22 +40,34 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
         MissingDependencyError: the package datasets is not installed.
     """
     columns = {"data.columns.image": config.columns.image, "data.columns.caption": config.columns.caption}
-    tables: dict[Split, HubSplit] = {}
-    for split in SPLITS:
-        name = str(getattr(config.splits, split))
-        tables[split] = load_split(str(config.root), name, columns, f"data.root and data.splits.{split}")
-    facts = [fact for split in SPLITS for fact in tables[split].facts]
-    parts = (str(_VERSION), str(config.max_pixels), *columns.values(), *facts)
+    if config.split is None and list(config.splits.named) == ["train"]:
+        columns["data.columns.split"] = _split_column(config)
+    tables: dict[Split, HubSplit] = {
+        split: load_split(str(config.root), name, columns, f"data.root and data.splits.{split}")
+        for split, name in config.splits.named.items()
+    }
+    facts = [fact for split, table in tables.items() for fact in (split, *table.facts)]
+    parts = (str(_VERSION), str(config.max_pixels), config.background, *columns.values(), *facts)
     return extract_once(cache_dir, f"huggingface-{digest(*parts)[:16]}", lambda folder: _write(folder, tables, config))
+
+
+def _split_column(config: DataConfig) -> str:
+    if config.columns.split is None:
+        raise DataError(
+            "data.splits names train alone and data.columns.split is null: name data.splits.val and data.splits.test, "
+            "the column that names splits, or how they are drawn, such as data.split 'random 8:1:1'"
+        )
+    return config.columns.split
 
 
 def _write(folder: Path, tables: Mapping[Split, HubSplit], config: DataConfig) -> Iterator[RawPair | str]:
     for split, table in tables.items():
-        yield from extract_pairs(folder, split, table, config.max_pixels)
+        decode = partial(decode_rgb, background=config.background, max_pixels=config.max_pixels)
+        yield from extract_pairs(folder, split, table, decode)
 
 
 def extract_pairs(
-    folder: Path, split: str, table: HubSplit, max_pixels: int, caption: Callable[[Any], Any] = lambda cell: cell
+    folder: Path, split: str, table: HubSplit, decode: Decode, caption: Callable[[Any], Any] = lambda cell: cell
 ) -> Iterator[RawPair | str]:
     """Write images into `folder` as PNG, and yield each with its captions, or what is wrong with it.
 
@@ -57,7 +75,7 @@ def extract_pairs(
         folder: receives the images.
         split: the split that they belong to.
         table: its rows.
-        max_pixels: larger images are refused.
+        decode: returns the picture that a file's bytes hold.
         caption: what a caption cell stands for.
 
     Raises:
@@ -69,18 +87,20 @@ def extract_pairs(
             yield f"{where}: {cells}"
             continue
         try:
-            image = _write_png(folder, table.image(cells[0]), max_pixels)
+            cell, text, *named = cells
+            image = _write_png(folder, table.image(cell), decode)
         except DataError as error:
             yield f"{where}: the image {error}"
         else:
-            yield parse_listing(image=image, captions=caption(cells[1]), split=split, where=where)
+            own = named[0] if named else split
+            yield parse_listing(image=image, captions=caption(text), split=own, where=where)
 
 
-def _write_png(folder: Path, content: bytes, max_pixels: int) -> str:
+def _write_png(folder: Path, content: bytes, decode: Decode) -> str:
     """Write an image and return the new file's name."""
     name = f"{hashlib.sha256(content).hexdigest()}.png"
     if not (folder / name).exists():
-        image = decode_rgb(content, max_pixels=max_pixels)
+        image = decode(content)
         with writing(folder / name):
             image.save(folder / name)
     return name

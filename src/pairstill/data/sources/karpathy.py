@@ -7,6 +7,7 @@ from typing import Any
 from pairstill.config import DataConfig
 from pairstill.core.errors import DataError, shown
 from pairstill.data.sources.raw import RawPair, RawPairs, collect, image_root_of, parse_listing, read_annotations_json
+from pairstill.data.sources.recognition import refuse_other
 
 
 def read(config: DataConfig, cache_dir: Path) -> RawPairs:
@@ -22,6 +23,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
         DataError: the file is missing or not of this format.
     """
     content = read_annotations_json(config)
+    refuse_other(config, content, str(config.annotations))
     entries = content.get("images") if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise DataError(

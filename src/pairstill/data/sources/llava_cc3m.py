@@ -8,13 +8,15 @@ from pairstill.config import DataConfig
 from pairstill.core.errors import DataError, shown
 from pairstill.core.schema import Split
 from pairstill.data.sources.raw import RawPair, RawPairs, collect, image_root_of, parse_listing, read_annotations_json
+from pairstill.data.sources.recognition import refuse_other
 from pairstill.storage import digest
 
 
 def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     """Read `metadata.json` (`image`, `caption`) or `chat.json` (`image`, `conversations`).
 
-    A conversation's caption is the first answer from "gpt". The published set has no split; images are split 3:1:1.
+    A conversation's caption is the first answer from "gpt". The published set has no split; images are split 3:1:1,
+    unless `split` says how.
 
     Args:
         config: `annotations` is the JSON file, `images` the folder of the image files, `split_seed` makes the split.
@@ -24,13 +26,16 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
         DataError: the file is missing or not of this format.
     """
     entries = read_annotations_json(config)
+    refuse_other(config, entries, str(config.annotations), "blip")
     if not isinstance(entries, list):
         raise DataError(
             f"{config.annotations} is not a list at its top; set data.annotations to the metadata.json or chat.json "
             "of LLaVA-CC3M-Pretrain-595K"
         )
     images = [entry.get("image") for entry in entries if isinstance(entry, dict)]
-    splits = split_at_random([image for image in images if isinstance(image, str)], config.split_seed)
+    splits: dict[str, Split] = {}
+    if config.split is None:
+        splits = split_at_random([image for image in images if isinstance(image, str)], config.split_seed)
     return collect(image_root_of(config), _parse(entries, splits))
 
 

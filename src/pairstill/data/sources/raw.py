@@ -1,14 +1,17 @@
 """What a source hands over: listings as they stand in its files, not yet checked against the images."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
 from pairstill.core.errors import DataError, shown
+from pairstill.core.schema import Split
 from pairstill.data.inside import path_of
+from pairstill.data.sources.cells import all_captions
+from pairstill.data.sources.recognition import hint
 
 MAX_LISTING_BYTES = 2**31
 """A listing is held in memory, several times over."""
@@ -39,11 +42,13 @@ class RawPairs:
         image_root: absolute folder that image paths start from and may not leave.
         pairs: the listings that could be read, in the source's order.
         unreadable: one message for each listing that could not be read.
+        notes: what else must be said of how they were read, a sentence each.
     """
 
     image_root: Path
     pairs: tuple[RawPair, ...]
     unreadable: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def parse_listing(*, image: Any, captions: Any, split: Any, where: str) -> RawPair | str:
@@ -51,14 +56,16 @@ def parse_listing(*, image: Any, captions: Any, split: Any, where: str) -> RawPa
 
     Args:
         image: must be a string that is not empty.
-        captions: must be a string, or a list of strings that is not empty.
+        captions: must be a string, or a list of strings that is not empty; a string may be such a list written out.
         split: must be a string.
         where: the place of the listing.
     """
     if not isinstance(image, str) or not image:
         return f"{where}: the image is {shown(image)}; it must be a path"
-    if isinstance(captions, str):
-        captions = [captions]
+    try:
+        captions = all_captions(captions)
+    except ValueError as error:
+        return f"{where}: the caption {shown(captions)} {error}"
     if not isinstance(captions, list | tuple) or not all(isinstance(caption, str) for caption in captions):
         return f"{where}: the caption is {shown(captions)}; it must be a string or a list of strings"
     if not captions:
@@ -116,9 +123,15 @@ def annotations_of(config: DataConfig) -> Path:
     """
     if config.annotations is None:
         raise DataError(f"data.source is {config.source}: set data.annotations to its file, relative to data.root")
-    path = path_of(str(root_of(config) / config.annotations), "data.annotations")
+    return _listing_file(config, config.annotations, "data.annotations")
+
+
+def _listing_file(config: DataConfig, name: str, setting: str) -> Path:
+    path = path_of(str(root_of(config) / name), setting)
     if not path.is_file():
-        raise DataError(f"{path} is not a file; set data.root and data.annotations to the annotations file")
+        raise DataError(
+            f"{path} is not a file{hint(path, config.source)}; set data.root and {setting} to the annotations file"
+        )
     if (size := path.stat().st_size) > MAX_LISTING_BYTES:
         raise DataError(
             f"{path} has {size} bytes, more than {MAX_LISTING_BYTES}; split it, or pack the pairs in shards"
@@ -145,14 +158,49 @@ def parse_data_json(text: str) -> Any:
     return json.loads(text, object_pairs_hook=once)
 
 
+@dataclass(frozen=True)
+class SplitFile:
+    """A JSON file of pairs.
+
+    Attributes:
+        name: as it is called.
+        split: the split that it is for; `train` of one for all.
+        place: what the place of a listing begins with: the file, where there are several.
+        content: the JSON value.
+    """
+
+    name: str
+    split: Split
+    place: str
+    content: Any
+
+
+def split_files(config: DataConfig) -> Iterator[SplitFile]:
+    """Yield the files of the splits, or the one for all, one after the other: they may be large.
+
+    Raises:
+        DataError: a file is missing or is not JSON.
+    """
+    for split, name in config.splits.named.items():
+        path = _listing_file(config, name, f"data.splits.{split}")
+        yield SplitFile(name, split, f"{name}: ", _json_of(path, config.source))
+    if not config.splits.named:
+        yield SplitFile(str(config.annotations), "train", "", read_annotations_json(config))
+
+
 def read_annotations_json(config: DataConfig) -> Any:
     """Return the content of a JSON annotations file.
 
     Raises:
         DataError: the file is missing or is not JSON.
     """
-    path = annotations_of(config)
+    return _json_of(annotations_of(config), config.source)
+
+
+def _json_of(path: Path, source: str) -> Any:
     try:
         return parse_data_json(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # not JSON, numbers of thousands of digits, brackets without end
-        raise DataError(f"{path} is not valid JSON ({error}); fetch or export it again") from error
+        raise DataError(
+            f"{path} is not valid JSON ({error}){hint(path, source) or '; fetch or export it again'}"
+        ) from error

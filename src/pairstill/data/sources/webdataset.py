@@ -7,12 +7,13 @@ from pathlib import Path
 
 from pairstill.config import DataConfig
 from pairstill.core.errors import DataError, shown
-from pairstill.core.schema import SPLITS, Split
+from pairstill.core.schema import Split
 from pairstill.data.captions import caption_lines
 from pairstill.data.inside import MAX_FILE_BYTES, find_inside
 from pairstill.data.sources.extraction import extract_once
 from pairstill.data.sources.patterns import expand_braces
 from pairstill.data.sources.raw import RawPair, RawPairs, parse_listing, root_of
+from pairstill.data.sources.recognition import hint
 from pairstill.data.sources.shards import read_samples
 from pairstill.storage import digest, writing
 
@@ -37,7 +38,9 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     Raises:
         DataError: a glob matches no shard, or a shard is damaged, cut short, or lies elsewhere.
     """
-    shards: dict[Split, list[Path]] = {split: _find_shards(config, split) for split in SPLITS}
+    shards: dict[Split, list[Path]] = {
+        split: _find_shards(config, split, pattern) for split, pattern in config.splits.named.items()
+    }
     parts = [str(_VERSION), config.columns.image, config.columns.caption]
     for split, paths in shards.items():
         for path in paths:
@@ -48,16 +51,17 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     return extract_once(cache_dir, key, lambda folder: _write(folder, shards, config))
 
 
-def _find_shards(config: DataConfig, split: Split) -> list[Path]:
+def _find_shards(config: DataConfig, split: Split, pattern: str) -> list[Path]:
     """Return the shards of a split in order; every name that braces stand for must be there."""
-    root, pattern = root_of(config), str(getattr(config.splits, split))
+    root = root_of(config)
     found: dict[Path, None] = {}
     try:
         for name in expand_braces(pattern):
             shards = [path for path in sorted(root.glob(name)) if not path.is_dir()]
             if not shards:
                 missing = repr(pattern) if name == pattern else f"{name!r}, which is one of {pattern!r}"
-                raise DataError(f"no shard in {root} matches {missing}; set data.root and data.splits.{split}")
+                instead = hint(root, config.source)
+                raise DataError(f"no shard in {root} matches {missing}{instead}; set data.root and data.splits.{split}")
             found |= dict.fromkeys(shards)
     except (NotImplementedError, ValueError) as error:
         raise DataError(f"data.splits.{split} is {pattern!r} ({error}); give a glob relative to data.root") from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pairstill.core.errors import DataError, list_problems
 from pairstill.core.rng import make_generator
 from pairstill.data.captions import plain_caption
 from pairstill.data.checks import Checking, check_images
+from pairstill.data.images import decode_rgb
 from pairstill.data.inside import path_of
 from pairstill.data.manifest import Manifest
 from pairstill.data.sources.extraction import extract_once
@@ -20,7 +22,7 @@ from pairstill.data.sources.raw import RawPair
 from pairstill.data.tasks.settings import ZeroShot
 from pairstill.storage import digest
 
-_VERSION = 2  # of what is extracted from hub datasets
+_VERSION = 3  # of what is extracted from hub datasets
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,12 @@ def read_hub(task: ZeroShot, checking: Checking) -> LabelledImages:
     def caption(value: Any) -> Any:
         return known[value] if known and isinstance(value, int) and 0 <= value < len(known) else value
 
-    key = f"zeroshot-{digest(str(_VERSION), str(checking.max_pixels), *columns.values(), *table.facts)[:16]}"
+    decode = partial(decode_rgb, background=checking.background, max_pixels=checking.max_pixels)
+    rules = (str(checking.max_pixels), checking.background)
+    key = f"zeroshot-{digest(str(_VERSION), *rules, *columns.values(), *table.facts)[:16]}"
 
     def write(folder: Path) -> Iterator[RawPair | str]:
-        return extract_pairs(folder, "test", table, checking.max_pixels, caption)
+        return extract_pairs(folder, "test", table, decode, caption)
 
     raw = extract_once(checking.cache_dir, key, write)
     if raw.unreadable:

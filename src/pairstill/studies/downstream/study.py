@@ -152,7 +152,8 @@ def _zero_shot(context: RunContext, task: ZeroShot) -> list[DownstreamRow]:
 
 
 def _checking(context: RunContext) -> Checking:
-    return Checking(context.cache_dir, context.config.data.max_pixels, context.config.verify)
+    data = context.config.data
+    return Checking(context.cache_dir, data.max_pixels, data.background, context.config.verify)
 
 
 def _labelled(context: RunContext, task: ZeroShot) -> LabelledImages:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,9 @@ def encoding_seconds(probe: RunContext) -> float:
     """Return the seconds of reading and encoding all pairs, from one batch of each; texts are encoded once."""
     manifest = probe.manifest
     paths = manifest.image_paths("train")[:TOWER_BATCH]
-    spec = probe.image.spec
-    pixels = seconds_of(lambda: read_images(paths, spec.size, spec.resizing), probe.device) / len(paths)
+    spec, background = probe.image.spec, manifest.background
+    read = partial(read_images, paths, spec.size, spec.resizing, background=background)
+    pixels = seconds_of(read, probe.device) / len(paths)
     if probe.tower is not None:
         tower = probe.tower
         batch = torch.zeros(len(paths), 3, spec.size, spec.size, device=probe.device)
