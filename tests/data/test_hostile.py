@@ -181,7 +181,7 @@ def test_links_devices_and_paths_in_a_shard_lead_nowhere(shards, tmp_path):
     ("source", "setting"),
     [
         *(("table", setting) for setting in ("root", "annotations", "images")),
-        *((source, "root") for source in ("karpathy", "llava_cc3m", "webdataset", "huggingface")),
+        *((source, "root") for source in ("karpathy", "llava_cc3m", "folder", "webdataset", "huggingface")),
     ],
 )
 def test_settings_that_can_be_no_path(tmp_path, source, setting, name):

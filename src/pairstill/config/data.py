@@ -124,7 +124,7 @@ class DataConfig:
         )
         if self.source != "scenes":
             require(self.root is not None, f"data.source is {self.source}: set data.root to where the pairs are")
-        if self.source in ("karpathy", "coco", "blip", "folder", "llava_cc3m", "table"):
+        if self.source in ("karpathy", "llava_cc3m", "table"):
             require(
                 self.annotations is not None,
                 f"data.source is {self.source}: set data.annotations to its file, relative to data.root",

@@ -207,3 +207,89 @@ def test_parquet_needs_pyarrow(tmp_path, monkeypatch):
 def test_other_files_are_refused(tmp_path, name, content, message):
     with pytest.raises(DataError, match=message):
         read(config_for(tmp_path, name, content), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "captions.txt"])
+@pytest.mark.parametrize("separator", [",", "\t", ";", "|"])
+def test_what_stands_between_columns_is_found_out(tmp_path, name, separator):
+    rows = [("split", "image", "caption"), ("val", "a.jpg", "one, two; three"), ("train", "b.jpg", "x")]
+    content = "\n".join(separator.join(f'"{cell}"' for cell in row) for row in rows)
+    assert read(config_for(tmp_path, name, content), tmp_path).pairs == (
+        RawPair("a.jpg", ("one, two; three",), "val", "line 2"),
+        RawPair("b.jpg", ("x",), "train", "line 3"),
+    )
+
+
+def test_flickrs_results_have_bars_and_blanks_and_a_row_without_one(tmp_path):
+    content = (
+        "image_name| comment_number| comment\n"
+        '1.jpg| 0| Two men , "in" green .\n'
+        "2.jpg| 4   A dog runs .\n"
+        "2.jpg| 1| A dog ; sits , there .\n"
+    )
+    columns = ColumnsConfig(image="image_name", caption="comment")
+    config = config_for(tmp_path, "results.csv", content, columns=columns, split="random 8:1:1")
+    raw = read(config, tmp_path)
+    assert [(pair.image, pair.captions) for pair in raw.pairs] == [
+        ("1.jpg", ('Two men , "in" green .',)),
+        ("2.jpg", ("A dog ; sits , there .",)),
+    ]
+    assert raw.unreadable == ("line 3: the row has 2 fields, the header 3; quote captions that contain bars",)
+
+
+def test_flickrs_token_files_have_no_header(tmp_path):
+    content = b"1.jpg#0\tA child , in pink .\n1.jpg#1\tA girl .\nbroken\n2.jpg#0\tcaf\xe9\n"
+    raw = read(config_for(tmp_path, "Flickr8k.token.txt", content, split="random 8:1:1"), tmp_path)
+    assert [(pair.image, pair.captions) for pair in raw.pairs] == [
+        ("1.jpg", ("A child , in pink .",)),
+        ("1.jpg", ("A girl .",)),
+    ]
+    assert [found.split(":")[0] for found in raw.unreadable] == ["line 3", "line 4"]
+
+
+def test_an_error_says_how_the_table_was_read_and_what_to_do(tmp_path):
+    content = "image\ttext\tpart\na.jpg\tx\ttrain\n"
+    with pytest.raises(DataError, match=r"'image', 'text', 'part', read with tabs between them\. Set data\.columns\.c"):
+        read(config_for(tmp_path, "a.csv", content), tmp_path)
+    columns = ColumnsConfig(caption="text")
+    with pytest.raises(DataError, match=r"no column 'split'.*or have splits drawn, such as data\.split 'random 8:1:1'"):
+        read(config_for(tmp_path, "a.csv", content, columns=columns), tmp_path)
+    with pytest.raises(DataError, match=r"For 'caption_0' to 'caption_1' it is 'caption_\*'\."):
+        read(config_for(tmp_path, "b.csv", "image,caption_0,caption_1,split\n"), tmp_path)
+
+
+@pytest.mark.parametrize("named", ["caption_*", "caption_0; caption_1;caption_2"])
+def test_captions_may_stand_in_several_columns(tmp_path, named):
+    columns = ColumnsConfig(caption=named)
+    content = "caption_0,image,caption_1,caption_2,split\none,a.jpg,,three,train\n,b.jpg,,,train\n"
+    raw = read(config_for(tmp_path, "pairs.csv", content, columns=columns), tmp_path)
+    assert [pair.captions for pair in raw.pairs] == [("one", "three")]
+    assert raw.unreadable == ("line 3: image 'b.jpg' has no caption",)
+    row = '{"image": "a.jpg", "caption_0": "one", "caption_1": null, "caption_2": ["two", "three"], "split": "val"}\n'
+    raw = read(config_for(tmp_path, "pairs.jsonl", row, columns=columns), tmp_path)
+    assert raw.pairs[0].captions == ("one", "two", "three")
+
+
+def test_a_list_that_was_stored_as_text_is_several_captions(tmp_path):
+    content = (
+        'image,caption,split\na.jpg,"[""two guys"", ""two men""]",train\nb.jpg,"[\'one\', ""it\'s two""]",val\n'
+        "c.jpg,['a' 'b'],val\n"
+    )
+    raw = read(config_for(tmp_path, "pairs.csv", content), tmp_path)
+    assert [pair.captions for pair in raw.pairs] == [("two guys", "two men"), ("one", "it's two")]
+    assert raw.unreadable[0].startswith("line 4: the caption \"['a' 'b']\" begins as a list that was stored as text")
+
+
+def test_parquet_with_pictures_inside_is_for_huggingface(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    for number, image in enumerate(({"bytes": b"x", "path": "a"}, b"x")):
+        rows = {"image": [image], "caption": ["x"], "split": ["train"]}
+        parquet.write_table(pyarrow.table(rows), tmp_path / f"{number}.parquet")
+        with pytest.raises(DataError, match=r"holds the pictures themselves.*--data\.source huggingface --data\.root"):
+            read(config_for(tmp_path, f"{number}.parquet"), tmp_path)
+    names = {"image": ["a.jpg"], "caption_0": ["x"], "caption_1": ["y"]}
+    parquet.write_table(pyarrow.table(names), tmp_path / "2.parquet")
+    config = config_for(tmp_path, "2.parquet", columns=ColumnsConfig(caption="caption_*"), split="random 8:1:1")
+    assert read(config, tmp_path).pairs == (RawPair("a.jpg", ("x", "y"), "train", "row 0"),)

@@ -140,14 +140,15 @@ def _header(path: Path, lines: Sequence[str], config: DataConfig) -> tuple[str, 
     """
     headers = {separator: next(csv_records(lines, separator), CsvRecord(1, [])) for separator in SEPARATORS}
     whole = {separator: header for separator, header in headers.items() if isinstance(header, CsvRecord)}
-    if not whole:
-        raise DataError(f"{path} is not a table of text in UTF-8 ({headers[',']})")
 
     def fits(header: CsvRecord) -> bool:
         names = [name.strip() for name in header.fields]
         columns = _chosen(config.columns, _split_column(config, names), names)
         return bool(columns.captions) and set(columns.names) <= set(names)
 
+    wrong = [found for separator, found in headers.items() if isinstance(found, str) and separator in lines[0]]
+    if not any(map(fits, whole.values())) and (wrong or not whole):
+        raise DataError(f"{path} is not a table of text in UTF-8 ({(wrong or list(headers.values()))[0]})")
     best = max(whole, key=lambda separator: (fits(whole[separator]), len(whole[separator].fields)))
     return best, whole[best]
 
