@@ -37,7 +37,7 @@ class Decoded:
     changed: str = ""
 
 
-def decode_rgb(content: bytes, *, background: str, max_pixels: int | None = None) -> Image.Image:
+def decode_rgb(content: bytes, *, background: str = "white", max_pixels: int | None = None) -> Image.Image:
     """Return the picture that an image file's bytes hold, as 8-bit RGB; see `decode`."""
     return decode(content, background=background, max_pixels=max_pixels).image
 
