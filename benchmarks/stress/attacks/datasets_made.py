@@ -59,8 +59,10 @@ def listing(source: str) -> list[dict[str, Any]]:
     match source:
         case "karpathy":
             return [{"filename": i, "filepath": "", "split": s, "sentences": [{"raw": c}]} for i, c, s in rows]
-        case "llava_cc3m":
+        case "llava_cc3m" | "blip":
             return [{"image": i, "caption": c} for i, c, _ in rows]
+        case "coco":
+            return [{"id": n, "file_name": i, "image_id": n, "caption": c} for n, (i, c, _) in enumerate(rows)]
         case "chat":
             says = [{"from": "human", "value": "?"}]
             return [{"image": i, "conversations": [*says, {"from": "gpt", "value": c}]} for i, c, _ in rows]
@@ -73,7 +75,11 @@ def write_listing(user: Path, source: str, entries: Any) -> str:
     match source:
         case "karpathy":
             (user / "a.json").write_text(json.dumps({"images": entries}))
-        case "llava_cc3m" | "chat":
+        case "coco":
+            images = [{key: entry[key] for key in ("id", "file_name")} for entry in entries]
+            annotations = [{key: entry[key] for key in ("image_id", "caption")} for entry in entries]
+            (user / "a.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+        case "llava_cc3m" | "chat" | "blip":
             (user / "a.json").write_text(json.dumps(entries))
         case "jsonl":
             (user / "a.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))

@@ -29,22 +29,26 @@ from attacks.datasets_made import (
 KIND = "sources"
 FIELDS = {
     "karpathy": ("filename", "filepath", "split", "sentences"),
+    "coco": ("id", "file_name", "image_id", "caption"),
+    "blip": ("image", "caption"),
     "llava_cc3m": ("image", "caption"),
     "chat": ("conversations",),
     "jsonl": ("image", "caption", "split"),
     "csv": ("image", "split"),
     "parquet": ("image", "caption"),
 }
+DRAWN = "--data.split=random 4:1:1"
 SOURCE = {"chat": "llava_cc3m", "jsonl": "table", "csv": "table", "parquet": "table"}
 
 
 def sources(base: Base) -> list[Attack]:
     """Return the attacks on sources of pairs."""
-    return [*_fields(), *_whole_files(), *_tables(), *_shards(), *_hub()]
+    return [*_fields(), *_whole_files(), *_tables(), *_folders(), *_shards(), *_hub()]
 
 
 def _list(folder: Path, source: str, name: str, *options: str) -> list[Step]:
     annotations = (f"--data.annotations={name}", "--data.images=images")
+    options = (*options, DRAWN) if source in ("coco", "blip") else options
     return [prepare(folder, SOURCE.get(source, source), *annotations, *options)]
 
 
@@ -147,6 +151,38 @@ def _tables() -> list[Attack]:
             found.append(
                 Attack(KIND, f"csv {name} ({bad})", make, None if twice else PAIRS, ends=(1, 2) if twice else None)
             )
+    return found
+
+
+def _folders() -> list[Attack]:
+    """A folder of images with texts: one text is another file, or holds something else."""
+
+    def steps(content: bytes | None, how: str, bad: str, folder: Path) -> list[Step]:
+        write_pictures(folder / "user")
+        images = folder / "user" / "images"
+        for number, caption in enumerate(CAPTIONS):
+            (images / f"p{number}.txt").write_text(caption)
+        if content is None:
+            damage(images / "p0.txt", how, folder / "outside")
+        else:
+            (images / "p0.txt").write_bytes(content)
+        (images / "escape\x1b[2J.txt").write_text("x")
+        return [prepare(folder, "folder", "--data.images=images", DRAWN, f"--data.on_bad_pair={bad}")]
+
+    texts = {name: str(value).encode(errors="surrogatepass") for name, value in VALUES.items()}
+    texts["megabytes"] = b"word " * 4_000_000
+    texts["a list cut short"] = b'["one", "tw'
+    texts["a list that nests"] = b"[" * 100_000
+    # an emptied or removed text leaves a picture without one, and of words half a caption is one
+    whole = [how for how in (*BYTES, *PLACES) if how == "emptied" or how in PLACES or how == "every byte"]
+    found = []
+    for bad in ("error", "drop"):
+        for name, content in texts.items():
+            made = partial(steps, content, "", bad)
+            found.append(Attack(KIND, f"folder a text that is {name} ({bad})", made, samples=PAIRS))
+        for how in whole:
+            made = partial(steps, None, how, bad)
+            found.append(Attack(KIND, f"folder a text {how} ({bad})", made, samples=PAIRS))
     return found
 
 
