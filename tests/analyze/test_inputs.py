@@ -1,5 +1,6 @@
 """What analyses draw and learn, as a run does."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,6 +63,7 @@ def test_analyses_draw_by_the_seed_of_the_distillation(tmp_path: Path) -> None:
         splits=SimpleNamespace(train=SimpleNamespace(num_images=1000, epoch_order=epoch_order)),
         factory=SimpleNamespace(build=lambda: None),
         console=Console(quiet=True),
+        counting=lambda *_: nullcontext(),
     )
     assert analysis_seed(parts) == derive_seed(7, "analysis")
     with pytest.raises(KeyboardInterrupt):

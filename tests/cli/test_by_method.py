@@ -39,7 +39,9 @@ def test_help_is_of_the_methods_own_settings(capsys):
     assert "--distill.projector.weight" in shown and "--distill.shortcut" not in shown
     with pytest.raises(SystemExit):
         main(["run", "--method", "lors", "--help"])
-    assert "Method lors fixes distill.phased to false" in " ".join(capsys.readouterr().out.split())
+    assert "Method lors fixes distill.images to pixels, distill.phased to false" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 @pytest.mark.parametrize(

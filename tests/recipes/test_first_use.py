@@ -9,7 +9,7 @@ import pytest
 from pairstill.cli import main
 from pairstill.config import ScenesConfig
 from pairstill.run import log
-from pairstill.run.context import FEW_TEST_IMAGES
+from pairstill.evaluate.retrieval import FEW_TEST_IMAGES
 
 WARNING = (
     "The test split has only 12 images: for a caption, ten images drawn blindly hold the right one in 83 % of cases"

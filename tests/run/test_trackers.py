@@ -157,5 +157,7 @@ def test_a_tracker_that_cannot_be_opened_is_told_of_once(fake, tmp_path):
 
 def test_a_package_that_is_missing_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)  # as where it is not installed
-    with pytest.raises(MissingDependencyError, match=r'tracker trackio needs .* pip install "pairstill\[trackio\]'):
+    with pytest.raises(
+        MissingDependencyError, match=r'tracker trackio needs .*; run `pip install "pairstill\[trackio\]"`'
+    ):
         Tracker("trackio", tmp_path, {}, refuse)

@@ -10,6 +10,7 @@ EXTRAS = {
     "jinja2": "report",
     "kornia": "augment",
     "matplotlib": "report",
+    "open_clip": "open_clip",
     "pyarrow": "huggingface",
     "ray": "ray",
     "shtab": "completion",
