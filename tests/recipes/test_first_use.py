@@ -8,8 +8,8 @@ import pytest
 
 from pairstill.cli import main
 from pairstill.config import ScenesConfig
-from pairstill.run import log
 from pairstill.evaluate.retrieval import FEW_TEST_IMAGES
+from pairstill.run import bars
 
 WARNING = (
     "The test split has only 12 images: for a caption, ten images drawn blindly hold the right one in 83 % of cases"
@@ -27,7 +27,7 @@ def told(capsys):
 
 
 def test_in_a_file_every_stage_has_a_line_and_no_line_is_broken_or_empty(do, told, monkeypatch, tmp_path):
-    monkeypatch.setattr(log, "LINE_SECONDS", 3600)  # a machine that is busy makes no more lines
+    monkeypatch.setattr(bars, "LINE_SECONDS", 3600)  # a machine that is busy makes no more lines
     do("run", tmp_path / "run", "--evaluate.methods", "[distilled]")
     lines = told()
     stages = ["prepare", "teach", "distill", "evaluate"]
