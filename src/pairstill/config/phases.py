@@ -7,7 +7,7 @@ from pairstill.config.checks import require, require_positive
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """One phase: a subset of distilled pairs and the segment of the teachers that it learns.
+    """One phase: a subset of distilled pairs and the part of the teachers' trajectories that it learns.
 
     Attributes:
         num_pairs: distilled pairs in this phase (N_p).

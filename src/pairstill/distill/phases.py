@@ -1,4 +1,4 @@
-"""Phased distillation (Algorithm 1): one subset after another, each from its own segment of the teachers."""
+"""Phased distillation (Algorithm 1): one subset after another, each from its own range of the teachers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

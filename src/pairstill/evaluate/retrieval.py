@@ -59,7 +59,7 @@ class QueryRanks:
     @property
     def recalls(self) -> Recalls:
         """The shares of hits, in percent."""
-        shares = [100 * float((world < k).double().mean()) for world in (self.captions, self.images) for k in DEPTHS]
+        shares = [100 * float((ranks < k).double().mean()) for ranks in (self.captions, self.images) for k in DEPTHS]
         return Recalls(*shares)
 
 
@@ -152,12 +152,12 @@ def _reached(scores: Tensor, bound: Tensor, buffer: Tensor) -> Tensor:
 
 def _ranks_of_images(tiles: _Tiles, owner: Tensor) -> tuple[Tensor, Tensor]:
     """Return for each caption how many other images score at least as high as its own, and its own image's score."""
-    world, owns, buffer = [], [], tiles.new()
+    ranks, owns, buffer = [], [], tiles.new()
     for captions, scores in tiles:
         own = scores.gather(1, owner[captions].unsqueeze(1))
-        world.append(_reached(scores, own, buffer).sum(1) - 1)
+        ranks.append(_reached(scores, own, buffer).sum(1) - 1)
         owns.append(own.squeeze(1))
-    return torch.cat(world), torch.cat(owns)
+    return torch.cat(ranks), torch.cat(owns)
 
 
 def _ranks_of_captions(tiles: _Tiles, owner: Tensor, own: Tensor) -> Tensor:
