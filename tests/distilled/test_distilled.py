@@ -172,6 +172,25 @@ def test_a_grey_photo_by_hand():
     torch.testing.assert_close(found, torch.full((1, 3, 3, 3), -0.4))
 
 
+def test_photos_are_seen_on_the_background_that_they_were_learned_on(kept, tmp_path):
+    stream = io.BytesIO()
+    Image.new("RGBA", (6, 6), (0, 0, 0, 0)).save(stream, "PNG")
+    encoder = {"size": 3, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    clear = (stream.getvalue(),) * 4
+    assert decoded(clear, encoder).unique().tolist() == [1] and decoded(clear, encoder, "black").unique().tolist() == [
+        0
+    ]
+    first = replace(kept.phases[0], photos=clear, images=decoded(clear, encoder, "black"))
+    black = replace(kept, phases=(first,), image_encoder=encoder, background="black")
+    black.save(tmp_path / "set")
+    read = DistilledSet.load(tmp_path / "set")
+    assert read.background == "black" and torch.equal(read.phases[0].images, first.images)
+    assert DistilledSet.from_parts(kept.description(), kept.tensors(), kept.photos).background == "white"
+    rewrite(tmp_path / "set", lambda content: content.update(background="no colour"))
+    with pytest.raises(ArtifactError, match="which is no colour"):
+        DistilledSet.load(tmp_path / "set")
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
@@ -220,6 +239,14 @@ def test_only_captions_that_play_a_part_are_encoded():
     assert mixtures.distinct() == ["b", "a"]
     mixed = mixtures.mixed({"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([0.0, 1.0])})
     assert mixed.tolist() == [[2.0, 1.0], [1.0, 0.0]]
+
+
+def test_mixtures_of_nothing_but_0_are_texts_of_0():
+    nothing = Mixtures((("b", "a"),), torch.zeros(1, 2))
+    assert nothing.distinct() == ["b"]
+    assert nothing.mixed({"b": torch.ones(3)}).tolist() == [[0.0, 0.0, 0.0]]
+    with pytest.raises(ValueError, match="mixtures of 1 texts"):
+        Mixtures.of([[]], torch.zeros(1, 0))
 
 
 # what goes wrong

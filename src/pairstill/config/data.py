@@ -10,6 +10,8 @@ from pairstill.core.schema import SPLITS, Split
 MAX_CAPTION_WORDS = 30
 CaptionForm = Literal["plain", "paper", "as_they_are"]
 Source = Literal["scenes", "karpathy", "coco", "blip", "folder", "llava_cc3m", "table", "huggingface", "webdataset"]
+BACKGROUNDS = "white|black|#[0-9a-f]{6}"
+"""What `data.background` can be, as a regular expression."""
 _SHARES = re.compile(r"random (\d{1,9}):(\d{1,9}):(\d{1,9})")
 
 
@@ -119,7 +121,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         require_positive("data", max_pixels=self.max_pixels)
         require(
-            re.fullmatch("white|black|#[0-9a-f]{6}", self.background) is not None,
+            re.fullmatch(BACKGROUNDS, self.background) is not None,
             f"data.background is {self.background!r}; it must be white, black, or a colour such as '#80ff00'",
         )
         if self.source != "scenes":

@@ -261,7 +261,7 @@ def towers_recipe(
 
 def _seen(given: Ingredients, photos: Sequence[bytes]) -> Tensor:
     """Return the features of photos by the image tower, (photos, width)."""
-    pixels = decoded(photos, given.factory.encoder.spec.to_json())
+    pixels = decoded(photos, given.factory.encoder.spec.to_json(), given.manifest.background)
     return features_of(_frozen(given), pixels.to(given.factory.device))
 
 

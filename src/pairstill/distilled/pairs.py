@@ -1,6 +1,7 @@
 """The distilled set: all phases and what a student needs beside them, in a folder or as a dataset."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset
 
 from pairstill.config import InfoNCE, RunConfig
 from pairstill.config.changed import meant
+from pairstill.config.data import BACKGROUNDS
 from pairstill.core.errors import ArtifactError, NumericalError
 from pairstill.distilled.phase import DistilledPhase, phase_from, to_tensors
 from pairstill.distilled.real import decoded
@@ -53,6 +55,7 @@ class DistilledSet:
         provenance: method, seeds, data fingerprint and versions.
         info_nce: how `infonce` puts its two directions together, which the rates belong to.
         towers: specifications of the image towers that the set was made for, if they are several.
+        background: what shows through transparent pixels of the photos, as `data.background` has it.
     """
 
     phases: tuple[DistilledPhase, ...]
@@ -63,6 +66,7 @@ class DistilledSet:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     info_nce: InfoNCE = "mean"
     towers: tuple[Mapping[str, Any], ...] = ()
+    background: str = "white"
 
     def of_tower(self, number: int) -> "DistilledSet":
         """Return the set as students with one of its several towers take it: its pixels, its rates.
@@ -76,7 +80,9 @@ class DistilledSet:
         phases = tuple(
             replace(
                 phase,
-                images=decoded(phase.photos, tower) if phase.photos else adapt_images(phase.images, common, own),
+                images=decoded(phase.photos, tower, self.background)
+                if phase.photos
+                else adapt_images(phase.images, common, own),
                 inner_lr_image=phase.tower_rates[number].image,
                 inner_lr_text=phase.tower_rates[number].text,
                 tower_rates=(),
@@ -153,6 +159,7 @@ class DistilledSet:
             "loss": self.loss,
             "info_nce": self.info_nce,
             **({"towers": [dict(tower) for tower in self.towers]} if self.towers else {}),
+            **({"background": self.background} if self.background != "white" else {}),
             "phases": [
                 {
                     "num_pairs": phase.num_pairs,
@@ -193,8 +200,13 @@ class DistilledSet:
         """
         mappings = (description[name] for name in ("image_encoder", "text_encoder", "heads", "provenance"))
         image_encoder, text_encoder, heads, provenance = map(_mapping, mappings)
+        background = description.get("background", "white")
+        if re.fullmatch(BACKGROUNDS, background) is None:
+            raise ArtifactError(
+                f"the distilled set has the background {background!r}, which is no colour; copy it anew"
+            )
         phases = tuple(
-            phase_from(tensors, number, entry, image_encoder, photos)
+            phase_from(tensors, number, entry, image_encoder, photos, background)
             for number, entry in enumerate(description["phases"], start=1)
         )
         if not phases:
@@ -221,6 +233,7 @@ class DistilledSet:
             provenance=provenance,
             info_nce=info_nce,
             towers=towers,
+            background=background,
         )
 
     @staticmethod

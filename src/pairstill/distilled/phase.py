@@ -133,6 +133,7 @@ def phase_from(
     entry: Mapping[str, Any],
     image_encoder: Mapping[str, Any],
     files: Iterable[bytes] = (),
+    background: str = "white",
 ) -> DistilledPhase:
     """Return a phase from a set's tensors and its entry in the set's description.
 
@@ -142,6 +143,7 @@ def phase_from(
         entry: its numbers, captions and sources.
         image_encoder: specification of the image tower, as which photos are decoded.
         files: the photos that are kept, in any order.
+        background: what shows through their transparent pixels.
 
     Raises:
         ArtifactError: the parts do not fit together, or no student could train on them.
@@ -150,7 +152,7 @@ def phase_from(
     pairs, photos = entry["pairs"], ()
     if (digests := tensors.get(f"phase{number}/photos")) is not None:
         photos = by_digest(digests, files)
-        images = decoded(photos, image_encoder)
+        images = decoded(photos, image_encoder, background)
     else:
         images = tensors[f"phase{number}/images"]
     weights = tensors.get(f"phase{number}/mixtures/weights")

@@ -15,12 +15,13 @@ from pairstill.data.loader import Resizing, normalise, picture
 LARGEST = MOST["size"]
 
 
-def decoded(photos: Sequence[bytes], encoder: Mapping[str, Any]) -> Tensor:
+def decoded(photos: Sequence[bytes], encoder: Mapping[str, Any], background: str = "white") -> Tensor:
     """Return photos as an image tower takes them, (photos, 3, size, size): made square, and normalised.
 
     Args:
         photos: the content of each file.
         encoder: the tower's specification, with `size`, `mean`, `std`, and `resizing` if it is not the common one.
+        background: what shows through transparent pixels, as `data.background` has it.
 
     Raises:
         ArtifactError: a photo cannot be decoded, or the size is none.
@@ -31,7 +32,7 @@ def decoded(photos: Sequence[bytes], encoder: Mapping[str, Any]) -> Tensor:
     pixels = []
     for number, content in enumerate(photos):
         try:
-            pixels.append(picture(content, size, resizing))
+            pixels.append(picture(content, size, resizing, background=background))
         except DataError as error:
             raise ArtifactError(f"photo {number} of the distilled set {error}; copy the set anew") from error
     return normalise(torch.stack(pixels), encoder["mean"], encoder["std"])
@@ -68,15 +69,16 @@ class Mixtures:
     weights: Tensor
 
     def distinct(self) -> list[str]:
-        """Return every caption that plays a part, once, in the order in which they come up."""
+        """Return every caption that plays a part, once, in the order in which they come up; the first if none does."""
         used = zip(self.captions, self.weights.tolist(), strict=True)
-        return list(dict.fromkeys(c for row, weights in used for c, w in zip(row, weights, strict=True) if w))
+        playing = dict.fromkeys(c for row, weights in used for c, w in zip(row, weights, strict=True) if w)
+        return list(playing) or [self.captions[0][0]]  # texts of nothing but 0 have a width, too
 
     def mixed(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         """Return the texts (texts, width) of the embeddings of their captions.
 
         Args:
-            embeddings: (width,) of every caption that plays a part, by the caption.
+            embeddings: (width,) of the captions that `distinct` names, by the caption.
 
         Example:
             >>> mixtures = Mixtures((("a", "b"),), torch.tensor([[0.5, 2.0]]))
@@ -101,6 +103,10 @@ class Mixtures:
         rows = tuple(tuple(row) for row in captions)
         if not all(isinstance(caption, str) for row in rows for caption in row):
             raise TypeError(f"{captions!r}, which must be lists of captions")
-        if weights.shape != (len(rows), *{len(row) for row in rows}) or not bool(weights.isfinite().all()):
+        if (
+            weights.shape != (len(rows), *{len(row) for row in rows})
+            or not weights.numel()
+            or not bool(weights.isfinite().all())
+        ):
             raise ValueError(f"mixtures of {len(rows)} texts with weights {tuple(weights.shape)}")
         return Mixtures(rows, weights)

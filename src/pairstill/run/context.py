@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from pairstill.config import ImageConfig, PhaseConfig, RunConfig, TextConfig
+from pairstill.config import ImageConfig, LearnedConfig, PhaseConfig, RunConfig, TextConfig
 from pairstill.core.devices import check_precision, choose_device
 from pairstill.core.extras import need
 from pairstill.core.formatting import counted
@@ -28,7 +28,7 @@ from pairstill.encoders.image import ImageEncoder, build_image_encoder, check_im
 from pairstill.encoders.pixel_space import PixelSpace
 from pairstill.encoders.row_files import RowFile
 from pairstill.encoders.split import EncodedSplit, Encoding, encode_split
-from pairstill.encoders.text import TextEncoder, build_text_encoder
+from pairstill.encoders.text import TextEncoder, build_text_encoder, check_text_tower
 from pairstill.evaluate.closed_form import ClosedForm, choose_closed_form
 from pairstill.evaluate.protocol import Evaluator, Splits
 from pairstill.evaluate.retrieval import few_test_images
@@ -52,6 +52,9 @@ def _need_packages(config: RunConfig) -> None:
         need(package, f"method {config.method}")
     if config.teacher.augment == "paper":
         need("kornia", "teacher.augment paper")
+    loop = config.loop if isinstance(config.distill, LearnedConfig) else None
+    if loop is not None and loop.images == "kept" and loop.photos.choose == "k_means":
+        need("sklearn", "distill.photos.choose k_means")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +226,7 @@ class RunContext:
         """The checked real pairs; before all are read, the encoders are looked for."""
         for image in self.config.images:
             check_image_tower(image)
+        check_text_tower(self.config.text)
         _ = self.given_features, self.config.text.name == "precomputed" and self.text
         return self.pairs
 

@@ -50,10 +50,11 @@ def _common(context: RunContext, towers: Sequence[Mapping[str, Any]]) -> dict[st
 
 
 def description(context: RunContext) -> dict[str, Any]:
-    """Return encoders, heads, InfoNCE's convention and provenance, as the distilled set states them."""
+    """Return encoders, heads, InfoNCE's convention, background and provenance, as the distilled set states them."""
     return {
         **encoders(context),
         "info_nce": context.config.info_nce,
+        "background": context.manifest.background,
         "provenance": {
             "method": context.method.name,
             "seed": context.config.distillation_seed,

@@ -1,11 +1,15 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from pairstill import load_student
 from pairstill.cli import main
+from pairstill.cli.command import settings_of_run
 from pairstill.core.errors import DataError
+from pairstill.exchange.student import save_student
 from pairstill.studies.student.page import hits_page, thumbnail
 from pairstill.studies.student.search import photos_below, search
 
@@ -32,6 +36,17 @@ def test_hits_are_the_nearest_in_order(folder):
     assert [hit.path for hit in hits] == [photos[i] for i in scores.argsort(descending=True, stable=True)[:4]]
     by_photo = search(student, photos, photos[0], top=len(photos))
     assert len(by_photo) == len(photos) - 1 and photos[0] not in [hit.path for hit in by_photo]
+
+
+def test_a_student_sees_photos_on_its_background(folder, tmp_path):
+    student = replace(load_student(folder / "student"), background="black")
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    Image.new("RGB", (8, 8), "black").save(tmp_path / "black.png")
+    clear, black = student.embed_images([tmp_path / "clear.png", tmp_path / "black.png"])
+    assert torch.allclose(clear, black)
+    settings = settings_of_run(folder / "run")
+    save_student(student, settings.image, settings.text, settings.heads, tmp_path / "kept")
+    assert load_student(tmp_path / "kept").background == "black"
 
 
 def test_search_on_the_command_line(folder, tmp_path, capsys):

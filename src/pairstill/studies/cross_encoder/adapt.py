@@ -94,7 +94,7 @@ def adapted_set(
     phases = tuple(
         replace(
             phase,
-            images=decoded(phase.photos, image.to_json())
+            images=decoded(phase.photos, image.to_json(), distilled.background)
             if phase.photos
             else adapt_images(phase.images, source, target),
             text_embeddings=_texts(phase, texts),

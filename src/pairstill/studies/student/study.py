@@ -32,6 +32,7 @@ def trained_student(context: RunContext, number: int = 0) -> Student:
         tower=strict.tower,
         captions=strict.config.data.captions,
         facts={**about, **chosen.facts},
+        background=strict.config.data.background,
     )
 
 
