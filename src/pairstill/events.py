@@ -29,6 +29,11 @@ class Event:
         return asdict(self)
 
 
+def _without_one_tower(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of an event, without the tower where there is but one."""
+    return {key: value for key, value in values.items() if key != "tower" or value is not None}
+
+
 Emit = Callable[[Event], None]
 """Tells all who listen of an event."""
 
@@ -198,8 +203,7 @@ class TeacherEpoch(Event):
 
     def to_json(self) -> dict[str, Any]:
         """Return the values that the log has of it; that of one tower alone does not name it."""
-        values = asdict(self)
-        return values if self.tower is not None else {key: values[key] for key in values if key != "tower"}
+        return _without_one_tower(asdict(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,6 +329,7 @@ class StudentMeasured(Event):
         protocol: by which it was measured.
         measured_as: digest of what decides the numbers.
         mean_recall: on the test split, in percent.
+        tower: the name of the image tower, where there are several.
     """
 
     name = "student"
@@ -333,6 +338,11 @@ class StudentMeasured(Event):
     protocol: str
     measured_as: str
     mean_recall: float
+    tower: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values that the log has of it; that of one tower alone does not name it."""
+        return _without_one_tower(asdict(self))
 
 
 @dataclass(frozen=True, kw_only=True)

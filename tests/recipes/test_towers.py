@@ -158,6 +158,8 @@ def test_what_does_not_go_with_several_towers_is_refused(tiny, options, tmp_path
         "shares {run}",
         "compare {run} {run} --out {out}",
         "downstream zeroshot --zeroshot.source captions --zeroshot.classes [dog,cat] --config {run}/config.yaml",
+        "student {run} --out {out}",
+        "search {run} dog",
     ],
 )
 def test_commands_for_one_tower_say_so(whole, tmp_path, capsys, command):

@@ -37,6 +37,14 @@ def test_teachers_are_shown_by_mean_and_range():
     assert [line.name for line in run_charts([epoch(0, 1, 4.0)])[0].lines] == ["the expert"]
 
 
+def test_teachers_behind_each_tower_have_curves_of_their_own():
+    loss, _ = run_charts([{**epoch(0, 1, loss), "tower": tower} for tower, loss in (("a (1)", 4.0), ("b (2)", 2.0))])
+    assert {line.name: line.points for line in loss.lines} == {
+        "the expert, a (1)": ((1, 4.0),),
+        "the expert, b (2)": ((1, 2.0),),
+    }
+
+
 def test_every_phase_and_stage_has_its_own_curves():
     events = [step(1, 1, "features"), step(1, 1), step(1, 2), step(2, 1)]
     events.append(validation(2, 1, 30.0))

@@ -2,7 +2,15 @@ from dataclasses import replace
 
 import pytest
 
-from pairstill.config import EvaluateConfig, PhaseConfig, ReferencesConfig, RunConfig, TeacherConfig, TrajectoryConfig
+from pairstill.config import (
+    EvaluateConfig,
+    PhaseConfig,
+    ReferencesConfig,
+    RunConfig,
+    TeacherConfig,
+    TowerConfig,
+    TrajectoryConfig,
+)
 from pairstill.events import (
     InversionStep,
     OuterStep,
@@ -134,6 +142,11 @@ def test_at_the_end_nothing_is_left(eta):
             hear(8.0, student(method))
     assert made.seconds_left() == (0.0, [])
     assert made.heading() == "Stage 4 of 4: evaluate"
+
+
+def test_students_behind_every_tower_count():
+    towers = replace(FROZEN, towers=(TowerConfig(name="resnet18"),))
+    assert ETA(towers).left["evaluate"] == {unit: 2 * left for unit, left in ETA(FROZEN).left["evaluate"].items()}
 
 
 def test_a_stage_alone_has_no_others(eta):

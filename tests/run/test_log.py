@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from pairstill.core.errors import StorageError
-from pairstill.events import Counted, Validated
+from pairstill.events import Counted, StudentMeasured, TeacherEpoch, Validated
 from pairstill.report.curves import curve_points
 from pairstill.run import log as runlog
 from pairstill.run.bars import SILENT_SECONDS, LineProgress, progress_bar
@@ -76,6 +76,17 @@ def test_events_that_differ_in_any_part_of_their_name_are_all_kept(tmp_path):
         ),
     )
     assert len(read_events(path)) == 10, "the last student was measured again"
+
+
+def test_what_several_towers_have_is_kept_by_tower_and_one_alone_is_not_named(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    about = {"method": "random", "protocol": "strict", "measured_as": "a", "mean_recall": 1.0}
+    for tower in ("a (1)", "b (2)", "b (2)"):
+        log.hear(TeacherEpoch(expert=0, epoch=1, loss=1.0, validation_mean_recall=9.0, tower=tower))
+        log.hear(StudentMeasured(student=0, tower=tower, **about))
+    found = [(event["event"], event["tower"]) for event in read_events(log.path)]
+    assert found == [(name, tower) for tower in ("a (1)", "b (2)") for name in ("teacher_epoch", "student")]
+    assert StudentMeasured(student=0, **about).to_json() == {"student": 0, **about}
 
 
 def test_reading_leaves_out_lines_cut_short_and_what_is_no_event(tmp_path):

@@ -39,6 +39,16 @@ TAUGHT = StageEnded(stage="teach", seconds=3.0, peak_memory_bytes=1)
             StudentMeasured(method="random", protocol="strict", student=1, measured_as="0", mean_recall=29.0),
             Points("evaluate/strict/random", 1, {"mean_recall": 29.0}),
         ),
+        (
+            TeacherEpoch(expert=3, epoch=1, loss=2.0, validation_mean_recall=30.0, tower="b (2)"),
+            Points("teach/b (2)/expert_3", 1, {"loss": 2.0, "validation_mean_recall": 30.0}),
+        ),
+        (
+            StudentMeasured(
+                method="random", protocol="strict", student=1, measured_as="0", mean_recall=29.0, tower="b (2)"
+            ),
+            Points("evaluate/b (2)/strict/random", 1, {"mean_recall": 29.0}),
+        ),
         (TAUGHT, Points("stages/teach", None, {"seconds": 3.0})),
         (PairDropped(problem="no image"), None),
     ],

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any, Literal
 
+from pairstill.evaluate.results import of_tower
 from pairstill.report.charts import Chart, Line
 
 Event = Mapping[str, Any]
@@ -76,17 +77,18 @@ def run_charts(events: Sequence[Event]) -> list[Chart]:
 
 
 def _teachers(events: Iterable[Event], value: str, title: str, y_name: str) -> Chart:
-    by_epoch: dict[int, list[float]] = {}
+    by_tower: dict[str | None, dict[int, list[float]]] = {}
     for event in events:
         if event["event"] == "teacher_epoch":
-            by_epoch.setdefault(event["epoch"], []).append(event[value])
-    experts = max(map(len, by_epoch.values()), default=0)
-    kinds = {"the expert": mean} if experts == 1 else {f"mean of {experts}": mean, "highest": max, "lowest": min}
-    lines = [
-        Line(name, tuple((epoch, float(of(values))) for epoch, values in sorted(by_epoch.items())))
-        for name, of in kinds.items()
-        if by_epoch
-    ]
+            by_tower.setdefault(event.get("tower"), {}).setdefault(event["epoch"], []).append(event[value])
+    lines = []
+    for tower, by_epoch in by_tower.items():
+        experts = max(map(len, by_epoch.values()))
+        kinds = {"the expert": mean} if experts == 1 else {f"mean of {experts}": mean, "highest": max, "lowest": min}
+        lines += [
+            Line(of_tower(name, tower), tuple((epoch, float(of(values))) for epoch, values in sorted(by_epoch.items())))
+            for name, of in kinds.items()
+        ]
     return Chart(title, "epoch", y_name, tuple(lines))
 
 

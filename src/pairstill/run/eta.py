@@ -47,12 +47,13 @@ class ETA:
         self._full = rates * (references.full_epochs or config.teacher.epochs)
         self._trainings = {"distilled": 1, "random": rates}
         trainings = sum(self._trainings.get(method, 0) for method in evaluate.methods)
+        students = evaluate.num_students * len(config.images)  # behind each tower
         self.left = {
             "teach": {"epoch": (config.teacher.num_experts if teachers is None else teachers) * config.teacher.epochs},
             "distill": {},
             "evaluate": {
-                "student": trainings * evaluate.num_students,
-                "epoch": self._full * evaluate.num_students * ("full" in evaluate.methods),
+                "student": trainings * students,
+                "epoch": self._full * students * ("full" in evaluate.methods),
             },
         }
         """Units that are left, by stage and unit."""

@@ -216,7 +216,7 @@ def _keep(context: RunContext, method: str, student: int, about: Mapping[str, An
     record = record_of(context, replace(key, protocol=outcome.protocol), about, outcome)
     # first the event: one whose result a kill prevents comes again, but no result lacks its event
     told = {name: record.facts[name] for name in ("method", "protocol", "measured_as", "mean_recall")}
-    context.emit(StudentMeasured(student=student, **told))
+    context.emit(StudentMeasured(student=student, tower=record.facts.get("tower"), **told))
     context.folder.ledger("retrieval").add(record)
 
 

@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 
 # what tells an event from others of its kind; of those that a resumed run repeats, the last one counts
 REPEATED = {
-    "teacher_epoch": ("expert", "epoch"),
+    "teacher_epoch": ("tower", "expert", "epoch"),
     "distill_step": ("phase", "stage", "step"),
     "validation": ("phase", "step"),
-    "student": ("method", "protocol", "student", "measured_as"),
+    "student": ("tower", "method", "protocol", "student", "measured_as"),
 }
 
-MEANT: dict[str, dict[str, Any]] = {"distill_step": {"stage": "pixels"}, "student": {"measured_as": None}}
-"""What events meant that were written before they had a field."""
+MEANT: dict[str, dict[str, Any]] = {
+    "teacher_epoch": {"tower": None},
+    "distill_step": {"stage": "pixels"},
+    "student": {"measured_as": None, "tower": None},
+}
+"""What events mean that lack a field: they are older than it, or of one image tower."""
 
 _NUMBER = (int, float)
 # what is read of an event; one that lacks a part of it is of no use

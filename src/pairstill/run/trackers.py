@@ -59,7 +59,7 @@ def points_of(event: Event) -> Points | None:
     match event:
         case TeacherEpoch():
             shown = {"loss": event.loss, "validation_mean_recall": event.validation_mean_recall}
-            return Points(f"teach/expert_{event.expert}", event.epoch, shown)
+            return Points(f"teach/{_of(event.tower)}expert_{event.expert}", event.epoch, shown)
         case OuterStep():
             losses = {f"loss_{part}": value for part, value in event.losses.items()}
             rates = {name: value for name, value in event.rates.items() if name.startswith("inner_lr_")}
@@ -68,12 +68,17 @@ def points_of(event: Event) -> Points | None:
             recall = {"validation_mean_recall": event.validation_mean_recall}
             return Points(f"distill/phase_{event.phase}", event.step, recall)
         case StudentMeasured():
-            group = f"evaluate/{event.protocol}/{event.method}"
+            group = f"evaluate/{_of(event.tower)}{event.protocol}/{event.method}"
             return Points(group, event.student, {"mean_recall": event.mean_recall})
         case StageEnded():
             return Points(f"stages/{event.stage}", None, {"seconds": event.seconds})
         case _:
             return None
+
+
+def _of(tower: str | None) -> str:
+    """Return the part of a curve's name that says which of several image towers it is of."""
+    return "" if tower is None else f"{tower}/"
 
 
 class Tracker:

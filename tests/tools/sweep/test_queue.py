@@ -1,5 +1,6 @@
 """The queue: what is run, in which order, and what becomes of rows that fail, are killed or left behind."""
 
+import io
 import os
 import signal
 import subprocess
@@ -8,10 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from pairstill.tools.sweep.executors import LOST
 from pairstill.tools.sweep.executors.local import LocalExecutor
 from pairstill.tools.sweep.queue import Drain, next_task
+from pairstill.tools.sweep.run import drain as drain_and_write
 from pairstill.tools.sweep.settings import QueueConfig
 from pairstill.tools.sweep.state import RowState, last_lines
 
@@ -157,3 +160,13 @@ def test_last_lines_are_those_with_something_in_them(tmp_path):
     log = Path(tmp_path / "log")
     log.write_text("x" * 9000 + "\n\n" + "".join(f"line {number}  \n\n" for number in range(9)))
     assert last_lines(log) == tuple(f"line {number}" for number in range(4, 9))
+
+
+def test_a_table_that_cannot_be_written_ends_no_row(queue_of, task, tries):
+    def write():
+        raise ValueError("too many values to unpack")
+
+    queue, console = queue_of(task("a"), task("b")), Console(file=io.StringIO(), width=200)
+    assert drain_and_write(queue, QueueConfig(), console, write) == 0
+    assert [len(tries(each)) for each in queue.tasks] == [1, 1]
+    assert console.file.getvalue().count("ValueError: too many values to unpack") == 2

@@ -12,7 +12,7 @@ from pairstill.evaluate.measurement import measured_as
 from pairstill.evaluate.results import RECALL_KEYS
 from pairstill.methods import with_method
 from pairstill.run.folder import plain
-from pairstill.tools.sweep.rows import rows_of
+from pairstill.tools.sweep.rows import rows_of, teachers_key
 from pairstill.tools.sweep.settings import SweepConfig
 from pairstill.tools.sweep.state import RowState
 from pairstill.tools.sweep.table import write_tables
@@ -63,6 +63,21 @@ def test_a_seed_with_fewer_students_weighs_as_much_as_the_others(rows, tmp_path)
     keep(rows.rows[0], [10.0])
     keep(rows.rows[2], [30.0, 50.0])
     assert written(rows, tmp_path)[1][0]["mean"] == "25"
+
+
+def test_every_tower_has_rows_of_its_own(rows, tmp_path):
+    keep(rows.rows[0], [10.0, 20.0])
+    path = Path(rows.rows[0].config.run_dir) / "results.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({**line, "tower": f"b ({n})"}) + "\n" for n, line in enumerate(lines, 1)))
+    found = [(row["method"], row["mean"]) for row in written(rows, tmp_path)[1]]
+    assert found == [("PTM-ST, b (1)", "10"), ("PTM-ST, b (2)", "20"), ("", "")]
+
+
+def test_further_towers_are_part_of_what_teachers_depend_on():
+    options = ["--image.trainable", "false", "--heads", "{image: true, width: 8}"]
+    found = [settings_from([*options, "--towers", towers]) for towers in ("[]", "[{name: a}]", "[{name: b}]")]
+    assert len({teachers_key(config) for config in found}) == 3
 
 
 def test_runs_with_other_settings_do_not_count(rows, tmp_path):

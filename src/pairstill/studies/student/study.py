@@ -16,8 +16,9 @@ def trained_student(context: RunContext, number: int = 0) -> Student:
 
     Raises:
         ArtifactError: the run has no distilled set.
-        ConfigError: there is no student of this number.
+        ConfigError: there is no student of this number, or the pairs are for several image towers.
     """
+    context.config.check_one_tower("`pairstill student` (as `pairstill search`)")
     if number not in students_of(context, "distilled"):
         raise ConfigError(f"student is {number}; the run has {context.config.evaluate.num_students}, numbered from 0")
     strict = context.with_config(replace(context.config, evaluate=replace(context.config.evaluate, protocol="strict")))

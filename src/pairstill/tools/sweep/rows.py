@@ -75,6 +75,8 @@ def teachers_key(config: RunConfig) -> str:
     """Return a digest of the settings that decide a run's teachers; data and encoders count by their settings."""
     data, image, text = (json.dumps(asdict(part)) for part in (config.data, config.image, config.text))
     described = describe_teachers(config, data, {"settings": image}, {"settings": text})
+    if config.towers:
+        described["towers"] = [asdict(tower) for tower in config.towers]
     return digest(json.dumps(described, sort_keys=True))
 
 

@@ -88,13 +88,21 @@ def drain(queue: Queue, config: QueueConfig, console: Console, write: Callable[[
     def changed(task: Task, state: RowState) -> None:
         tell(task, state)
         if state.stage == "done":
-            write()
+            _written(write, console)
 
     Drain(queue, choose_executor(config, queue.folder), config, changed).run()
     failed = sum(queue.state(task).stage == "failed" for task in queue.tasks)
     if failed:
         console.print(f"{counted(failed, 'row')} failed; --retry takes them again", style="red")
     return failed
+
+
+def _written(write: Callable[[], object], console: Console) -> None:
+    """Write the table; what it fails with must not end the other rows, and comes again when all are done."""
+    try:
+        write()
+    except Exception as error:
+        console.print(f"The table is not written ({type(error).__name__}: {error}); the rows go on", style="red")
 
 
 def _telling(queue: Queue, console: Console) -> Tell:

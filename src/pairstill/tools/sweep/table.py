@@ -30,7 +30,7 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class Line:
-    """What is measured of a combination of values: one method under one protocol, over its seeds.
+    """What is measured of a combination of values: one method, protocol and image tower, over its seeds.
 
     Attributes:
         cell: the combination.
@@ -110,13 +110,13 @@ def write_tables(rows: Rows, states: Mapping[SweepRow, RowState], folder: Path) 
 
 
 def lines_of(rows: Rows, results: Mapping[SweepRow, Sequence[dict[str, Any]]]) -> list[Line]:
-    """Return the lines of the table: for each combination every method and protocol, or one line without numbers."""
+    """Return the lines of the table: every method, protocol and tower of each combination, or one without numbers."""
     lines = []
     for cell in rows.cells:
         of_cell = [(row.seed, each) for row, those in results.items() if row.cell == cell for each in those]
         groups: dict[tuple[Any, ...], list[tuple[int, dict[str, Any]]]] = {}
         for seed, result in of_cell:
-            key = tuple(result[name] for name in ("method", "num_pairs", "protocol"))
+            key = tuple(result.get(name) for name in ("method", "num_pairs", "protocol", "tower"))
             groups.setdefault(key, []).append((seed, result))
         for members in groups.values():
             (row,) = summarise(result for _, result in members)
