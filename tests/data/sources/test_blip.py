@@ -36,7 +36,9 @@ def test_entries_may_name_their_split(config, tmp_path):
     raw = read_list(replace(config, split=None), tmp_path, entries)
     assert [pair.split for pair in raw.pairs] == ["test"]
     assert raw.unreadable == ("entry 1: the split is None; it must be a string",)
-    assert [pair.split for pair in read_list(config, tmp_path, entries).pairs] == ["train", "train"]
+    assert [pair.split for pair in read_list(config, tmp_path, entries).pairs] == ["test", "train"]
+    anew = replace(config, columns=ColumnsConfig(split=None))
+    assert [pair.split for pair in read_list(anew, tmp_path, entries).pairs] == ["train", "train"]
     with pytest.raises(DataError, match=r"no entry of a\.json has 'split', the split; name a file for each"):
         read_list(replace(config, split=None), tmp_path, entries[1:])
 

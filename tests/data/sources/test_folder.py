@@ -47,7 +47,19 @@ def test_splits_are_folders_of_their_names_or_of_others(pairs, tmp_path):
     named = SplitsConfig(train="train", val="validation/", test="test")
     raw = read(config(tmp_path, split=None, splits=named), tmp_path)
     assert [pair.split for pair in raw.pairs] == ["test", "train", "val"]
-    assert build_manifest(config(tmp_path), tmp_path / "cache").division == "random 8:1:1, seed 0"
+
+
+def test_a_draw_leaves_the_folders_of_val_and_test_and_gives_them_nothing(pairs, tmp_path):
+    for name in ("a", "b/test/c", "train/d", "train/e", "test/f", "test/g"):
+        pairs(name, name)
+    manifest = build_manifest(config(tmp_path, split="random 3:1:0"), tmp_path / "cache")
+    assert manifest.division == "random 3:1:0, seed 0"
+    assert {record.image for record in manifest.split("test")} == {"test/f.png", "test/g.png"}
+    assert [len(manifest.split(split)) for split in ("train", "val")] == [3, 1]
+    with pytest.raises(
+        DataError, match=r"data\.split gives a share to test, which has 2 images already; write 0 for it"
+    ):
+        build_manifest(config(tmp_path), tmp_path / "cache")
 
 
 def test_files_that_have_no_other_half_are_problems_and_others_are_told(pairs, tmp_path, make_image):

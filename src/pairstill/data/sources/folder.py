@@ -33,7 +33,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
 
     Args:
         config: `images` is the folder; `splits` names the folders of the splits in it, which are called `train`, `val`
-            and `test` otherwise, unless all images are to be divided.
+            and `test` otherwise. With `split`, images in none of these three are of `train`, which is divided.
         cache_dir: not used; images stay where they are.
 
     Raises:
@@ -46,7 +46,8 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
             f"{root} holds no picture ({', '.join(PICTURES)}){hint(root, 'folder')}; set data.root and data.images to "
             "the folder of the image files"
         )
-    raw = collect(root, (*links, *_parse(root, found, _folders(config))))
+    folders, otherwise = _folders(config)
+    raw = collect(root, (*links, *_parse(root, found, folders, otherwise)))
     if not others:
         return raw
     kinds = ", ".join(f"{count} {kind or 'without suffix'}" for kind, count in others.most_common(5))
@@ -54,11 +55,11 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     return replace(raw, notes=(f"{counted(others.total(), 'file')} in {root} {what} and left out: {kinds}",))
 
 
-def _folders(config: DataConfig) -> Mapping[str, Split] | None:
-    """Return which folder each split is in; None if they are in none."""
+def _folders(config: DataConfig) -> tuple[Mapping[str, Split], Split | None]:
+    """Return which folder each split is in, and the split of images elsewhere; None if they may be nowhere else."""
     if config.splits.named:
-        return {name.strip("/"): split for split, name in config.splits.named.items()}
-    return {split: split for split in SPLITS} if config.split is None else None
+        return {name.strip("/"): split for split, name in config.splits.named.items()}, None
+    return {split: split for split in SPLITS}, None if config.split is None else "train"
 
 
 def _walk(root: Path) -> tuple[dict[str, _Found], Counter[str], list[str]]:
@@ -88,7 +89,9 @@ def _walk(root: Path) -> tuple[dict[str, _Found], Counter[str], list[str]]:
     return found, others, links
 
 
-def _parse(root: Path, found: Mapping[str, _Found], splits: Mapping[str, Split] | None) -> Iterator[RawPair | str]:
+def _parse(
+    root: Path, found: Mapping[str, _Found], folders: Mapping[str, Split], otherwise: Split | None
+) -> Iterator[RawPair | str]:
     for one in found.values():
         if not one.pictures:
             yield f"{shown(one.texts[0])}: there is no picture of this name beside it"
@@ -97,14 +100,16 @@ def _parse(root: Path, found: Mapping[str, _Found], splits: Mapping[str, Split] 
         elif len(one.pictures) > 1 or len(one.texts) > 1:
             yield f"{', '.join(map(shown, (*one.pictures, *one.texts)))} share a name; keep one picture and one text"
         else:
-            yield _listing(root, one.pictures[0], one.texts[0], splits)
+            split = _split_of(one.pictures[0], folders) or otherwise
+            if split is None:
+                known = ", ".join(map(repr, folders))
+                yield f"{shown(one.texts[0])}: it is in none of the folders of splits, {known}"
+            else:
+                yield _listing(root, one.pictures[0], one.texts[0], split)
 
 
-def _listing(root: Path, picture: str, text: str, splits: Mapping[str, Split] | None) -> RawPair | str:
+def _listing(root: Path, picture: str, text: str, split: Split) -> RawPair | str:
     where = shown(text)
-    split: str | None = "train" if splits is None else _split_of(picture, splits)
-    if split is None:
-        return f"{where}: it is in none of the folders of splits, {', '.join(map(repr, splits or ()))}"
     try:
         lines = caption_lines(read_inside(root, text, MAX_TEXT_BYTES).decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -114,5 +119,5 @@ def _listing(root: Path, picture: str, text: str, splits: Mapping[str, Split] | 
     return parse_listing(image=picture, captions=lines or [""], split=split, where=where)
 
 
-def _split_of(picture: str, splits: Mapping[str, Split]) -> Split | None:
-    return next((split for folder, split in splits.items() if picture.startswith(f"{folder}/")), None)
+def _split_of(picture: str, folders: Mapping[str, Split]) -> Split | None:
+    return next((split for folder, split in folders.items() if picture.startswith(f"{folder}/")), None)
