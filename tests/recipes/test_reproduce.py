@@ -40,10 +40,10 @@ def reproduce(tmp_path):
     (tmp_path / "configs" / "scenes").mkdir()
     places = [f"--out={tmp_path / 'out'}", f"--configs={tmp_path / 'configs'}", f"--cache_dir={tmp_path / 'cache'}"]
 
-    def run(table: str, *rows: str, base: dict[str, Any] = BASE, queue: tuple[str, ...] = ()) -> Path:
+    def run(table: str, *rows: str, base: dict[str, Any] = BASE, queue: tuple[str, ...] = (), status: int = 0) -> Path:
         (tmp_path / "configs" / "scenes" / "tables.yaml").write_text(yaml.safe_dump(base))
         command = ["reproduce", table, "--scale=scenes", "--threads=1", "--device=cpu", *places]
-        assert main([*command, f"--only={json.dumps(rows)}", *queue]) == 0
+        assert main([*command, f"--only={json.dumps(rows)}", *queue]) == status
         return tmp_path / "out" / "scenes" / "tables"
 
     return run
@@ -89,6 +89,9 @@ def test_two_rows_at_a_time_make_the_same_table(reproduce, tmp_path, capsys):
     reproduce("table15", "lors", "d1")
     again = capsys.readouterr()
     assert again.out == page and files == {path.name: path.read_bytes() for path in folder.glob("table15.*[!l]")}
+    reproduce("table15", "lors", "d1", base={**BASE, "info_nce": "sum"}, queue=("--jobs=2",), status=2)
+    error = capsys.readouterr().err
+    assert "seed0 was run with other settings; give another --out, or delete" in error and "Begun" not in error
 
 
 @pytest.mark.parametrize(

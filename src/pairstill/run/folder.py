@@ -98,16 +98,25 @@ class RunFolder:
             self._tracker.hear(event)
 
     def _check_same_run(self, config: RunConfig) -> None:
+        if differing := self.changed_settings(config):
+            raise ConfigError(
+                f"{self.path} holds a run with other settings; choose another run_dir, or delete it:\n"
+                + list_problems(differing)
+            )
+
+    def changed_settings(self, config: RunConfig) -> list[str]:
+        """Return what keeps the run in the folder from going on with these settings, a setting each.
+
+        Args:
+            config: the settings, with the parts that their method sets.
+
+        Raises:
+            ArtifactError: the settings of the run in the folder are damaged.
+        """
         path = self.path / "config.yaml"
         if not path.is_file() or not self._holds_work():
-            return  # a run that ended before it made anything, over a bad pair or a typing error, binds nobody
-        differing = other_settings(path, config)
-        if not differing:
-            return
-        raise ConfigError(
-            f"{self.path} holds a run with other settings; choose another run_dir, or delete it:\n"
-            + list_problems(differing)
-        )
+            return []  # a run that ended before it made anything, over a bad pair or a typing error, binds nobody
+        return other_settings(path, config)
 
     @property
     def writes(self) -> bool:

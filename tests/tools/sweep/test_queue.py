@@ -170,3 +170,11 @@ def test_a_table_that_cannot_be_written_ends_no_row(queue_of, task, tries):
     assert drain_and_write(queue, QueueConfig(), console, write) == 0
     assert [len(tries(each)) for each in queue.tasks] == [1, 1]
     assert console.file.getvalue().count("ValueError: too many values to unpack") == 2
+
+
+def test_an_error_of_the_last_sitting_is_one_line_with_its_advice(tmp_path):
+    log = Path(tmp_path / "log")
+    log.write_text("--- then\npairstill: error: choose another run_dir:\n  - seed: 0 before, 1 now\n")
+    assert last_lines(log) == ("--- then", "pairstill: error: choose another run_dir: - seed: 0 before, 1 now")
+    log.write_text(log.read_text() + "--- now\nkilled\n")
+    assert last_lines(log)[-2:] == ("--- now", "killed")

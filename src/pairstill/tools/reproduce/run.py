@@ -21,9 +21,9 @@ from pairstill.tools.reproduce.pages import left_out_lines, write_table
 from pairstill.tools.reproduce.paper import find_table, read_tables
 from pairstill.tools.reproduce.rows import TEACHERS, Load, Row, base_of, chosen, methods_rows, placed, table_rows
 from pairstill.tools.reproduce.settings import METHODS_BENCHMARK, Reproduction
-from pairstill.tools.sweep.queue import Queue, Task
+from pairstill.tools.sweep.queue import Queue
 from pairstill.tools.sweep.rows import task_of
-from pairstill.tools.sweep.run import QUEUE, Outcome, drain
+from pairstill.tools.sweep.run import QUEUE, Outcome, drain, refuse_changed
 from pairstill.tools.sweep.settings import QueueConfig
 
 PAGE, RESULTS = "results.md", FILES["retrieval"]
@@ -52,6 +52,9 @@ def reproduce(settings: Reproduction, queue: QueueConfig, load: Load, console: C
         queue: how many rows at a time, and by whom.
         load: makes a run's settings from command-line options.
         console: where progress is shown.
+
+    Raises:
+        ConfigError: the run of a row of the queue has other settings, or `out` holds something else.
     """
     job = _methods(settings, load) if settings.benchmark == METHODS_BENCHMARK else _table(settings, load)
     rows = chosen(job.rows, settings.only)
@@ -59,16 +62,17 @@ def reproduce(settings: Reproduction, queue: QueueConfig, load: Load, console: C
     if queue.jobs == 1 and queue.executor == "local":
         _measure_here(rows, job, settings, load, console)
         return Outcome(job.write(), failed=0)
-    tasks = [_task(row, seed, job, settings, load) for seed in range(settings.seeds) for row in rows]
-    unique = list({task.name: task for task in tasks}.values())  # several rows may be the same run
+    # by folder: several rows may be the same run
+    runs = {
+        f"{row.folder}/seed{seed}": (row, placed(row.load(load), row, seed, settings, job.out))
+        for seed in range(settings.seeds)
+        for row in rows
+    }
+    refuse_changed((name, config) for name, (_, config) in runs.items())
+    tasks = [task_of(name, config, "run" if row.makes_pairs else "evaluate") for name, (row, config) in runs.items()]
     with exclusive(job.out / QUEUE):
-        failed = drain(Queue(job.out / QUEUE, unique), queue, console, job.write)
+        failed = drain(Queue(job.out / QUEUE, tasks), queue, console, job.write)
     return Outcome(job.write(), failed)
-
-
-def _task(row: Row, seed: int, job: Job, settings: Reproduction, load: Load) -> Task:
-    config = placed(row.load(load), row, seed, settings, job.out)
-    return task_of(f"{row.folder}/seed{seed}", config, "run" if row.makes_pairs else "evaluate")
 
 
 def _measure_here(rows: Sequence[Row], job: Job, settings: Reproduction, load: Load, console: Console) -> None:

@@ -17,6 +17,7 @@ from pairstill.tools.sweep.work import ENDING_SECONDS, LOG, Job
 
 PROGRAM = (sys.executable, "-m", "pairstill")
 SETTINGS = "settings.yaml"
+PERHAPS = "perhaps the memory is too small for so many jobs, or the time that a job may take too short"
 SIGNALS_FROM = 128
 """Exit statuses from here on are 128 and the signal that ended a program."""
 
@@ -155,7 +156,7 @@ class Drain:
                 self._waiting.insert(0, task)
                 self._record(task, RowState("waiting", task.digest, error=(killed,)))
                 return
-            why = f"{killed}, {self._killed[task.name]} times; perhaps the memory is too small for so many jobs"
+            why = f"{killed}, {self._killed[task.name]} times; {PERHAPS}"
         elif status == 0:
             why = f"it ended without {task.makes}"
         else:

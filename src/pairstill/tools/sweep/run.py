@@ -1,13 +1,16 @@
 """Run a sweep: its queue is drained, and the table is written after every row."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from pairstill.core.errors import ArtifactError
+from pairstill.config import RunConfig
+from pairstill.core.errors import ArtifactError, ConfigError, list_problems
 from pairstill.core.formatting import counted, duration
+from pairstill.methods import with_method
+from pairstill.run.folder import RunFolder
 from pairstill.storage import read_json, write_json
 from pairstill.storage.locks import exclusive
 from pairstill.storage.owned import refuse_others
@@ -48,11 +51,13 @@ def sweep(
         program: what is called with `run` and the settings of a row.
 
     Raises:
-        ConfigError: the grid or the settings of a row cannot work, or `out` holds something else.
+        ConfigError: the grid or the settings of a row cannot work, the run of a row has other settings, or `out` holds
+            something else.
         BusyError: another process is at work in `out`.
     """
     rows, out = rows_of(settings, load), Path(settings.out).expanduser()
     refuse_others(out, "a sweep", "out", _is_sweep)
+    refuse_changed((row.task.name, row.config) for row in rows.rows)
     queue = queue_of(rows, out, program)
 
     def write() -> str:
@@ -62,6 +67,24 @@ def sweep(
         write_json(out / SWEEP, settings.to_json())
         failed = drain(queue, config, console, write)
         return Outcome(write(), failed)
+
+
+def refuse_changed(configs: Iterable[tuple[str, RunConfig]]) -> None:
+    """Refuse rows whose runs were made with other settings: they would fail one by one, whenever they are taken.
+
+    Args:
+        configs: names and settings of the rows.
+
+    Raises:
+        ConfigError: the run of a row has other settings, which the message names.
+    """
+    for name, given in configs:
+        config = with_method(given)
+        if differing := RunFolder(config, writes=False).changed_settings(config):
+            raise ConfigError(
+                f"{name} was run with other settings; give another --out, or delete {config.run_dir}:\n"
+                + list_problems(differing)
+            )
 
 
 def queue_of(rows: Rows, out: Path, program: Sequence[str] = PROGRAM) -> Queue:

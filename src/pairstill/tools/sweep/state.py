@@ -10,6 +10,10 @@ from pairstill.storage import read_sealed, write_sealed
 STATE = "state.json"
 Stage = Literal["waiting", "running", "done", "failed"]
 LAST_LINES, LAST_BYTES = 5, 4096
+ERROR = "pairstill: error"
+"""How the line begins that says why a command failed."""
+SITTING = "--- "
+"""How the line of a log begins that stands before what a sitting wrote."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,22 @@ class RowState:
 
 
 def last_lines(log: Path) -> tuple[str, ...]:
-    """Return the last lines of a log, without those that are empty; none if there is no log."""
+    """Return the last lines of a log, without those that are empty; none if there is no log.
+
+    An error of the last sitting counts as one line with what follows it: its advice may stand on the first of several.
+    """
     if not log.is_file():
         return ()
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - LAST_BYTES))
         lines = stream.read().decode(errors="replace").splitlines()
-    return tuple(line.rstrip() for line in lines if line.strip())[-LAST_LINES:]
+    return tuple(_with_error_in_one([line.rstrip() for line in lines if line.strip()]))[-LAST_LINES:]
+
+
+def _with_error_in_one(lines: list[str]) -> list[str]:
+    for number in range(len(lines) - 1, -1, -1):
+        if lines[number].startswith(SITTING):
+            break
+        if lines[number].startswith(ERROR):
+            return [*lines[:number], " ".join(line.strip() for line in lines[number:])]
+    return lines

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pairstill.core.errors import BusyError
 from pairstill.storage.locks import to_hand_over
+from pairstill.tools.sweep.state import SITTING
 
 LOG = "log.txt"
 ENDING_SECONDS = 30.0
@@ -58,7 +59,7 @@ def begin(job: Job, *, apart: bool = False) -> "subprocess.Popen[bytes]":
     """
     with to_hand_over(job.folder) as descriptor, job.log.open("ab") as log:
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        log.write(f"--- {when} {' '.join(job.command)}\n".encode())
+        log.write(f"{SITTING}{when} {' '.join(job.command)}\n".encode())
         log.flush()
         return subprocess.Popen(
             job.command,
