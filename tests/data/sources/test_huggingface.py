@@ -336,7 +336,9 @@ def test_a_column_names_the_split_where_the_dataset_has_one(config, tmp_path):
     one = replace(config, root=str(tmp_path / "one"), splits=SplitsConfig(train="all"), columns=columns)
     assert [pair.split for pair in read(one, tmp_path / "cache").pairs] == ["train", "val"]
     drawn = replace(one, split="random 1:1:0")
-    assert [pair.split for pair in read(drawn, tmp_path / "cache").pairs] == ["train", "train"]
+    assert [pair.split for pair in read(drawn, tmp_path / "cache").pairs] == ["train", "val"]
+    for other in (config.columns, replace(columns, split=None)):  # none of this name, none asked for
+        assert {pair.split for pair in read(replace(drawn, columns=other), tmp_path / "cache").pairs} == {"train"}
     with pytest.raises(DataError, match=r"has no column 'split'; it has .*'part'. Set data\.columns\.split"):
         read(replace(one, columns=config.columns), tmp_path / "cache")
     with pytest.raises(DataError, match=r"data\.columns\.split is null: name data\.splits\.val"):

@@ -34,12 +34,8 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
 def _parse(config: DataConfig, file: SplitFile) -> Iterator[RawPair | str]:
     columns = config.columns
     own = config.annotations is not None and columns.split is not None
-    if (
-        own
-        and config.split is None
-        and file.content
-        and not any(isinstance(one, dict) and columns.split in one for one in file.content)
-    ):
+    needed = own and config.split is None
+    if needed and file.content and not any(isinstance(one, dict) and columns.split in one for one in file.content):
         raise DataError(
             f"no entry of {file.name} has {columns.split!r}, the split; name a file for each with data.splits.train, "
             "data.splits.val and data.splits.test, or have them drawn, such as data.split 'random 8:1:1'"

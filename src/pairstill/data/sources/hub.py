@@ -85,7 +85,9 @@ class HubSplit:
         raise DataError(f"{shown(cell['path'])} {problems[0]}")
 
 
-def load_split(root: str, name: str, columns: Mapping[str, str], settings: str) -> HubSplit:
+def load_split(
+    root: str, name: str, columns: Mapping[str, str], settings: str, optional: Mapping[str, str] | None = None
+) -> HubSplit:
     """Return a split of a dataset.
 
     Args:
@@ -93,6 +95,7 @@ def load_split(root: str, name: str, columns: Mapping[str, str], settings: str) 
         name: the split.
         columns: names of the columns of images, of captions or classes, and of others, in this order, by setting.
         settings: what to correct where it cannot be loaded.
+        optional: names of further columns, by setting, of which those are read that are there.
 
     Raises:
         DataError: the dataset, the split or a column is missing, the dataset is damaged or names files elsewhere, or
@@ -108,6 +111,8 @@ def load_split(root: str, name: str, columns: Mapping[str, str], settings: str) 
             table, roots = _built_split(str(folder), name, folder), (folder, *_unpacked())
         else:
             table, roots = _built_split(root, name, None), (_hub_folder(root), *_unpacked())
+        more = {setting: column for setting, column in (optional or {}).items() if column in table.column_names}
+        columns = {**columns, **more}
         found = HubSplit(_with_undecoded_images(table, columns, f"split {name!r} of {root}"), roots)
         _ = found.facts
     except _ColumnError:

@@ -25,7 +25,8 @@ Decode = Callable[[bytes], Image.Image]
 def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     """Read the splits of a dataset, and write their images into the cache as PNG, once.
 
-    Where `splits` names `train` alone and no split is drawn, a column says which split each row belongs to.
+    Where `splits` names `train` alone, a column says which split each row belongs to; it may be absent where `split`
+    divides `train`.
 
     Files are named by their content, so rows that repeat an image (one row per caption) become one image. A cell
     that names a file instead of holding one may name those in the dataset's own folder.
@@ -40,10 +41,13 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
         MissingDependencyError: the package datasets is not installed.
     """
     columns = {"data.columns.image": config.columns.image, "data.columns.caption": config.columns.caption}
-    if config.split is None and list(config.splits.named) == ["train"]:
+    alone, optional = list(config.splits.named) == ["train"], {}
+    if alone and config.split is None:
         columns["data.columns.split"] = _split_column(config)
+    elif alone and config.columns.split is not None:
+        optional["data.columns.split"] = config.columns.split
     tables: dict[Split, HubSplit] = {
-        split: load_split(str(config.root), name, columns, f"data.root and data.splits.{split}")
+        split: load_split(str(config.root), name, columns, f"data.root and data.splits.{split}", optional)
         for split, name in config.splits.named.items()
     }
     facts = [fact for split, table in tables.items() for fact in (split, *table.facts)]
