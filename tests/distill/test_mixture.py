@@ -30,7 +30,7 @@ def test_nearest_captions_by_hand_with_the_own_one_first():
 
 
 def test_a_mixture_begins_as_its_own_caption():
-    mixture = begun(EMBEDDINGS[[2, 0]], torch.tensor([2, 0]), WORDS, [EMBEDDINGS], CONFIG)
+    mixture = begun(nearest(EMBEDDINGS[[2, 0]], [EMBEDDINGS], 3, torch.tensor([2, 0])), WORDS, [EMBEDDINGS], CONFIG)
     assert mixture.captions == (("between", "north", "east"), ("east", "between", "north")) or mixture.captions == (
         ("between", "east", "north"),
         ("east", "between", "north"),
@@ -46,7 +46,7 @@ def test_only_the_largest_weights_stay_and_all_where_there_are_few():
 
 
 def test_a_move_prunes_in_place_and_what_is_stored_is_sorted():
-    mixture = begun(EMBEDDINGS[[2]], torch.tensor([2]), WORDS, [EMBEDDINGS], CONFIG)
+    mixture = begun(nearest(EMBEDDINGS[[2]], [EMBEDDINGS], 3, torch.tensor([2])), WORDS, [EMBEDDINGS], CONFIG)
     weights = torch.tensor([[0.1, -2.0, 1.0]])
     stored, texts = mixture.stored(weights)
     assert stored.captions == (mixture.captions[0][1:],) and stored.weights.tolist() == [[-2.0, 1.0]]

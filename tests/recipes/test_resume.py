@@ -6,10 +6,18 @@ import sys
 import pytest
 
 from pairstill.cli import main
+from pairstill.cli.command import settings_of_run
+from pairstill.data.manifest import build_manifest
+from pairstill.distilled import DistilledSet
+from pairstill.storage import load_tensors, read_sealed, save_tensors
 
 KILLER = """
 import os, signal, sys
 from pairstill.cli import main
+from pairstill.cli.command import settings_of_run
+from pairstill.data.manifest import build_manifest
+from pairstill.distilled import DistilledSet
+from pairstill.storage import load_tensors, read_sealed, save_tensors
 from pairstill.run.log import MetricsLog
 
 write, event = MetricsLog.write, {event!r}
@@ -127,3 +135,23 @@ def test_a_killed_process_leaves_a_folder_that_goes_on_to_the_same_bits(
     assert same_set(folder, undisturbed["trainable"])
     assert same_teachers(folder, undisturbed["trainable"])
     assert results(folder) == results(undisturbed["trainable"])
+
+
+def test_a_run_goes_on_with_the_photos_and_captions_that_it_has_chosen(tiny, do, options_of, interrupt, tmp_path):
+    more = ("--method", "ptm_st_kept", "--distill.texts", "mixture", "--reuse", "false")
+    folder = tmp_path / "run"
+    interrupt(event="distill_step", phase=1, step=1)
+    assert main(tiny("distill", folder, *options_of["frozen"], *more)) == 130
+    interrupt()
+    path = folder / "distillation" / "phases.photos.safetensors"
+    before = load_tensors(path)
+    assert read_sealed(folder / "distillation" / "content.json")["key"] is not None
+    # as another machine would have chosen; the first captions of images
+    other = {name: rows // 5 * 5 + (rows + 1) % 5 for name, rows in before.items()}
+    save_tensors(path, other)
+    (folder / "distillation" / "phases.candidates.safetensors").unlink()
+    do("distill", folder, *options_of["frozen"], *more)
+    made = DistilledSet.load(folder / "distilled")
+    captions = build_manifest(settings_of_run(folder).data, tmp_path / "cache").captions("train")
+    told = [caption for phase in made.phases for caption in phase.captions]
+    assert told == [captions[n] for name in sorted(other) for n in other[name].tolist()]

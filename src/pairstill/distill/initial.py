@@ -73,11 +73,10 @@ def with_photos(pairs: InitialPairs, manifest: Manifest) -> InitialPairs:
 
 
 def with_mixture(
-    pairs: InitialPairs, manifest: Manifest, split: EncodedSplit, captions: Tensor, config: MixtureConfig
+    pairs: InitialPairs, manifest: Manifest, split: EncodedSplit, candidates: Tensor, config: MixtureConfig
 ) -> InitialPairs:
-    """Return real pairs whose texts are mixtures, which begin as their own captions, with these numbers."""
-    batches = split.text_batches()
-    begin = begun(split.texts(captions), captions, manifest.captions("train"), batches, config)
+    """Return real pairs whose texts are mixtures, of candidates with these numbers; they begin as the first ones."""
+    begin = begun(candidates, manifest.captions("train"), split.text_batches(), config)
     return replace(pairs, mixture=begin)
 
 

@@ -86,21 +86,18 @@ def nearest(texts: Tensor, batches: Iterable[Tensor], count: int, own: Tensor | 
     return scores.topk(min(count, scores.shape[1]), 1).indices.cpu()
 
 
-def begun(
-    texts: Tensor, own: Tensor, captions: Sequence[str], batches: Iterable[Tensor], config: MixtureConfig
-) -> Mixture:
-    """Return mixtures that begin as their own captions, with the nearest others as candidates.
+def begun(numbers: Tensor, captions: Sequence[str], batches: Iterable[Tensor], config: MixtureConfig) -> Mixture:
+    """Return mixtures that begin as the first of their candidates, their own captions.
 
     Args:
-        texts: embeddings of the own captions (texts, width).
-        own: their numbers among all captions, (texts,).
+        numbers: the candidates' numbers among all captions, (texts, candidates), as `nearest` returns them.
         captions: all.
         batches: the embeddings of all in order, (captions, width) each.
-        config: how many candidates.
+        config: how many stay, and the rate.
     """
-    held = list(batches)
-    numbers = nearest(texts, held, config.candidates, own)
-    weights = torch.zeros(numbers.shape)
+    embeddings = torch.cat(list(batches))
+    embeddings = embeddings[numbers.to(embeddings.device)]
+    weights = torch.zeros(numbers.shape, device=embeddings.device)
     weights[:, 0] = 1
     rows = tuple(tuple(str(captions[int(k)]) for k in row) for row in numbers)
-    return Mixture(rows, torch.cat(held)[numbers.to(held[0].device)], weights.to(texts.device), config)
+    return Mixture(rows, embeddings, weights, config)

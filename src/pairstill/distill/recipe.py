@@ -17,6 +17,7 @@ from pairstill.distill.bilevel.towers_objective import TowersObjective
 from pairstill.distill.features_first import features_of
 from pairstill.distill.initial import InitialPairs, draw_pairs, initial_pairs, real_pairs, with_mixture, with_photos
 from pairstill.distill.learned import Parametrisation
+from pairstill.distill.mixture import nearest
 from pairstill.distill.objective import Objective
 from pairstill.distill.pairs import Kept, Pixels, PlainPairs
 from pairstill.distill.shared_pairs import SharedPairs
@@ -114,6 +115,15 @@ class Ingredients(Protocol):
         """The processes of the run."""
         ...
 
+    def chosen(self, name: str, choose: Callable[[], Sequence[Tensor]]) -> list[Tensor]:
+        """Return a choice among the real pairs, which is made once: on the main process, for all sittings of the run.
+
+        Args:
+            name: of the choice.
+            choose: makes it: the numbers of each phase.
+        """
+        ...
+
 
 def seed_of(config: RunConfig) -> int:
     """Return the seed of everything that a distillation draws."""
@@ -141,7 +151,11 @@ def draw_initial(
     if distill.images == "kept":
         found = [with_photos(pairs, manifest) for pairs in found]
     if distill.texts == "mixture":
-        numbered = zip(found, drawn, strict=True)
+        count = distill.mixture.candidates
+        candidates = given.chosen(
+            "candidates", lambda: [nearest(train.texts(own), train.text_batches(), count, own) for own in drawn]
+        )
+        numbered = zip(found, candidates, strict=True)
         found = [with_mixture(pairs, manifest, train, rows, distill.mixture) for pairs, rows in numbered]
     return found
 

@@ -28,13 +28,21 @@ SEGMENTS = 4
 def chosen_photos(given: Ingredients, experts: Sequence[Path]) -> list[Tensor]:
     """Return the caption numbers of the pairs whose photos each phase keeps.
 
+    They are chosen once, see `Ingredients.chosen`.
+
     Args:
         given: what a run has.
         experts: the teachers' files.
 
     Raises:
+        ArtifactError: the run has chosen other numbers of pairs before, or others of its data.
         DataError: the training split has fewer images than pairs are asked for.
     """
+    _ = given.splits, given.factory  # all processes together, before the main one goes on alone
+    return given.chosen("photos", lambda: _choice(given, experts))
+
+
+def _choice(given: Ingredients, experts: Sequence[Path]) -> list[Tensor]:
     distill, train, seed = given.config.loop, given.splits.train, given.config.distillation_seed
     sizes = [phase.num_pairs for phase in distill.phases]
     generator = make_generator(seed, "photos")

@@ -5,7 +5,7 @@ parts that the difference does not touch in common with the first one.
 """
 
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from pairstill.config import ImageConfig, LearnedConfig, PhaseConfig, RunConfig, TextConfig
 from pairstill.core.devices import check_precision, choose_device
@@ -36,6 +36,7 @@ from pairstill.events import Event, Events, ImagesChecked, Notice, PairDropped, 
 from pairstill.methods import find_method, with_method
 from pairstill.methods.base import Method
 from pairstill.model.dual_encoder import ModelFactory
+from pairstill.run.choices import chosen_once
 from pairstill.run.data_facts import describe_data
 from pairstill.run.eta import ETA
 from pairstill.run.folder import RunFolder
@@ -229,6 +230,21 @@ class RunContext:
         check_text_tower(self.config.text)
         _ = self.given_features, self.config.text.name == "precomputed" and self.text
         return self.pairs
+
+    def chosen(self, name: str, choose: Callable[[], Sequence[Tensor]]) -> list[Tensor]:
+        """Return a choice among the real pairs, which is made once: on the main process, for all sittings of the run.
+
+        Args:
+            name: of the choice.
+            choose: makes it: the numbers of each phase.
+
+        Raises:
+            ArtifactError: what was chosen before does not go with the settings or the data.
+        """
+        # its name begins like those of phases: what has it is begun, see `run.reuse`
+        path = self.folder.distillation / f"phases.{name}.safetensors"
+        sizes, captions = [phase.num_pairs for phase in self.config.loop.phases], self.splits.train.num_captions
+        return self.world.from_main(lambda: chosen_once(path, sizes, captions, choose))
 
     @property
     def pairs(self) -> Manifest:

@@ -49,6 +49,8 @@ def distill(context: RunContext) -> DistilledSet:
             "distill.blend is on but heads.kind is linear: a linear head of a blend is the blend of what it makes of "
             "the parts, so that blended pairs teach nothing new; set heads.kind to residual, as RepBlend has it"
         )
+    if context.world.is_main:
+        begin(context, key)  # before anything is chosen
     distillation = Distillation(
         config=distill,
         recipe=_recipe(context),
@@ -58,8 +60,6 @@ def distill(context: RunContext) -> DistilledSet:
         feature_ranges=_feature_ranges(context),
         validate=lambda distilled: context.world.from_main(lambda: _validation(context, distilled)),
     )
-    if context.world.is_main:
-        begin(context, key)
     with context.timed("distill"), context.display.bars():
         distilled = distillation.run(context.folder.distillation, context.emit)
     if context.world.is_main:
