@@ -127,7 +127,9 @@ def test_a_set_is_found_in_the_cache_without_the_hub(hub, make, same, tmp_path, 
 
 def test_what_the_hub_refuses(hub, make, tmp_path):
     write_export(make(), "parquet", tmp_path / "out", "", None)
-    with pytest.raises(ArtifactError, match="the hub does not take .* as nobody/pairs .* the folder is whole"):
+    with pytest.raises(
+        ArtifactError, match=r"not take .* as nobody/pairs .*`hf upload nobody/pairs .*/out \. --repo-type"
+    ):
         push(tmp_path / "out", "nobody/pairs", public=False)
     assert (tmp_path / "out" / "README.md").is_file()
 

@@ -96,6 +96,11 @@ def test_public_settings_name_no_folder_of_this_machine(tmp_path):
     away = str(tmp_path / "away")
     data = DataConfig(source="karpathy", root=away, annotations=f"{away}/pairs.json", images="~/someone/photos")
     config = RunConfig(data=data, text=TextConfig(name=str(tmp_path / "encoder")), image=ImageConfig(name=away))
+    of_open_clip = replace(
+        config, text=TextConfig(name=f"open_clip:{away}"), image=ImageConfig(name=f"open_clip:{away}")
+    )
+    told = public_settings(of_open_clip)
+    assert str(tmp_path) not in told and yaml.safe_load(told)["image"]["name"] == "open_clip:away"
     told = public_settings(config)
     assert str(tmp_path) not in told and "someone" not in told
     settings = yaml.safe_load(told)

@@ -15,7 +15,7 @@ from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.results import made_title, summarise
 from pairstill.evaluate.retrieval import few_test_images
-from pairstill.exchange.card import CardFacts, card
+from pairstill.exchange.card import CardFacts, card, public_name
 from pairstill.exchange.folder import open_set, write_export
 from pairstill.exchange.png import PngCost, through_png
 from pairstill.exchange.settings import WITH_PNG, Layout, Measure
@@ -91,12 +91,10 @@ def public_settings(config: RunConfig) -> str:
         del settings[name]
     for tower in (settings["image"], *settings["towers"]):
         tower["weights"] = None
-        if Path(name := tower["name"]).exists():
-            tower["name"] = Path(name).name
+        tower["name"] = public_name(tower["name"])
     if config.data.source != "huggingface" or Path(config.data.root or "").exists():
         settings["data"]["root"] = None
-    if Path(name := settings["text"]["name"]).exists():
-        settings["text"]["name"] = Path(name).name
+    settings["text"]["name"] = public_name(settings["text"]["name"])
     about = "# Give what is missing as options: --data.root, --image.weights, --run_dir\n"
     return about + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
