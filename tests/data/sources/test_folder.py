@@ -43,7 +43,9 @@ def test_splits_are_folders_of_their_names_or_of_others(pairs, tmp_path):
     assert [(pair.image, pair.split) for pair in raw.pairs] == [
         (f"{split}/a.png", split) for split in ("test", "train", "val")
     ]
-    assert raw.unreadable == ("'validation/a.txt': it is in none of the folders of splits, 'train', 'val', 'test'",)
+    (problem,) = raw.unreadable
+    assert problem.startswith("'validation/a.txt': it is in none of the folders of splits, 'train', 'val', 'test'; ")
+    assert "--data.split 'random 8:1:1'" in problem
     named = SplitsConfig(train="train", val="validation/", test="test")
     raw = read(config(tmp_path, split=None, splits=named), tmp_path)
     assert [pair.split for pair in raw.pairs] == ["test", "train", "val"]

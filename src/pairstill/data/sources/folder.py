@@ -103,7 +103,8 @@ def _parse(
             split = _split_of(one.pictures[0], folders) or otherwise
             if split is None:
                 known = ", ".join(map(repr, folders))
-                yield f"{shown(one.texts[0])}: it is in none of the folders of splits, {known}"
+                advice = "move it into one, or draw splits with --data.split 'random 8:1:1'"
+                yield f"{shown(one.texts[0])}: it is in none of the folders of splits, {known}; {advice}"
             else:
                 yield _listing(root, one.pictures[0], one.texts[0], split)
 
