@@ -36,9 +36,14 @@ class SweepRow:
     config: RunConfig
 
     @property
+    def name(self) -> str:
+        """Its name in the queue, and its folder below that of the runs."""
+        return f"{self.cell.name}/seed{self.seed}"
+
+    @property
     def task(self) -> Task:
         """The row as the queue has it."""
-        return task_of(f"{self.cell.name}/seed{self.seed}", self.config)
+        return task_of(self.name, self.config)
 
 
 @dataclass(frozen=True)
@@ -108,12 +113,13 @@ def _check_teachers(rows: Sequence[SweepRow]) -> None:
     """Refuse rows whose settings name one folder for teachers that are not the same."""
     known: dict[str, tuple[str, SweepRow]] = {}
     for row in rows:
-        folder, key = row.config.trajectories_dir, teachers_key(row.config)
+        folder = row.config.trajectories_dir
         if folder is None:
             continue
+        key = teachers_key(row.config)
         first_key, first = known.setdefault(folder, (key, row))
         if key != first_key:
             raise ConfigError(
-                f"the settings name trajectories_dir {folder!r}, but {first.task.name} and {row.task.name} have other "
+                f"the settings name trajectories_dir {folder!r}, but {first.name} and {row.name} have other "
                 "teachers; give --trajectories_dir null, and teachers are shared by their content below cache_dir"
             )

@@ -57,7 +57,7 @@ def sweep(
     """
     rows, out = rows_of(settings, load), Path(settings.out).expanduser()
     refuse_others(out, "a sweep", "out", _is_sweep)
-    refuse_changed((row.task.name, row.config) for row in rows.rows)
+    refuse_changed((row.name, row.config) for row in rows.rows)
     queue = queue_of(rows, out, program)
 
     def write() -> str:
@@ -137,7 +137,7 @@ def _telling(queue: Queue, console: Console) -> Tell:
                 left = sum(queue.state(each).stage in ("waiting", "running") for each in queue.tasks)
                 console.print(f"Done: {task.name}, {duration(state.seconds or 0.0)}; {counted(left, 'row')} left")
             case "failed":
-                console.print(f"Failed: {task.name}, {'; '.join(state.error[:1] + state.error[-1:])}", style="red")
+                console.print(f"Failed: {task.name}, {state.why}", style="red")
             case "waiting":
                 console.print(f"Put back: {task.name}{', ' + state.error[0] if state.error else ''}", style="yellow")
 

@@ -38,6 +38,11 @@ class RowState:
     seconds: float | None = None
     error: tuple[str, ...] = ()
 
+    @property
+    def why(self) -> str:
+        """Why it failed: what became of its process, and the last line of its log; empty if it did not."""
+        return "; ".join(self.error[:1] + self.error[-1:])
+
     def save(self, folder: Path) -> "RowState":
         """Write the state to the row's folder as it is from now on, and return it."""
         state = replace(self, since=datetime.now(UTC).isoformat(timespec="seconds"))

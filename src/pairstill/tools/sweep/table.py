@@ -81,7 +81,7 @@ def measured(rows: Rows) -> Measured:
         if not (folder / FILES["retrieval"]).is_file():
             continue
         if differing := other_settings(folder / "config.yaml", config):
-            left_out.append(f"{row.task.name}: {folder} has other settings, {'; '.join(differing)}")
+            left_out.append(f"{row.name}: {folder} has other settings, {'; '.join(differing)}")
             continue
         facts = [record.facts for record in Ledger("retrieval", folder).records()]
         found[row] = current(config, facts, stored_pairs(folder / "distilled"))
@@ -174,7 +174,7 @@ def _failures(states: Mapping[SweepRow, RowState]) -> list[str]:
     failed = {row: state for row, state in states.items() if state.stage == "failed"}
     if not failed:
         return []
-    lines = [f"- {row.task.name}: {state.error[0]}; {state.error[-1]}" for row, state in failed.items()]
+    lines = [f"- {row.name}: {state.why}" for row, state in failed.items()]
     return ["Failed; --retry takes these again:\n", *lines, ""]
 
 
