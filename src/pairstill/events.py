@@ -320,6 +320,30 @@ class InversionEnded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RatesTried(Event):
+    """A student that was trained in order to choose the rates of a row's students.
+
+    Attributes:
+        method: the row's name.
+        image: what the image side's rates were multiplied with.
+        text: the same of the text side.
+        validation_mean_recall: of its best epoch, in percent; None where it diverged.
+        tower: the name of the image tower, where there are several.
+    """
+
+    name = "rates"
+    method: str
+    image: float
+    text: float
+    validation_mean_recall: float | None
+    tower: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values that the log has of it; that of one tower alone does not name it."""
+        return _without_one_tower(asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudentMeasured(Event):
     """A student, of the run's pairs or of a reference, that was measured.
 

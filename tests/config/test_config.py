@@ -245,8 +245,8 @@ REFUSED = [
     (StudentConfig, {"batch_size": 0}, "student.batch_size is 0; it must be at least 2"),
     (StudentConfig, {"validate_every": 0}, "student.validate_every is 0; it must be above 0"),
     (StudentConfig, {"momentum": -0.1}, "student.momentum is -0.1; it must be in [0, 1)"),
-    (ReferencesConfig, {"rate_scales": ()}, "evaluate.references.rate_scales is empty; give at least one scale"),
-    (ReferencesConfig, {"rate_scales": (1.0, 0.0)}, "evaluate.references.rate_scales must all be above 0"),
+    (EvaluateConfig, {"rate_scales": (1.0, 0.0)}, "evaluate.rate_scales are [1.0, 0.0]; each must be above 0, and"),
+    (EvaluateConfig, {"rate_scales": (float("inf"),)}, "evaluate.rate_scales are [inf]; each must be above 0, and"),
     (EvaluateConfig, {"num_students": 0}, "evaluate.num_students is 0; it must be above 0"),
     (
         EvaluateConfig,

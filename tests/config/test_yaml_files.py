@@ -60,6 +60,16 @@ def test_the_one_ridge_of_older_settings_is_taken_as_it_is():
     assert in_todays_words(old) == new
 
 
+def test_the_two_grids_of_rates_of_older_settings_are_the_one_of_references():
+    old = {"references": {"rate_scales": [0.2, 2.0], "momentum": 0.5}, "cross": {"rate_scales": [0.1], "ridge": 0.1}}
+    one = {"references": {"momentum": 0.5}, "cross": {"ridge": 0.1}, "rate_scales": [0.2, 2.0]}
+    assert in_todays_words({"evaluate": old}) == {"evaluate": one}
+    only = {"evaluate": {"cross": {"rate_scales": [0.1]}}}
+    assert in_todays_words(only) == {"evaluate": {"cross": {}, "rate_scales": [0.1]}}
+    both = {"evaluate": {"rate_scales": [1.0], "cross": {"rate_scales": [0.1]}}}
+    assert in_todays_words(both) == both, "which is refused as a setting that is not known"
+
+
 def test_settings_of_today_stay():
     for settings in ({}, {"data": None}, {"data": {"captions": "paper"}, "seed": 1}, {"distill": {"ema": False}}):
         assert in_todays_words(settings) == settings

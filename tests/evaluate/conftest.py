@@ -13,8 +13,8 @@ from pairstill.model.dual_encoder import ModelFactory
 
 SIZE, TEXT_WIDTH, BATCH = 6, 7, 3
 TEACHER = TeacherConfig(epochs=3, batch_size=4, lr_image=0.2, lr_text=0.3)
-REFERENCES = ReferencesConfig(rate_scales=(1.0,), random_pairs=None, full_epochs=3)
-STRICT = EvaluateConfig(protocol="strict", references=REFERENCES)
+REFERENCES = ReferencesConfig(random_pairs=None, full_epochs=3)
+STRICT = EvaluateConfig(protocol="strict", rate_scales=(1.0,), references=REFERENCES)
 STUDENT = StudentConfig(epochs=4)
 
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from pairstill.core.errors import DataError
-from pairstill.evaluate.protocol import best_epochs, recalls_on
+from pairstill.evaluate.epochs import best_epochs
+from pairstill.evaluate.protocol import recalls_on
+from pairstill.evaluate.rates import RateChoice, Scales
 from pairstill.evaluate.student import student_phases, train_student
 from pairstill.teachers.training import RealTraining, train_on_real_pairs
 
@@ -26,13 +28,9 @@ def measure_all(distilled):
     """The outcomes of a student by every protocol that is asked for."""
 
     def run(evaluator, method, student=0):
-        match method:
-            case "distilled":
-                return evaluator.distilled(distilled, student)
-            case "random":
-                return evaluator.random(6, student)
-            case _:
-                return evaluator.full(student)
+        course = {"distilled": lambda: evaluator.of_pairs(distilled), "random": lambda: evaluator.random(6)}
+        course = course.get(method, evaluator.full)()
+        return evaluator.measure(course, student, evaluator.choose(course))
 
     return run
 
@@ -89,7 +87,7 @@ def without_time(outcome):
 @pytest.mark.parametrize("trainable", [True, False])
 @pytest.mark.parametrize("method", METHODS)
 def test_strict_reads_the_test_split_exactly_once_for_an_outcome(make_evaluator, measure, method, trainable):
-    evaluator = with_references(make_evaluator(trainable=trainable), rate_scales=(0.1, 1.0))
+    evaluator = with_evaluate(make_evaluator(trainable=trainable), rate_scales=(0.1, 1.0))
     measure(evaluator, method)
     assert readings(evaluator.splits.test) == (1, 1)
     assert min(readings(evaluator.splits.val)) > 1
@@ -99,7 +97,7 @@ def test_strict_reads_the_test_split_exactly_once_for_an_outcome(make_evaluator,
 
 @pytest.mark.parametrize("method", METHODS)
 def test_strict_chooses_the_same_whatever_the_test_split_holds(make_evaluator, measure, method):
-    evaluator = with_references(make_evaluator(), rate_scales=(0.1, 1.0))
+    evaluator = with_evaluate(make_evaluator(), rate_scales=(0.1, 1.0))
     found = measure(evaluator, method)
     other = measure(with_split(evaluator, test=shuffled(evaluator.splits.test)), method)
     assert without_time(replace(other, recalls=found.recalls)) == without_time(found)
@@ -112,7 +110,7 @@ def test_strict_chooses_the_same_whatever_the_test_split_holds(make_evaluator, m
 def test_strict_takes_the_best_epoch_on_validation_and_measures_it_on_test(make_evaluator, distilled):
     evaluator, chosen = make_evaluator(), set()
     for student in range(4):
-        (found,) = evaluator.distilled(distilled, student)
+        (found,) = evaluator.measure(evaluator.of_pairs(distilled), student)
         seed = (evaluator.seed, "student", student)
         epochs = students_epochs(evaluator, distilled, seed, evaluator.splits.val, evaluator.splits.test)
         parameters, on_val, on_test = zip(*epochs, strict=True)
@@ -131,7 +129,7 @@ def test_strict_takes_the_best_epoch_on_validation_and_measures_it_on_test(make_
 def test_paper_reports_the_best_epoch_on_the_test_split(make_evaluator, distilled):
     evaluator = with_evaluate(make_evaluator(), protocol="paper")
     for student in range(3):
-        (found,) = evaluator.distilled(distilled, student)
+        (found,) = evaluator.measure(evaluator.of_pairs(distilled), student)
         seed = (evaluator.seed, "student", student)
         on_test = [recalls for _, recalls in students_epochs(evaluator, distilled, seed, evaluator.splits.test)]
         assert found.recalls.mean == max(recalls.mean for recalls in on_test)
@@ -140,10 +138,14 @@ def test_paper_reports_the_best_epoch_on_the_test_split(make_evaluator, distille
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_paper_has_no_use_for_the_validation_split(make_evaluator, measure, method):
+def test_paper_needs_the_validation_split_for_rates_alone(make_evaluator, measure, method):
     evaluator = with_evaluate(make_evaluator(), protocol="paper")
     measure(evaluator, method)
     assert readings(evaluator.splits.val) == (0, 0) and min(readings(evaluator.splits.test)) > 1
+    reads = readings(evaluator.splits.test)[0]
+    measure(with_evaluate(evaluator, rate_scales=(0.5, 1.0)), method)
+    assert readings(evaluator.splits.test)[0] == 2 * reads, "no rate is chosen there"
+    assert (readings(evaluator.splits.val)[0] > 0) == (method != "distilled")
 
 
 # both
@@ -151,19 +153,20 @@ def test_paper_has_no_use_for_the_validation_split(make_evaluator, measure, meth
 
 @pytest.mark.parametrize("method", METHODS)
 def test_both_protocols_report_one_training_as_each_would_alone(make_evaluator, measure, measure_all, method):
-    evaluator = with_references(make_evaluator(), rate_scales=(0.1, 1.0))
+    evaluator = with_evaluate(make_evaluator(), rate_scales=(0.1, 1.0))
     alone = [measure(with_evaluate(evaluator, protocol=protocol), method) for protocol in ("strict", "paper")]
     evaluator.factory.seeds.clear()
     found = measure_all(with_evaluate(evaluator, protocol="both"), method)
     assert list(map(without_time, found)) == list(map(without_time, alone))
     assert [outcome.protocol for outcome in found] == ["strict", "paper"]
     assert found[1].recalls.mean >= found[0].recalls.mean
-    assert len(evaluator.factory.seeds) == (1 if method == "distilled" else 2)  # for each rate once
+    # one student for each rate that is tried, on validation alone, and one that is reported
+    assert len(evaluator.factory.seeds) == (1 if method == "distilled" else 3 + 1)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_beside_paper_strict_still_chooses_the_same_whatever_the_test_split_holds(make_evaluator, measure_all, method):
-    evaluator = with_evaluate(with_references(make_evaluator(), rate_scales=(0.1, 1.0)), protocol="both")
+    evaluator = with_evaluate(make_evaluator(), rate_scales=(0.1, 1.0), protocol="both")
     found, paper = measure_all(evaluator, method)
     other, other_paper = measure_all(with_split(evaluator, test=shuffled(evaluator.splits.test)), method)
     assert without_time(replace(other, recalls=found.recalls)) == without_time(found)
@@ -243,7 +246,7 @@ def test_validation_is_the_best_epoch_of_the_last_phase_of_a_student_of_its_own(
     means = [recalls.mean for _, recalls in students_epochs(evaluator, distilled, seed, evaluator.splits.val)]
     assert found == max(means[4:]) and len(means) == 8
     for student in range(2):
-        evaluator.distilled(distilled, student)
+        evaluator.measure(evaluator.of_pairs(distilled), student)
     assert len(set(evaluator.factory.seeds)) == 3
 
 
@@ -264,7 +267,7 @@ def test_random_pairs_are_different_images_each_with_a_caption_of_its_own(make_e
     pixels, texts = train.image_inputs(torch.arange(12)), train.texts(torch.arange(24))
     for student in range(3):
         evaluator.factory.seen.clear()
-        evaluator.random(6, student)
+        evaluator.measure(evaluator.random(6), student)
         seen = evaluator.factory.seen[:4]  # of the first epoch: images, then texts, of two mini-batches
         assert [len(images) for images, _ in seen[::2]] == [len(t) for _, t in seen[1::2]] == [4, 2]
         rows = torch.cat([images for images, _ in seen[::2]])
@@ -277,43 +280,53 @@ def test_random_pairs_are_different_images_each_with_a_caption_of_its_own(make_e
 
 def test_random_pairs_may_be_all_images_but_not_more(make_evaluator):
     evaluator = make_evaluator()
-    evaluator.random(12, 0)
+    evaluator.measure(evaluator.random(12), 0)
     assert (
         sum(len(images) for images, _ in evaluator.factory.seen if images is not None) == 12 * evaluator.student.epochs
     )
     with pytest.raises(DataError, match="13 random pairs are asked for but the training split has 12 images"):
-        evaluator.random(13, 0)
+        evaluator.random(13)
 
 
 @pytest.mark.parametrize("loss", ["wbce", "infonce"])
 def test_distilled_pairs_train_with_their_own_loss_rates_and_mini_batch(make_evaluator, distilled, loss):
     evaluator, distilled = make_evaluator(), replace(distilled, loss=loss)
-    (found,) = evaluator.distilled(distilled, 1)
+    (found,) = evaluator.measure(evaluator.of_pairs(distilled), 1)
     epochs = students_epochs(evaluator, distilled, (evaluator.seed, "student", 1))
     assert same(found.parameters, epochs[found.epoch - 1][0])
 
 
 @pytest.mark.parametrize("method", ["random", "full"])
-def test_validation_chooses_the_rates_of_a_reference(make_evaluator, measure, method):
-    evaluator, chosen = make_evaluator(), []
-    for scales in ((1e-6, 1.0), (1.0, 1e-6)):
-        found = measure(with_references(evaluator, rate_scales=scales), method)
-        alone = {scale: measure(with_references(evaluator, rate_scales=(scale,)), method) for scale in scales}
-        best = max(scales, key=lambda scale, alone=alone: alone[scale].validation)
-        assert without_time(found) == without_time(replace(alone[best], rates_tried=2))
-        assert found.settings == pytest.approx({"lr_image": 0.2 * best, "lr_text": 0.3 * best})
-        assert alone[scales[0]].validation != alone[scales[1]].validation
-        chosen.append(best)
-    # not the first, nor the last, but the best
-    assert chosen[0] == chosen[1]
+def test_validation_chooses_the_rates_of_a_reference_once_for_all_students(make_evaluator, measure, method):
+    evaluator = make_evaluator()
+    scaled = with_evaluate(evaluator, rate_scales=(1e-6, 0.5))
+    course = {"random": lambda: scaled.random(6), "full": scaled.full}[method]()
+    choice = scaled.choose(course)
+    assert choice.rates_tried == 5 and max(t.recall for t in choice.trials) == scaled.try_scales(course, choice.scales)
+    assert len({trial.recall for trial in choice.trials}) > 1
+    name = {"random": "student", "full": "full"}[method]
+    assert set(evaluator.factory.seeds) == {(0, name, "rates")}, "the student that chooses is none that is measured"
+    for student in (0, 1):
+        found = measure(scaled, method, student)
+        assert found.choice == choice
+        rates = {"lr_image": 0.2 * choice.scales.image, "lr_text": 0.3 * choice.scales.text}
+        assert found.settings == pytest.approx(rates)
+
+
+def test_random_pairs_of_the_student_that_chooses_are_a_draw_of_its_own(make_evaluator):
+    evaluator, drawn = make_evaluator(), []
+    course = evaluator.random(6)
+    for student in ("rates", 0):
+        evaluator.factory.seen.clear()
+        list(course.train(student, Scales()))
+        drawn.append(sorted(float(images.sum()) for images, _ in evaluator.factory.seen if images is not None))
+    assert drawn[0] != drawn[1]
 
 
 @pytest.mark.parametrize(("asked", "epochs"), [(5, 5), (None, 3)])
 def test_full_data_trains_with_the_references_settings(make_evaluator, asked, epochs):
-    evaluator = with_references(
-        make_evaluator(), full_epochs=asked, momentum=0.5, weight_decay=0.25, rate_scales=(2.0,)
-    )
-    (found,) = evaluator.full(0)
+    evaluator = with_references(make_evaluator(), full_epochs=asked, momentum=0.5, weight_decay=0.25)
+    (found,) = evaluator.measure(evaluator.full(), 0, RateChoice(Scales(2.0, 2.0)))
     assert found.settings == pytest.approx({"lr_image": 0.4, "lr_text": 0.6})
     training = RealTraining(
         epochs=epochs,
@@ -334,13 +347,13 @@ def test_full_data_trains_with_the_references_settings(make_evaluator, asked, ep
 @pytest.mark.parametrize("protocol", ["strict", "paper", "both"])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_reading_of_the_test_split_is_counted(make_evaluator, measure_all, method, protocol):
-    evaluator = with_evaluate(with_references(make_evaluator(), rate_scales=(0.5, 1.0)), protocol=protocol)
+    evaluator = with_evaluate(make_evaluator(), rate_scales=(0.5, 1.0), protocol=protocol)
     outcomes = measure_all(evaluator, method)
-    tried = 1 if method == "distilled" else 2
-    choices = {"distilled": 2 * 4, "random": 2 * 4, "full": 2 * 3}[method]  # phases or rates times epochs
+    tried = 1 if method == "distilled" else 3
+    choices = {"distilled": 2 * 4, "random": 4, "full": 3}[method]  # phases times epochs
     reads = {"strict": 1, "paper": 1 + choices}
     assert {outcome.protocol: outcome.test_reads for outcome in outcomes} == {
         p: reads[p] for p in evaluator.evaluate.protocols
     }
     assert sum(outcome.test_reads for outcome in outcomes) == readings(evaluator.splits.test)[0]
-    assert {outcome.rates_tried for outcome in outcomes} == {tried}
+    assert {outcome.choice.rates_tried for outcome in outcomes} == {tried}

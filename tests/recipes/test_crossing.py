@@ -13,7 +13,7 @@ RECALLS = ("text_to_image_r1", "image_to_text_r10", "mean_recall", "validation_m
 MATRIX = (
     *("--image-encoder", "nf_resnet_tiny", "--image-encoder", "nf_resnet_tiny,size=20,init_seed=1"),
     *("--text-encoder", "hashed_ngrams", "--text-encoder", "hashed_ngrams,width=24", "--map-text"),
-    *("--evaluate.cross.rate_scales", "[0.1]"),
+    *("--evaluate.rate_scales", "[0.1]"),
 )
 
 
@@ -32,7 +32,7 @@ def run(request, undisturbed, options_of, tmp_path):
 @pytest.mark.parametrize("run", ["trainable", "frozen"], indirect=True)
 def test_a_matrix_is_measured_once_cell_by_cell_and_goes_on_where_it_stopped(do, tiny, run, results, monkeypatch):
     folder, options = run
-    original, left = module.best_crossed, [3]
+    original, left = module.choose_rates, [3]
 
     def interrupted(*arguments):
         if not left[0]:
@@ -40,7 +40,7 @@ def test_a_matrix_is_measured_once_cell_by_cell_and_goes_on_where_it_stopped(do,
         left[0] -= 1
         return original(*arguments)
 
-    monkeypatch.setattr(module, "best_crossed", interrupted)
+    monkeypatch.setattr(module, "choose_rates", interrupted)
     assert main(tiny("evaluate", folder, *options, *MATRIX)) == 130
     first = lines(folder)
     assert len(first) == 3
@@ -56,7 +56,8 @@ def test_a_matrix_is_measured_once_cell_by_cell_and_goes_on_where_it_stopped(do,
     sizes = ("16", "seed 1, 20")
     labels = [images.format(sizes[0]), "nf_resnet_tiny (untrained, seed 1, 20 px)"]
     assert cells == [(i, texts.format(w), s) for i in labels for w in (16, 24) for s in (0, 1)]
-    scaled = [{side for side in ("image", "text") if line["settings"][f"scale_{side}"] != 1} for line in found]
+    scaled = [{side for side in ("image", "text") if line["rates"][side] != 1} for line in found]
+    assert all(line["rates"] == found[number // 2 * 2]["rates"] for number, line in enumerate(found)), "one of a cell"
     assert scaled[0] == scaled[1] == set() and all("image" not in sides for sides in scaled[2:4])
     assert "map_explains_validation_captions" in found[2] and found[4]["text_map"] == "none"
 
@@ -82,6 +83,6 @@ def test_another_width_needs_the_map(do, tiny, run, capsys):
 def test_another_space_of_the_same_width_is_taken_as_it_is_with_a_warning(do, run, monkeypatch, capsys):
     folder, options = run
     monkeypatch.setattr(HashedNgrams, "SCHEME", "another")
-    do("evaluate", folder, *options, "--text-encoder", "hashed_ngrams", "--evaluate.cross.rate_scales", "[]")
+    do("evaluate", folder, *options, "--text-encoder", "hashed_ngrams", "--evaluate.rate_scales", "[]")
     assert "not the text encoder of the pairs, but as wide" in " ".join(capsys.readouterr().err.split())
     assert [(line["own_texts"], line["text_map"]) for line in lines(folder)] == [(False, "none")] * 2

@@ -13,6 +13,7 @@ from pairstill.cli.command import settings_from
 from pairstill.config import ImageConfig, PhaseConfig, RunConfig, TrajectoryConfig
 from pairstill.distilled import DistilledSet, stored_pairs
 from pairstill.encoders.image import build_image_encoder
+from pairstill.evaluate.protocol import Evaluator
 from pairstill.evaluate.stored import StoredRanks
 from pairstill.run.evaluate import budget
 from pairstill.storage import load_tensors, read_sealed, save_tensors
@@ -291,8 +292,39 @@ def test_other_students_are_measured_anew_and_the_old_results_stay(do, undisturb
 def test_other_reference_rates_leave_the_distilled_row(do, undisturbed, results, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(undisturbed["trainable"], folder)
-    do("evaluate", folder, "--evaluate.references.rate_scales", "[0.5]", "--evaluate.num_students", "1")
+    do("evaluate", folder, "--evaluate.rate_scales", "[0.5]", "--evaluate.num_students", "1")
     assert [r["method"] for r in results(folder)[6:]] == ["random", "full"]
+
+
+def test_scales_of_learned_rates_are_chosen_once_for_all_students_and_kept(
+    do, tiny, undisturbed, results, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed["trainable"], folder)
+    before = results(folder)
+    asked = ("--evaluate.scale_learned", "true", "--evaluate.rate_scales", "[0.1]", "--evaluate.methods", "[distilled]")
+    tried, left = Evaluator.try_scales, [2]
+
+    def interrupted(*arguments):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return tried(*arguments)
+
+    monkeypatch.setattr(Evaluator, "try_scales", interrupted)
+    assert main(tiny("evaluate", folder, *asked)) == 130
+    (kept,) = (folder / "rates").iterdir()
+    assert len(json.loads(kept.read_text())["trials"]) == 2
+    left[0] = 1  # the third and last trial
+    do("evaluate", folder, *asked)
+    first, second = (result for result in results(folder) if result not in before)
+    assert first["rates"] == second["rates"] and first["rates_tried"] == 3
+    assert first["rates"]["trials"] == json.loads(kept.read_text())["trials"]
+    assert [(t["image"], t["text"]) for t in first["rates"]["trials"][:2]] == [(1.0, 1.0), (0.1, 1.0)]
+    # whoever trains a student of these pairs later takes the same rates
+    (folder / "results.jsonl").unlink()
+    do("evaluate", folder, *asked)
+    assert [result["rates"] for result in results(folder)] == [first["rates"]] * 2
 
 
 def test_students_need_the_distilled_set_alone(do, undisturbed, results, tmp_path):

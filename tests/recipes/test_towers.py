@@ -101,6 +101,8 @@ def test_an_unseen_tower_takes_the_mean_rates_and_an_own_one_its_own(do, tiny, o
         "nf_resnet_tiny,init_seed=2",
         "--image_encoder",
         "nf_resnet_tiny",
+        "--evaluate.rate_scales",
+        "[0.1]",
     )
     cells = [json.loads(line) for line in (whole / "cross.jsonl").read_text().splitlines()]
     assert [cell["own_images"] for cell in cells] == [False, True]

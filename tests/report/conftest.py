@@ -62,6 +62,7 @@ def make_page() -> Callable[..., Page]:
             "phases": phases,
             "phases_note": "",
             "rates_note": "",
+            "rates": (),
             "retrieval": Retrieval(
                 "student 0", [Question("", HOSTILE, hits, 1, 9)], [Question(picture, "", worded, 4, 9)], 8
             ),

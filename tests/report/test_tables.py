@@ -124,6 +124,7 @@ def test_what_was_chosen_on_the_test_split_stands_beside_the_mean():
         paper("full", epoch=4, settings=rates),
         paper("apm_closed_form", epoch=0, settings={"ridge": 1.0}, test_reads=2, rates_tried=1),
         paper("herding", epoch=4, settings=rates, test_reads=51, rates_tried=1),
+        paper("k_center", epoch=4, settings=rates, **reads, rates={"image": 3.0, "text": 1.0, "trials": []}),
         {**result("mct", 10, mean=20.0, seeds=seeded(0)), "epoch": 4, "settings": {}, "test_reads": 1},
     ]
     rows = summarise(results)
@@ -135,6 +136,7 @@ def test_what_was_chosen_on_the_test_split_stands_beside_the_mean():
         "Random": ("epoch and rates", "151"),
         "APM, closed form": ("nothing", "2"),
         "Herding": ("epoch", "51"),  # one rate is no choice
+        "K-Center": ("epoch", "151"),  # whose rates validation chose
         "MCT": ("nothing", "1"),
         "Full data": ("epoch and rates", "not counted"),
     }

@@ -16,6 +16,7 @@ from pairstill.events import (
     OuterStep,
     PairDropped,
     PhasesKnown,
+    RatesTried,
     StageBegan,
     StagesPlanned,
     StudentMeasured,
@@ -28,7 +29,7 @@ from pairstill.run.eta import ETA
 CONFIG = RunConfig(
     teacher=TeacherConfig(num_experts=2, epochs=8),
     distill=TrajectoryConfig(phases=(PhaseConfig(outer_steps=10), PhaseConfig(outer_steps=5))),
-    evaluate=EvaluateConfig(num_students=3, references=ReferencesConfig(rate_scales=(0.1, 1.0), full_epochs=4)),
+    evaluate=EvaluateConfig(num_students=3, rate_scales=(0.1, 1.0), references=ReferencesConfig(full_epochs=4)),
 )
 FROZEN = replace(CONFIG, image=replace(CONFIG.image, trainable=False), heads=replace(CONFIG.heads, image=True, width=8))
 
@@ -89,8 +90,9 @@ def test_what_is_not_known_of_the_stage_itself_makes_it_a_lower_bound(eta):
     made, hear = eta
     made.hear(StageBegan(stage="evaluate"))
     hear(8.0, student("full"))
-    # two more full models of 2 rates by 4 epochs each; how long a student of few pairs takes is not known
-    assert made.heading() == "Stage 4 of 4: evaluate, at least 0:00:16 left in all"
+    # of 3 models on all pairs and 3 that choose their rates, 4 epochs each, one is done; how long a student of few
+    # pairs takes is not known
+    assert made.heading() == "Stage 4 of 4: evaluate, at least 0:00:40 left in all"
 
 
 def test_steps_share_the_time_of_validations_which_tell_how_long_a_student_takes(eta):
@@ -104,7 +106,8 @@ def test_steps_share_the_time_of_validations_which_tell_how_long_a_student_takes
     assert known == 13 * 4.0 and unknown == ["evaluate"]
     assert made.heading().startswith("Stage 3 of 4: distill, validation recall 31.3, about 0:00:52 left")
     hear(2.0, EPOCH)
-    # nor was it counted before; 3 students of the pairs and 3 by 2 rates on random ones at 6 s, 24 epochs on all at 2 s
+    # nor was it counted before; 3 students of the pairs, 3 of random ones and 3 that choose the rates of these at 6 s,
+    # as many models by 4 epochs on all at 2 s
     assert made.seconds_left() == (13 * 4.0 + (3 + 6) * 6.0 + 24 * 2.0, [])
 
 
@@ -138,10 +141,22 @@ def test_at_the_end_nothing_is_left(eta):
     made, hear = eta
     made.hear(StageBegan(stage="evaluate"))
     for method in ("random", "ptm_st", "full"):
+        for _ in range(3 if method != "ptm_st" else 0):
+            hear(8.0, RatesTried(method=method, image=0.1, text=1.0, validation_mean_recall=None))
         for _ in range(3):
             hear(8.0, student(method))
     assert made.seconds_left() == (0.0, [])
     assert made.heading() == "Stage 4 of 4: evaluate"
+
+
+def test_students_of_learned_rates_choose_only_if_they_are_to_be_scaled():
+    scaled = replace(
+        CONFIG, evaluate=replace(CONFIG.evaluate, scale_learned=True, methods=("distilled", "closed_form"))
+    )
+    assert ETA(scaled).left["evaluate"] == {"student": 3 + 3, "epoch": 0}
+    as_learned = replace(scaled, evaluate=replace(scaled.evaluate, scale_learned=False))
+    assert ETA(as_learned).left["evaluate"] == {"student": 3, "epoch": 0}
+    assert ETA(replace(as_learned, method="herding")).left["evaluate"] == {"student": 3 + 3, "epoch": 0}
 
 
 def test_students_behind_every_tower_count():

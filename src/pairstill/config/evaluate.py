@@ -40,7 +40,6 @@ class ReferencesConfig:
     """The two references of every table: random real pairs, and all of them.
 
     Attributes:
-        rate_scales: both references try the teachers' rates times each of these; validation chooses.
         momentum: momentum of SGD on all pairs (random pairs use the students').
         weight_decay: weight decay of SGD on all pairs.
         random_pairs: number of random real pairs; null takes as many as hold the bytes of the distilled set, its
@@ -48,15 +47,12 @@ class ReferencesConfig:
         full_epochs: epochs on all pairs; null takes the teachers'.
     """
 
-    rate_scales: tuple[float, ...] = setting((0.2, 0.6, 2.0), always=True)
     momentum: float = setting(0.9, always=True)
     weight_decay: float = setting(5e-4, always=True)
     random_pairs: int | None = setting(None, always=True)
     full_epochs: int | None = setting(12, always=True)
 
     def __post_init__(self) -> None:
-        require(len(self.rate_scales) > 0, "evaluate.references.rate_scales is empty; give at least one scale")
-        require(all(s > 0 for s in self.rate_scales), "evaluate.references.rate_scales must all be above 0")
         counts = {"random_pairs": self.random_pairs, "full_epochs": self.full_epochs}
         require_positive("evaluate.references", **{name: count for name, count in counts.items() if count is not None})
 
@@ -66,16 +62,12 @@ class CrossConfig:
     """Students with other encoders than those that the pairs were distilled for.
 
     Attributes:
-        rate_scales: a side with another encoder tries its learned rates times each of these, beside 1, and validation
-            chooses.
         ridge: strength of the regression that maps text embeddings to another encoder's, in units of their variance.
     """
 
-    rate_scales: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     ridge: float = 0.01
 
     def __post_init__(self) -> None:
-        require(all(s > 0 for s in self.rate_scales), "evaluate.cross.rate_scales must all be above 0")
         require_positive("evaluate.cross", ridge=self.ridge)
 
 
@@ -113,6 +105,11 @@ class EvaluateConfig:
         methods: which rows to measure; `closed_form` is the student that APM means, whose linear heads are solved from
             the pairs in place of being trained on them; `on_disk` are students of the pairs as they are read from their
             smallest files, and `random_on_disk` those of as many random photos with captions as those files have bytes.
+        rate_scales: what rates are multiplied with, the image side's first, then the text side's; validation chooses,
+            once for all students of a set, and 1 is always tried. It is the teachers' rates for real pairs (random,
+            coresets, full data), and the learned ones of sides with another encoder.
+        scale_learned: whether learned rates are scaled in the same way behind their own encoders, too; off trains
+            students at the rates that were learned.
         references: settings of the rows `random` and `full`.
         cross: settings of students with other encoders.
         closed_form: settings of the students in closed form.
@@ -125,6 +122,8 @@ class EvaluateConfig:
         "distilled",
         "full",
     )
+    rate_scales: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
+    scale_learned: bool = False
     references: ReferencesConfig = field(default_factory=ReferencesConfig)
     cross: CrossConfig = field(default_factory=CrossConfig)
     closed_form: ClosedFormConfig = field(default_factory=ClosedFormConfig)
@@ -136,6 +135,20 @@ class EvaluateConfig:
             "evaluate.methods is empty; name at least one of random, distilled, closed_form, full, on_disk, "
             "random_on_disk",
         )
+        require(
+            all(0 < scale < float("inf") for scale in self.rate_scales),
+            f"evaluate.rate_scales are {list(self.rate_scales)}; each must be above 0, and finite",
+        )
+
+    def rate_trials(self, sides: int = 2) -> int:
+        """Return how many students are trained in order to choose the scales of the rates of so many sides.
+
+        Example:
+            >>> EvaluateConfig(rate_scales=(0.1, 1.0, 3.0)).rate_trials()
+            5
+        """
+        others = len(set(self.rate_scales) - {1.0})
+        return 1 + sides * others if sides and others else 0
 
     @property
     def protocols(self) -> tuple[EvaluationProtocol, ...]:

@@ -175,4 +175,22 @@ def in_todays_words(settings: Mapping[str, Any]) -> dict[str, Any]:
             rest = {name: value for name, value in projector.items() if name != "ridge"}
             distill["projector"] = {"ridges": [projector["ridge"]], **rest}
         found["distill"] = distill
+    if isinstance(settings.get("evaluate"), Mapping):
+        found["evaluate"] = _with_one_grid(settings["evaluate"])
+    return found
+
+
+def _with_one_grid(evaluate: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of `evaluate` with the one grid of rates that there is for references and other encoders alike.
+
+    There was one for each; that of the references stays, which every table needs.
+    """
+    found = dict(evaluate)
+    if "rate_scales" in found:
+        return found
+    for group in ("cross", "references"):  # the last one wins
+        inner = found.get(group)
+        if isinstance(inner, Mapping) and "rate_scales" in inner:
+            found["rate_scales"] = inner["rate_scales"]
+            found[group] = {name: value for name, value in inner.items() if name != "rate_scales"}
     return found

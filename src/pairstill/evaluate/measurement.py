@@ -53,6 +53,15 @@ def rates_are_chosen(config: RunConfig) -> bool:
     return find_method(config.method).student != "learned_rates"
 
 
+def scales_are_chosen(config: RunConfig, entry: str) -> bool:
+    """Return whether validation chooses the scales of the rates of an entry of `evaluate.methods`.
+
+    Rates that were learned are scaled only if the settings say so; a student in closed form has none.
+    """
+    learned = entry in ("distilled", ON_DISK) and not rates_are_chosen(config)
+    return entry != CLOSED_FORM and (config.evaluate.scale_learned or not learned)
+
+
 def measured_as(config: RunConfig, row: str, protocol: EvaluationProtocol) -> str:
     """Return a digest of all that may change in a run's folder and decides a row's numbers.
 
@@ -66,8 +75,11 @@ def measured_as(config: RunConfig, row: str, protocol: EvaluationProtocol) -> st
         return digest(json.dumps([*parts, config.closed_form.ridges, config.closed_form.width]))[:16]
     if row != "full":
         parts.append(decisive(config.student, always_counted(StudentConfig)))
-    if row not in (made_name(config), on_disk_name(config)) or rates_are_chosen(config):
+    real = row not in (made_name(config), on_disk_name(config)) or rates_are_chosen(config)
+    if real:
         parts.append(decisive(config.evaluate.references, always_counted(ReferencesConfig)))
+    if real or config.evaluate.scale_learned:
+        parts.append({"rate_scales": config.evaluate.rate_scales})
     return digest(json.dumps(parts))[:16]
 
 

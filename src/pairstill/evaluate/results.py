@@ -148,9 +148,10 @@ def _test_reads(members: Sequence[Mapping[str, Any]], protocol: EvaluationProtoc
 
 
 def _on_test(members: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return what `paper` chose on the test split; results of old that name rates had them chosen."""
+    """Return what `paper` chose on the test split; results of old that name rates had them chosen there as well."""
     epochs = any(member.get("epoch", 1) > 0 for member in members)  # a student in closed form has none
-    rates = any("lr_image" in member.get("settings", {}) and member.get("rates_tried", 2) > 1 for member in members)
+    old = [member for member in members if "rates" not in member]
+    rates = any("lr_image" in member.get("settings", {}) and member.get("rates_tried", 2) > 1 for member in old)
     return ("epoch",) * epochs + ("rates",) * rates
 
 

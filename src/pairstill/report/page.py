@@ -2,16 +2,18 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pairstill.core.errors import ConfigError
 from pairstill.core.formatting import printable
+from pairstill.evaluate.results import TITLES, of_tower
 from pairstill.report import charts
 from pairstill.report.charts import Drawing
 from pairstill.report.gallery import PhaseView
@@ -39,6 +41,27 @@ class Fact:
     name: str
     value: str
     note: str = ""
+
+
+def rate_facts(results: Iterable[Mapping[str, Any]]) -> list[Fact]:
+    """Return the scales that each row's students train at, and what validation said of all that were tried."""
+    facts: dict[str, Fact] = {}
+    for result in results:
+        rates = result.get("rates", {"trials": ()})
+        if not rates["trials"]:
+            continue
+        tried = ", ".join(
+            f"{trial['image']:g} and {trial['text']:g}: {_recall(trial['validation_mean_recall'])}"
+            for trial in rates["trials"]
+        )
+        title = of_tower(result.get("title", TITLES.get(result["method"], result["method"])), result.get("tower"))
+        value = f"images {rates['image']:g}, texts {rates['text']:g}"
+        facts[title] = Fact(title, value, f"validation recall of one student at {tried}")
+    return list(facts.values())
+
+
+def _recall(recall: float | None) -> str:
+    return "diverged" if recall is None else f"{recall:.1f}"
 
 
 @dataclass(frozen=True)
@@ -97,6 +120,7 @@ class Page:
         facts: the run in short.
         rows: rows of the table of recalls.
         rows_note: what must be said of them, or empty.
+        rates: what the rates of each row's students were multiplied with, where that was chosen.
         protocol: the protocol in words.
         charts: curves.
         phases: the pairs.
@@ -115,6 +139,7 @@ class Page:
     facts: Sequence[Fact]
     rows: Sequence[Row]
     rows_note: str
+    rates: Sequence[Fact]
     protocol: str
     charts: Sequence[Drawing]
     phases: Sequence[PhaseView]

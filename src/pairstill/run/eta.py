@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from pairstill.config import FeaturesFirstConfig, LearnedConfig, PhaseConfig, RunConfig
+from pairstill.evaluate.measurement import scales_are_chosen
 from pairstill.events import (
     Event,
     InversionStep,
     OuterStep,
     PhasesKnown,
+    RatesTried,
     StageBegan,
     StagesPlanned,
     StudentMeasured,
@@ -23,8 +25,8 @@ class ETA:
     """Counts what a run has to do, hears what it has done, and estimates from both what is left.
 
     The time of a unit is the mean over those of this sitting: a teacher's epoch, an outer step on pixels or on features
-    with its share of the validations, a step that finds the pixels of one image, one training of a student. A model on
-    all real pairs is taken to need as long as a teacher.
+    with its share of the validations, a step that finds the pixels of one image, one training of a student, measured
+    or in order to choose rates. A model on all real pairs is taken to need as long as a teacher.
     """
 
     def __init__(
@@ -42,18 +44,17 @@ class ETA:
         self._stage, self._recall = "", None
         self._took: dict[str, list[float]] = {"epoch": [], "features": [], "inversion": [], "pixels": [], "student": []}
         self._protocol = config.evaluate.protocols[0]
-        evaluate, references = config.evaluate, config.evaluate.references
-        rates = len(references.rate_scales)
-        self._full = rates * (references.full_epochs or config.teacher.epochs)
-        self._trainings = {"distilled": 1, "random": rates}
-        trainings = sum(self._trainings.get(method, 0) for method in evaluate.methods)
-        students = evaluate.num_students * len(config.images)  # behind each tower
+        evaluate = config.evaluate
+        self._full = evaluate.references.full_epochs or config.teacher.epochs
+        towers = len(config.images)  # each has students, and rates, of its own
+        trials = {method: evaluate.rate_trials() * scales_are_chosen(config, method) for method in evaluate.methods}
+        students = {method: towers * (evaluate.num_students + trials[method]) for method in evaluate.methods}
         self.left = {
             "teach": {"epoch": (config.teacher.num_experts if teachers is None else teachers) * config.teacher.epochs},
             "distill": {},
             "evaluate": {
-                "student": trainings * students,
-                "epoch": self._full * students * ("full" in evaluate.methods),
+                "student": sum(count for method, count in students.items() if method not in ("full", "closed_form")),
+                "epoch": self._full * students.get("full", 0),
             },
         }
         """Units that are left, by stage and unit."""
@@ -110,8 +111,10 @@ class ETA:
                 self._stepped(event.phase, event.stage, event.step, event.steps)
             case InversionStep():
                 self._stepped(event.phase, "inversion", event.step, event.steps)
-            case StudentMeasured():
-                self._measured(event.method, event.protocol)
+            case RatesTried():
+                self._trained(event.method)
+            case StudentMeasured() if event.protocol == self._protocol:  # or else the same one once more
+                self._trained(event.method)
             case _:
                 pass
 
@@ -123,13 +126,11 @@ class ETA:
         self.left["distill"][unit] += round(here * (1 - step / steps))
         self._timed(unit, here / steps)  # a step that finds pixels is one for each of several images
 
-    def _measured(self, method: str, protocol: str) -> None:
-        """Count a student, unless it is the same one once more, or one that is solved at once."""
-        if protocol != self._protocol or method.endswith("closed_form"):
+    def _trained(self, method: str) -> None:
+        """Count a training, unless it is none but solved at once."""
+        if method.endswith("closed_form"):
             return
-        kind = method if method in ("random", "full") else "distilled"
-        unit = "epoch" if kind == "full" else "student"
-        units = self._full if kind == "full" else self._trainings[kind]
+        unit, units = ("epoch", self._full) if method == "full" else ("student", 1)
         self._done("evaluate", unit, units)
         self._timed(unit, units)
 

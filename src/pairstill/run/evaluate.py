@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from pairstill.config import RunConfig, TrajectoryConfig
+from pairstill.config import TrajectoryConfig
 from pairstill.core.errors import ArtifactError
 from pairstill.core.provenance import commit
 from pairstill.distilled import DistilledSet, stored_pairs
@@ -18,9 +18,9 @@ from pairstill.evaluate.measurement import (
     made_name,
     measured_as,
     on_disk_name,
-    rates_are_chosen,
 )
-from pairstill.evaluate.protocol import Evaluator, Outcome
+from pairstill.evaluate.protocol import Outcome
+from pairstill.evaluate.rates import Course
 from pairstill.evaluate.results import Row, summarise
 from pairstill.evaluate.stored import StoredRanks
 from pairstill.events import StudentMeasured
@@ -29,6 +29,7 @@ from pairstill.run.context import RunContext
 from pairstill.run.description import encoders
 from pairstill.run.log import peak_memory_bytes
 from pairstill.run.on_disk import disk_bytes, real_bytes, real_pair_bytes, stored_form
+from pairstill.run.rates import choose_rates, course_on_pairs
 from pairstill.storage import digest, write_text_atomic
 
 MADE = frozenset({"distilled", CLOSED_FORM, ON_DISK})
@@ -49,13 +50,16 @@ def measure_missing(context: RunContext, methods: Sequence[str]) -> None:
     distilled = distilled_set(context) if MADE & set(methods) else None
     known = _known(context)
     jobs = _jobs(context, methods, known)
+    courses: dict[str, Course] = {}  # one for all students of a row, so that its features are computed once
     if any(method == "random" for method, _ in jobs):
         _tell_if_few(context)
     with context.timed("evaluate"), context.counting("Students", len(jobs)) as tally:
         for method, student in jobs:
             tally.say(f"{method}, student {student + 1}")
             about = about_pairs(context, method, distilled)
-            for outcome in measure_student(context, method, student, distilled):
+            if method != CLOSED_FORM and method not in courses:
+                courses[method] = course_of(context, method, distilled)
+            for outcome in measure_student(context, method, student, distilled, courses.get(method)):
                 if (row_name(context, method), outcome.protocol, student) not in known:
                     _keep(context, method, student, about, outcome)
             tally.advance()
@@ -138,40 +142,38 @@ def distilled_set(context: RunContext) -> DistilledSet:
 
 
 def measure_student(
-    context: RunContext, method: str, student: int, distilled: DistilledSet | None
+    context: RunContext, method: str, student: int, distilled: DistilledSet | None, course: Course | None = None
 ) -> tuple[Outcome, ...]:
-    """Measure one student, by every protocol that is asked for."""
+    """Measure one student, by every protocol that is asked for; its course is known or made anew."""
+    evaluator = context.evaluator
+    if method == CLOSED_FORM:
+        assert distilled is not None
+        return evaluator.closed_form(as_seen(context, distilled), context.closed_form)
+    course = course or course_of(context, method, distilled)
+    return evaluator.measure(course, student, choose_rates(context, course, strict_key(context, method)))
+
+
+def course_of(context: RunContext, method: str, distilled: DistilledSet | None) -> Course:
+    """Return how students of a row learn."""
     match method:
         case "distilled":
             assert distilled is not None
-            return measure_pairs(context.config, context.evaluator, as_seen(context, distilled), student)
-        case "closed_form":
-            assert distilled is not None
-            return context.evaluator.closed_form(as_seen(context, distilled), context.closed_form)
+            return course_on_pairs(context.config, context.evaluator, as_seen(context, distilled))
         case "on_disk":
             assert distilled is not None
-            return measure_pairs(
-                context.config, context.evaluator, as_seen(context, stored_form(context, distilled)), student
-            )
+            stored = as_seen(context, stored_form(context, distilled))
+            return course_on_pairs(context.config, context.evaluator, stored)
         case "random":
-            return context.evaluator.random(random_pairs(context), student)
+            return context.evaluator.random(random_pairs(context))
         case "random_on_disk":
-            return context.evaluator.random(random_on_disk(context), student)
+            return context.evaluator.random(random_on_disk(context))
         case _:
-            return context.evaluator.full(student)
+            return context.evaluator.full()
 
 
 def as_seen(context: RunContext, distilled: DistilledSet) -> DistilledSet:
     """Return the run's pairs as students of the context's image tower see them."""
     return distilled if context.one_of is None else distilled.of_tower(context.one_of.number)
-
-
-def measure_pairs(
-    config: RunConfig, evaluator: Evaluator, distilled: DistilledSet, student: int
-) -> tuple[Outcome, ...]:
-    """Measure a student on a set of pairs, by the rule of the run's method."""
-    measure = evaluator.at_best_rates if rates_are_chosen(config) else evaluator.distilled
-    return measure(distilled, student)
 
 
 def encoders_digest(context: RunContext) -> str:
@@ -198,7 +200,8 @@ def record_of(context: RunContext, key: Key, about: Mapping[str, Any], outcome: 
         "epoch": outcome.epoch,
         "settings": outcome.settings,
         "test_reads": outcome.test_reads,
-        "rates_tried": outcome.rates_tried,
+        "rates": outcome.choice.to_json(),
+        "rates_tried": outcome.choice.rates_tried,
         "seconds": round(outcome.seconds, 2),
         "peak_memory_bytes": peak_memory_bytes(context.device),
         "ranks": f"{context.folder.ranks.name}/{ranks}",
@@ -218,6 +221,12 @@ def _keep(context: RunContext, method: str, student: int, about: Mapping[str, An
     told = {name: record.facts[name] for name in ("method", "protocol", "measured_as", "mean_recall")}
     context.emit(StudentMeasured(student=student, tower=record.facts.get("tower"), **told))
     context.folder.ledger("retrieval").add(record)
+
+
+def strict_key(context: RunContext, method: str) -> Key:
+    """Return the key of a row's first student under `strict`, whatever the settings say."""
+    row = row_name(context, method)
+    return key_of(context, "retrieval", method, 0, row=row, measured_as=measured_as(context.config, row, "strict"))
 
 
 def key_of(context: RunContext, kind: Kind, method: str, student: int, *, row: str, measured_as: str) -> Key:

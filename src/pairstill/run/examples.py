@@ -11,7 +11,6 @@ from pairstill.core.rng import make_generator
 from pairstill.data.loader import Resizing, read_images
 from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.evaluate.answers import Answer, answers, draw
-from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.retrieval import retrieval_ranks
 from pairstill.events import Notice
 from pairstill.model.functional import embed_split
@@ -19,6 +18,8 @@ from pairstill.report.gallery import LARGE_SIDE, Real, nearest_captions
 from pairstill.report.page import Question, Retrieval, ShownHit
 from pairstill.report.pictures import data_uri
 from pairstill.run.context import RunContext
+from pairstill.run.evaluate import strict_key
+from pairstill.run.rates import choose_rates, course_on_pairs
 
 QUERIES = 6
 STUDENT = 0
@@ -64,7 +65,8 @@ def real_of(phase: DistilledPhase, captions: Captions, resizing: Resizing) -> Re
 def retrieval_examples(context: RunContext, distilled: DistilledSet) -> Retrieval:
     """Return what a student finds for queries drawn from the test split."""
     context.emit(Notice(text="Training a student for the retrieval examples", quiet=True))
-    chosen = context.evaluator.trained(distilled, STUDENT, choose_rates=rates_are_chosen(context.config))
+    course = course_on_pairs(context.config, context.evaluator, distilled)
+    chosen = context.evaluator.trained(course, STUDENT, choose_rates(context, course, strict_key(context, "distilled")))
     test = context.splits.test
     images, texts = (side.cpu() for side in embed_split(context.factory.build(), chosen.parameters, test))
     recall = retrieval_ranks(images, texts, test.caption_owner).recalls.mean

@@ -8,11 +8,10 @@ from typing import Any
 import yaml
 
 from pairstill.config import EvaluationProtocol, RunConfig
-from pairstill.config.defaults import decisive
 from pairstill.config.roles import with_role
 from pairstill.core.errors import ConfigError, PairstillError
 from pairstill.distilled import TENSORS, DistilledSet
-from pairstill.evaluate.measurement import rates_are_chosen
+from pairstill.evaluate.measurement import measured_as, rates_are_chosen
 from pairstill.evaluate.results import made_title, summarise
 from pairstill.evaluate.retrieval import few_test_images
 from pairstill.exchange.card import CardFacts, card, public_name
@@ -22,8 +21,16 @@ from pairstill.exchange.settings import WITH_PNG, Layout, Measure
 from pairstill.report.tables import markdown
 from pairstill.run.context import RunContext
 from pairstill.run.description import check_data, encoders
-from pairstill.run.evaluate import as_seen, current_results, distilled_set, measure_missing, measure_pairs, row_name
+from pairstill.run.evaluate import (
+    as_seen,
+    current_results,
+    distilled_set,
+    measure_missing,
+    row_name,
+    strict_key,
+)
 from pairstill.run.folder import plain
+from pairstill.run.rates import choose_rates, course_on_pairs
 from pairstill.storage import digest, file_digest, read_object, write_json
 
 PNG_COST = "png_cost.json"
@@ -119,8 +126,7 @@ def _png_cost(context: RunContext, distilled: DistilledSet, measure: Measure) ->
     protocol, students = context.config.evaluate.protocols[0], context.config.evaluate.num_students
     key = digest(
         file_digest(context.folder.distilled / TENSORS),
-        json.dumps(decisive(context.config.student)),
-        protocol,
+        measured_as(context.config, row_name(context, "distilled"), protocol),
         str(students),
     )
     if path.is_file() and (known := read_object(path, "key", "cost"))["key"] == key:
@@ -145,8 +151,10 @@ def _png_cost(context: RunContext, distilled: DistilledSet, measure: Measure) ->
     with context.counting("Students on PNG images", students * len(context.towers)) as tally:
         for tower in context.towers:
             known = _measured(tower, protocol)
+            course = course_on_pairs(tower.config, tower.evaluator, as_seen(tower, rounded))
+            choice = choose_rates(tower, course, strict_key(tower, "distilled"))  # as the students of the exact pairs
             for student in range(students):
-                outcome = measure_pairs(tower.config, tower.evaluator, as_seen(tower, rounded), student)[0]
+                outcome = tower.evaluator.measure(course, student, choice)[0]
                 exact.append(known[student])
                 png.append(round(outcome.recalls.mean, 4))
                 tally.advance()

@@ -20,12 +20,14 @@ REPEATED = {
     "teacher_epoch": ("tower", "expert", "epoch"),
     "distill_step": ("phase", "stage", "step"),
     "validation": ("phase", "step"),
+    "rates": ("tower", "method", "image", "text"),
     "student": ("tower", "method", "protocol", "student", "measured_as"),
 }
 
 MEANT: dict[str, dict[str, Any]] = {
     "teacher_epoch": {"tower": None},
     "distill_step": {"stage": "pixels"},
+    "rates": {"tower": None},
     "student": {"measured_as": None, "tower": None},
 }
 """What events mean that lack a field: they are older than it, or of one image tower."""

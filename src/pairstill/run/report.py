@@ -15,7 +15,7 @@ from pairstill.evaluate.retrieval import few_test_images
 from pairstill.report.charts import draw
 from pairstill.report.curves import run_charts
 from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
-from pairstill.report.page import Fact, Page, Retrieval, refuse_other_file, render
+from pairstill.report.page import Fact, Page, Retrieval, rate_facts, refuse_other_file, render
 from pairstill.run.context import RunContext
 from pairstill.run.description import check_data
 from pairstill.run.evaluate import as_seen, current_results, unmeasured
@@ -26,9 +26,9 @@ from pairstill.storage import file_digest, read_object, read_sealed, write_text_
 
 STAGES = ("prepare", "teach", "distill", "select", "evaluate")
 PROTOCOLS = {
-    "strict": "epochs and rates chosen on the validation split (protocol strict)",
-    "paper": "the best on the test split, which is optimistic (protocol paper); beside it: what was chosen on the test "
-    "split, and how often that was read for a student",
+    "strict": "epochs chosen on the validation split (protocol strict)",
+    "paper": "the best epoch on the test split, which is optimistic (protocol paper); beside it: what was chosen on "
+    "the test split, and how often that was read for a student",
 }
 Had = TypeVar("Had")
 NO_PAIRS = "There are no pairs yet; they appear when the distillation has ended."
@@ -47,7 +47,8 @@ def report(context: RunContext, out: Path, *, retrieval: bool = True) -> None:
     """
     refuse_other_file(out)
     events, damaged = whole_events(read_events(context.folder.path / "metrics.jsonl"))
-    rows = summarise(current_results(context))
+    results = current_results(context)
+    rows = summarise(results)
     distilled = DistilledSet.load(context.folder.distilled) if context.folder.is_distilled() else None
     phases, note = _phases(context, distilled)
     page = Page(
@@ -56,6 +57,7 @@ def report(context: RunContext, out: Path, *, retrieval: bool = True) -> None:
         facts=_in_short(context, distilled, rows),
         rows=rows,
         rows_note=" ".join(filter(None, (_unmeasured(context), _caution(context)))),
+        rates=rate_facts(results),
         protocol="; ".join(PROTOCOLS[protocol] for protocol in context.config.evaluate.protocols),
         charts=[draw(chart) for chart in run_charts(events)],
         phases=phases,

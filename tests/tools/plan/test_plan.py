@@ -44,14 +44,14 @@ def config(tmp_path):
         teacher=TeacherConfig(num_experts=3, epochs=4, batch_size=8),
         distill=TrajectoryConfig(phases=PHASES, batch_size=4, inner_steps=2, validate_every=4),
         student=StudentConfig(epochs=5, validate_every=2),
-        evaluate=EvaluateConfig(num_students=2, references=ReferencesConfig(rate_scales=(0.3, 1.0), full_epochs=None)),
+        evaluate=EvaluateConfig(num_students=2, rate_scales=(0.3, 1.0), references=ReferencesConfig(full_epochs=None)),
     )
 
 
 def test_counts_by_hand(config):
     found = count(config, images=25, captions=125)
     assert found.teacher_batches == 3  # 8 + 8 + 8; a last batch of one is left out
-    assert found.teacher_epochs == 12 and found.full_epochs == 2 * 4
+    assert found.teacher_epochs == 12 and found.full_epochs == 4 and found.trials == 3
     assert found.validations == (3, 1)  # after 4, 8, 9 and after 4
     assert found.recalls_per_phase == 3  # after 2, 4, 5
     everything = replace(config, teacher=replace(config.teacher, captions="all"))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -12,11 +12,11 @@ from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.encoders.split import EncodedSplit
 from pairstill.evaluate.ledger import Key, Record
 from pairstill.evaluate.measurement import rates_are_chosen
-from pairstill.evaluate.protocol import Outcome, ranks_on
 from pairstill.model.dual_encoder import Side
 from pairstill.run.context import RunContext
 from pairstill.run.description import encoders
 from pairstill.run.evaluate import about_pairs, distilled_set, key_of, record_of, students_of
+from pairstill.run.rates import choose_rates
 from pairstill.storage import digest, file_digest, write_text_atomic
 from pairstill.studies.cross_encoder.adapt import (
     Encode,
@@ -27,7 +27,6 @@ from pairstill.studies.cross_encoder.adapt import (
     has_own_texts,
 )
 from pairstill.studies.cross_encoder.encoders import image_label, named_image, named_text, text_label
-from pairstill.studies.cross_encoder.rates import best_crossed, rates_tried
 from pairstill.studies.cross_encoder.table import Cell, cells_of, crossing_page
 from pairstill.studies.cross_encoder.text_map import Batches, TextMap, explained_variance, fit_text_map
 
@@ -58,7 +57,7 @@ class _Measured:
     Attributes:
         context: with the cell's encoders.
         distilled: adapted to them.
-        foreign: the sides whose rates validation chooses.
+        foreign: the sides with other encoders, whose learned rates belong to those of the pairs.
         facts: what describes the cell, the same for every student.
     """
 
@@ -149,9 +148,9 @@ def _prepared(context: RunContext, cell: RunContext, distilled: DistilledSet, fa
         explained = explained_variance(text_map, _both(context.splits.val, cell.splits.val))
         facts = {**facts, "map_explains_validation_captions": round(explained, 4)}
     foreign: list[Side] = []
-    if rates_are_chosen(context.config) or not facts["own_images"]:
+    if not facts["own_images"]:
         foreign.append("image")
-    if rates_are_chosen(context.config) or not facts["own_texts"]:
+    if not facts["own_texts"]:
         foreign.append("text")
     facts = {**facts, **about_pairs(context, "distilled", distilled)}
     adapted = adapted_set(distilled, cell.image.spec, cell.text.spec, texts)
@@ -180,6 +179,7 @@ def _measured_as(cell: RunContext, facts: dict[str, Any]) -> str:
         "facts": facts,
         "student": asdict(cell.config.student),
         "cross": asdict(cell.config.evaluate.cross),
+        "rates": [cell.config.evaluate.rate_scales, cell.config.evaluate.scale_learned],
         "seed": cell.config.seed,
     }
     return digest(json.dumps(decisive, sort_keys=True))[:16]
@@ -188,19 +188,11 @@ def _measured_as(cell: RunContext, facts: dict[str, Any]) -> str:
 def _record(measured: _Measured, key: Key) -> Record:
     context, config = measured.context, measured.context.config
     assert key.student is not None
-    batch_size = config.teacher.batch_size if rates_are_chosen(context.config) else context.evaluator.batch_size
-    best = best_crossed(context.evaluator, measured.distilled, key.student, measured.foreign, batch_size)
-    ranks = ranks_on(context.factory.build(), best.parameters, context.splits.test)
-    outcome = Outcome(
-        protocol="strict",
-        recalls=ranks.recalls,
-        validation=best.recall,
-        epoch=best.epoch,
-        settings=best.settings,
-        seconds=best.seconds,
-        test_reads=1,
-        rates_tried=rates_tried(config.evaluate.cross, measured.foreign),
-        ranks=ranks,
-        parameters=best.parameters,
+    evaluator = replace(context.evaluator, evaluate=replace(config.evaluate, protocol="strict"))
+    course = (
+        evaluator.at_teachers_rates(measured.distilled)
+        if rates_are_chosen(config)
+        else evaluator.of_pairs(measured.distilled, measured.foreign)
     )
+    (outcome,) = evaluator.measure(course, key.student, choose_rates(context, course, key))
     return record_of(context, key, measured.facts, outcome)

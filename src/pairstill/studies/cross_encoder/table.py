@@ -12,9 +12,10 @@ from pairstill.report.tables import RECALL_TITLES, markdown_table
 HEADER = ["image encoder", "text encoder", "text map", *RECALL_TITLES.values(), "mean", "students"]
 
 NOTES = """\
-Recalls on the test split in %. For every student the validation split chose the epoch, and the rates of each side whose
-encoder is not the pairs' own (marked *). Distilled images were resized and normalised anew, photos that are kept were
-decoded anew. Texts that are mixtures of captions were encoded anew. A ridge map of the texts was fitted on the real
+Recalls on the test split in %. For every student the validation split chose the epoch, and once for all students of a
+cell the rates of each side whose encoder is not the pairs' own (marked *), or of all sides with
+`evaluate.scale_learned`. Distilled images were resized and normalised anew, photos that are kept were decoded anew.
+Texts that are mixtures of captions were encoded anew. A ridge map of the texts was fitted on the real
 training captions, which are more than the distilled pairs; the share of variance that it explains is on validation
 captions. "none" between different text encoders: the embeddings were taken as they are.
 """

@@ -1,7 +1,6 @@
 """What a run's gain over Random is made of: its students once more, each time without one part."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pairstill.core.rng import make_generator
@@ -10,10 +9,11 @@ from pairstill.distilled import DistilledSet
 from pairstill.evaluate.bootstrap import image_hits
 from pairstill.evaluate.ledger import Record
 from pairstill.evaluate.measurement import made_name, measured_as
-from pairstill.evaluate.protocol import Outcome
+from pairstill.evaluate.rates import Course
 from pairstill.evaluate.stored import StoredRanks
 from pairstill.run.context import RunContext
-from pairstill.run.evaluate import about_pairs, distilled_set, key_of, measure_pairs, random_pairs, record_of
+from pairstill.run.evaluate import about_pairs, distilled_set, key_of, random_pairs, record_of
+from pairstill.run.rates import choose_rates, course_on_pairs
 from pairstill.storage import digest
 from pairstill.studies.gain_attribution.shares import (
     AUGMENTED,
@@ -31,7 +31,6 @@ from pairstill.studies.gain_attribution.shares import (
 RESAMPLES = 10_000
 REFERENCES = (RANDOM, RANDOM_AUGMENTED)
 """The variants that do not see the run's own pairs."""
-Measure = Callable[[int], tuple[Outcome, ...]]
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,9 @@ def shares(context: RunContext) -> ShareReport:
     distilled = distilled_set(context)
     ledger, students = context.folder.ledger("shares"), range(context.config.evaluate.num_students)
     variants: dict[str, Variant] = {}
-    measures = _measures(context, distilled)
-    with context.timed("shares"), context.counting("Students", len(measures) * len(students)) as tally:
-        for name, measure in measures.items():
+    courses = _courses(context, distilled)
+    with context.timed("shares"), context.counting("Students", len(courses) * len(students)) as tally:
+        for name, course in courses.items():
             seen, records = RANDOM if name in REFERENCES else DISTILLED, []
             about, measured = about_pairs(context, seen, distilled), _measured_as(context, name)
             for student in students:
@@ -64,7 +63,7 @@ def shares(context: RunContext) -> ShareReport:
                 key = key_of(context, "shares", seen, student, row=name, measured_as=measured)
                 record = ledger.find(key)
                 if record is None or not (context.folder.path / record.facts["ranks"]).is_file():
-                    (outcome,) = measure(student)
+                    (outcome,) = context.evaluator.measure(course, student, choose_rates(context, course, key))
                     record = record_of(context, key, about, outcome)
                     ledger.add(record)
                 records.append(record)
@@ -82,22 +81,21 @@ def _strict(context: RunContext) -> RunContext:
     )
 
 
-def _measures(context: RunContext, distilled: DistilledSet) -> dict[str, Measure]:
-    """Return what measures a student of each variant that applies to these pairs."""
+def _courses(context: RunContext, distilled: DistilledSet) -> dict[str, Course]:
+    """Return how students of each variant that applies to these pairs learn."""
     evaluator, pairs = context.evaluator, random_pairs(context)
-    measures: dict[str, Measure] = {
-        DISTILLED: lambda student: measure_pairs(context.config, evaluator, distilled, student),
-        RANDOM: lambda student: evaluator.random(pairs, student),
+    courses = {
+        DISTILLED: course_on_pairs(context.config, evaluator, distilled),
+        RANDOM: evaluator.random(pairs),
     }
     if distilled.loss == "wbce":
-        plain = with_identity(distilled)
-        measures[IDENTITY_WBCE] = lambda student: evaluator.distilled(plain, student)
-        measures[IDENTITY_INFONCE] = lambda student: evaluator.at_best_rates(distilled, student)
+        courses[IDENTITY_WBCE] = evaluator.of_pairs(with_identity(distilled))
+        courses[IDENTITY_INFONCE] = evaluator.at_teachers_rates(distilled)
     if context.config.image.trainable:
         augmented = replace(evaluator, augment=CropAndFlip())
-        measures[AUGMENTED] = lambda student: measure_pairs(context.config, augmented, distilled, student)
-        measures[RANDOM_AUGMENTED] = lambda student: augmented.random(pairs, student)
-    return measures
+        courses[AUGMENTED] = course_on_pairs(context.config, augmented, distilled)
+        courses[RANDOM_AUGMENTED] = augmented.random(pairs)
+    return courses
 
 
 def _measured_as(context: RunContext, name: str) -> str:

@@ -31,7 +31,8 @@ def differing_settings(configs: Mapping[str, RunConfig]) -> list[str]:
 def _decisive(config: RunConfig) -> dict[str, object]:
     settings = plain(config)
     kept = {key: value for key, value in settings.items() if key not in FREE_SETTINGS + REPEATED_SETTINGS}
-    kept |= {"student": settings["student"], "evaluate": {"references": settings["evaluate"]["references"]}}
+    measured = {name: settings["evaluate"][name] for name in ("references", "rate_scales", "scale_learned")}
+    kept |= {"student": settings["student"], "evaluate": measured}
     found = flat({key: value for key, value in kept.items() if key not in MADE_SETTINGS})
     return {name: value for name, value in found.items() if name not in WHERE}
 

@@ -49,14 +49,16 @@ class MeasuredRun:
         """What must be the same for its references to be those of another run: all but the pairs and the seeds."""
         settings = plain(self.config)
         kept = {k: v for k, v in settings.items() if k not in (*FREE_SETTINGS, *REPEATED_SETTINGS, *MADE_SETTINGS)}
-        measured = [settings["student"], settings["evaluate"]["references"]]
+        evaluate = settings["evaluate"]
+        measured = [settings["student"], evaluate["references"], evaluate["rate_scales"]]
         return json.dumps([kept, measured], sort_keys=True)
 
     @property
     def made_key(self) -> str:
         """What must be the same for another run to be a repetition with other seeds."""
         made = in_use(asdict(self.config.distill))
-        return json.dumps([self.reference_key, self.config.method, made], sort_keys=True)
+        scaled = self.config.evaluate.scale_learned
+        return json.dumps([self.reference_key, self.config.method, made, scaled], sort_keys=True)
 
 
 def open_run(path: Path, config: RunConfig) -> MeasuredRun:

@@ -13,7 +13,8 @@ class Counts:
     Attributes:
         teacher_batches: mini-batches of an epoch of a teacher.
         teacher_epochs: epochs over all teachers.
-        full_epochs: epochs of one full-data reference, over its grid of rates.
+        full_epochs: epochs of one model on all pairs.
+        trials: students that choose the rates of a row, which has no learned ones or scales them.
         validations: of each phase while it is distilled.
         recalls_per_phase: epochs of a student's phase that are validated.
     """
@@ -21,6 +22,7 @@ class Counts:
     teacher_batches: int
     teacher_epochs: int
     full_epochs: int
+    trials: int
     validations: tuple[int, ...]
     recalls_per_phase: int
 
@@ -34,7 +36,8 @@ def count(config: RunConfig, images: int, captions: int) -> Counts:
     return Counts(
         teacher_batches=batches,
         teacher_epochs=teacher.num_experts * teacher.epochs,
-        full_epochs=len(references.rate_scales) * (references.full_epochs or teacher.epochs),
+        full_epochs=references.full_epochs or teacher.epochs,
+        trials=config.evaluate.rate_trials(),
         validations=tuple(math.ceil(phase.outer_steps / every) if every else 0 for phase in distill.phases),
         recalls_per_phase=validated_epochs(config.student),
     )

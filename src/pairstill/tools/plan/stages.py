@@ -5,6 +5,7 @@ from dataclasses import astuple, dataclass
 
 from pairstill.config import RunConfig
 from pairstill.core.formatting import counted
+from pairstill.evaluate.measurement import scales_are_chosen
 from pairstill.tools.plan.counts import Counts
 from pairstill.tools.plan.distill import DistillProbe
 from pairstill.tools.plan.students import StudentSpeeds
@@ -127,9 +128,11 @@ def _measuring(config: RunConfig, counts: Counts, found: Found) -> float:
     by_method = {
         "closed_form": students.tower + speeds.val_recall,
         "distilled": students.tower + sum(phases) + len(phases) * choices,
-        "random": len(evaluate.references.rate_scales) * (student.epochs * students.random_epoch + choices),
+        "random": student.epochs * students.random_epoch + choices,
         "full": counts.full_epochs * (counts.teacher_batches * speeds.batch + choice),
     }
     by_method |= {"on_disk": by_method["distilled"], "random_on_disk": by_method["random"]}
     last = len(evaluate.protocols) * speeds.test_recall
-    return evaluate.num_students * sum(by_method[method] + last for method in evaluate.methods)
+    trained = evaluate.num_students * sum(by_method[method] + last for method in evaluate.methods)
+    choosing = sum(by_method[method] for method in evaluate.methods if scales_are_chosen(config, method))
+    return trained + counts.trials * choosing
