@@ -49,6 +49,13 @@ class Crossing:
     text_encoders: tuple[str, ...] = ()
     map_text: bool = False
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options of `pairstill evaluate` that ask for it."""
+        images = (f"--image_encoder={name}" for name in self.image_encoders)
+        texts = (f"--text_encoder={name}" for name in self.text_encoders)
+        return (*images, *texts, *(["--map_text"] * self.map_text))
+
 
 @dataclass(frozen=True)
 class _Measured:

@@ -11,7 +11,7 @@ from pairstill.config.yaml_files import read_settings
 from pairstill.core.errors import ConfigError
 from pairstill.methods.stored import todays
 from pairstill.tools.reproduce.paper import PaperRow, PaperTable, find_table, read_tables
-from pairstill.tools.reproduce.settings import METHODS_BENCHMARK
+from pairstill.tools.reproduce.settings import BENCHMARKS
 
 SCALES = ("paper", "flickr8k", "scenes")
 
@@ -71,7 +71,7 @@ def list_rows(configs: Path, results: Sequence[Path], table_name: str | None = N
         ConfigError: the paper has no such table of results.
     """
     tables, listed = read_tables(configs / "paper"), []
-    if table_name == METHODS_BENCHMARK:
+    if table_name in BENCHMARKS:
         raise ConfigError(f"{table_name} is no table of the paper; --list takes {tables[0].name} and so on, or no name")
     for table in tables if table_name is None else [find_table(tables, table_name)]:
         ours = {scale: _means(results, scale, table.name) for scale in SCALES}

@@ -9,6 +9,7 @@ from pairstill.config import RunConfig
 from pairstill.core.errors import ConfigError
 from pairstill.methods import METHODS, find_method, with_method
 from pairstill.methods.base import Benchmark
+from pairstill.studies.cross_encoder.study import Crossing
 from pairstill.tools.reproduce.paper import PaperRow, PaperTable
 from pairstill.tools.reproduce.scales import scaled
 from pairstill.tools.reproduce.settings import Reproduction, Scale
@@ -42,16 +43,18 @@ class Row:
         folder: where its runs go, below the folder of its scale.
         settings: its settings file.
         change: what makes the row out of the file's settings.
-        teachers: name of the teachers that it shares with other rows.
+        teachers: name of the teachers that it shares with other rows; None finds them by their content in the cache.
         makes_pairs: whether the run makes pairs; otherwise it only measures references.
+        students: the encoders of the students that are measured on its pairs, where those are not the run's own alone.
     """
 
     name: str
     folder: str
     settings: Path
     change: Callable[[RunConfig], RunConfig]
-    teachers: str
+    teachers: str | None
     makes_pairs: bool = True
+    students: Crossing | None = None
 
     def load(self, load: Load) -> RunConfig:
         """Return the row's settings.
@@ -178,22 +181,23 @@ def chosen(rows: list[Row], only: tuple[str, ...] | None) -> list[Row]:
 
 def placed(config: RunConfig, row: Row, seed: int, settings: Reproduction, out: Path) -> RunConfig:
     """Return a row's settings with everything that depends on the machine and the seed."""
-    data, image = config.data, config.image
+    data, image, weights = config.data, config.image, settings.tower_weights
     if settings.data_root is not None:
         root = settings.data_root
         if settings.place == "paper":  # one folder holds all datasets
             root = str(Path(root) / Path(data.root or "").name)
         data = replace(data, root=root)
     if settings.image_weights is not None:
-        image = replace(image, weights=settings.image_weights)
+        image = replace(image, weights=weights.get(image.name, settings.image_weights))
     return replace(
         config,
         run_dir=str(out / row.folder / f"seed{seed}"),
-        trajectories_dir=str(out / TEACHERS / f"{row.teachers}_seed{seed}"),
+        trajectories_dir=None if row.teachers is None else str(out / TEACHERS / f"{row.teachers}_seed{seed}"),
         seed=seed,
         device=settings.device,
         threads=settings.threads,
         cache_dir=settings.cache_dir,
         data=data,
         image=image,
+        towers=tuple(replace(tower, weights=weights.get(tower.name, tower.weights)) for tower in config.towers),
     )

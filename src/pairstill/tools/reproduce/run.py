@@ -1,13 +1,16 @@
 """Measure rows, one at a time or as a queue; what is measured already is not measured again."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from pairstill.config import RunConfig
+from pairstill.distilled import TENSORS
 from pairstill.evaluate.ledger import FILES
 from pairstill.evaluate.results import summarise
 from pairstill.report.tables import markdown
@@ -16,12 +19,15 @@ from pairstill.run.pipeline import Run
 from pairstill.storage import write_text_atomic
 from pairstill.storage.locks import exclusive
 from pairstill.storage.owned import content_of, refuse_others
+from pairstill.studies.cross_encoder.study import cross
 from pairstill.tools.reproduce.measured import Measured, results_of
 from pairstill.tools.reproduce.pages import left_out_lines, write_table
 from pairstill.tools.reproduce.paper import find_table, read_tables
 from pairstill.tools.reproduce.rows import TEACHERS, Load, Row, base_of, chosen, methods_rows, placed, table_rows
-from pairstill.tools.reproduce.settings import METHODS_BENCHMARK, Reproduction
-from pairstill.tools.sweep.queue import Queue
+from pairstill.tools.reproduce.settings import METHODS_BENCHMARK, TRANSFER_BENCHMARK, Reproduction
+from pairstill.tools.reproduce.transfer import transfer_rows
+from pairstill.tools.reproduce.transfer_page import transfer_results, write_transfer
+from pairstill.tools.sweep.queue import Queue, Task
 from pairstill.tools.sweep.rows import task_of
 from pairstill.tools.sweep.run import QUEUE, Outcome, drain, refuse_changed
 from pairstill.tools.sweep.settings import QueueConfig
@@ -56,7 +62,7 @@ def reproduce(settings: Reproduction, queue: QueueConfig, load: Load, console: C
     Raises:
         ConfigError: the run of a row of the queue has other settings, or `out` holds something else.
     """
-    job = _methods(settings, load) if settings.benchmark == METHODS_BENCHMARK else _table(settings, load)
+    job = _job(settings, load)
     rows = chosen(job.rows, settings.only)
     refuse_others(job.out, "a reproduction", "out", lambda out: _is_own(out, job.rows))
     if queue.jobs == 1 and queue.executor == "local":
@@ -69,10 +75,36 @@ def reproduce(settings: Reproduction, queue: QueueConfig, load: Load, console: C
         for row in rows
     }
     refuse_changed((name, config) for name, (_, config) in runs.items())
-    tasks = [task_of(name, config, "run" if row.makes_pairs else "evaluate") for name, (row, config) in runs.items()]
     with exclusive(job.out / QUEUE):
-        failed = drain(Queue(job.out / QUEUE, tasks), queue, console, job.write)
+        failed = drain(Queue(job.out / QUEUE, _tasks(runs)), queue, console, job.write)
+        if students := _students_tasks(runs):  # whose pairs are there now
+            failed += drain(Queue(job.out / QUEUE, students), queue, console, job.write)
     return Outcome(job.write(), failed)
+
+
+def _tasks(runs: Mapping[str, tuple[Row, RunConfig]]) -> list[Task]:
+    """Return the runs as rows of a queue; where students have other encoders, the pairs alone are made."""
+    tasks = []
+    for name, (row, config) in runs.items():
+        if row.students is None:
+            tasks.append(task_of(name, config, "run" if row.makes_pairs else "evaluate"))
+        else:
+            made = Path(config.run_dir) / "distilled" / TENSORS
+            tasks.append(replace(task_of(name, config, "distill"), makes=made))
+    return tasks
+
+
+def _students_tasks(runs: Mapping[str, tuple[Row, RunConfig]]) -> list[Task]:
+    """Return the measurements of students with other encoders, as rows of a queue."""
+    return [
+        replace(
+            task_of(f"{name}/students", config, "evaluate"),
+            makes=Path(config.run_dir) / FILES["cross"],
+            options=row.students.options,
+        )
+        for name, (row, config) in runs.items()
+        if row.students is not None
+    ]
 
 
 def _measure_here(rows: Sequence[Row], job: Job, settings: Reproduction, load: Load, console: Console) -> None:
@@ -81,7 +113,10 @@ def _measure_here(rows: Sequence[Row], job: Job, settings: Reproduction, load: L
         for number, row in enumerate(rows, start=1):
             console.print(f"Row {number} of {len(rows)}: {row.name}, seed {seed}")
             with Run(placed(row.load(load), row, seed, settings, job.out), console) as pipeline:
-                if row.makes_pairs:
+                if (students := row.students) is not None:
+                    pipeline.distill()
+                    pipeline.study(partial(cross, asked=students))
+                elif row.makes_pairs:
                     pipeline.run()
                 else:
                     pipeline.prepare()
@@ -95,6 +130,21 @@ def _is_own(out: Path, rows: Sequence[Row]) -> bool:
     names = set(content_of(out))
     any_run = any(is_run(run) for row in rows for run in (out / row.folder).glob("seed*"))
     return names <= made | ({RESULTS, PAGE} if any_run else set())
+
+
+def _job(settings: Reproduction, load: Load) -> Job:
+    match settings.benchmark:
+        case "flickr8k":
+            return _methods(settings, load)
+        case "transfer":
+            return _transfer(settings, load)
+        case _:
+            return _table(settings, load)
+
+
+def _transfer(settings: Reproduction, load: Load) -> Job:
+    rows, out = transfer_rows(settings), Path(settings.out).expanduser() / TRANSFER_BENCHMARK
+    return Job(rows, out, lambda: write_transfer(transfer_results(rows, settings, out, load), out))
 
 
 def _methods(settings: Reproduction, load: Load) -> Job:

@@ -1,6 +1,6 @@
 """Settings of a reproduction; imports nothing heavy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,11 @@ from pairstill.tools.reproduce.paper import find_table, read_tables
 
 METHODS_BENCHMARK = "flickr8k"
 """The benchmark that is no table of the paper: every method on Flickr8k."""
+TRANSFER_BENCHMARK = "transfer"
+"""The benchmark of pairs behind other encoders than those that they were made with, on Flickr8k."""
+BENCHMARKS = (METHODS_BENCHMARK, TRANSFER_BENCHMARK)
+FURTHER_TOWERS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1")
+"""The image towers of `transfer` beside MobileNet; nothing is made with the second."""
 
 Scale = Literal["paper", "flickr8k", "scenes"]
 
@@ -20,14 +25,18 @@ class Reproduction:
 
     Attributes:
         benchmark: `table4` and so on is a table of the paper; `flickr8k` is every method on Flickr8k at 100, 200 and
-            500 pairs with frozen towers, and four of them with a trained image tower.
+            500 pairs with frozen towers, and four of them with a trained image tower; `transfer` is what pairs for one
+            image tower, or two, teach behind three, with two text encoders.
         data_root: folder of the dataset; at the scale `paper`, the folder that holds flickr30k, coco and llava_cc3m.
             The scale `scenes` needs none.
         image_weights: the image tower's weights, which Flickr8k needs.
+        tower_weights: weights of further image towers by name, such as `{tf_efficientnet_lite0: FILE}`; `transfer`
+            needs those of tf_efficientnet_lite0 and tf_efficientnet_lite1.
         scale: for a table: `paper` takes its rows as they are, which needs a large GPU; `flickr8k` and `scenes` scale
             them down, to Flickr8k behind frozen towers, and to the embedded pairs.
         only: rows to measure, by name, as `--list` and the tables' folders tell; for `flickr8k`, CONFIG/METHOD such as
-            frozen_100/lors, where CONFIG/references are Random and full data. Null measures all.
+            frozen_100/lors, where CONFIG/references are Random and full data; for `transfer`, KIND/PAIRS such as
+            kept_both/199, and full/TOWER/TEXT. Null measures all.
         seeds: distillation seeds of every row, from 0; each has its own teachers.
         out: folder that receives the rows' runs, the teachers that they share, and the tables.
         configs: folder of the shipped settings; null takes those that came with the package.
@@ -39,6 +48,7 @@ class Reproduction:
     benchmark: str
     data_root: str | None = None
     image_weights: str | None = None
+    tower_weights: dict[str, str] = field(default_factory=dict)
     scale: Scale | None = None
     only: tuple[str, ...] | None = None
     seeds: int = 1
@@ -52,9 +62,9 @@ class Reproduction:
         check_bounds(self)
         if self.seeds <= 0:
             raise ConfigError(f"seeds is {self.seeds}; it must be above 0")
-        if self.benchmark == METHODS_BENCHMARK:
+        if self.benchmark in BENCHMARKS:
             if self.scale not in (None, "flickr8k"):
-                raise ConfigError(f"scale is {self.scale}, but flickr8k is not a table; leave --scale out")
+                raise ConfigError(f"scale is {self.scale}, but {self.benchmark} is not a table; leave --scale out")
         elif self.scale is None:
             find_table(read_tables(self.configs_folder / "paper"), self.benchmark)  # a misspelt one needs no scale
             raise ConfigError(
@@ -71,6 +81,15 @@ class Reproduction:
             )
         if self.place == "paper":
             self._refuse("paper", image_weights=self.image_weights)
+        self._check_tower_weights()
+
+    def _check_tower_weights(self) -> None:
+        needed, given = FURTHER_TOWERS if self.benchmark == TRANSFER_BENCHMARK else (), tuple(self.tower_weights)
+        if set(needed) != set(given):
+            raise ConfigError(
+                f"tower_weights names {', '.join(given) or 'nothing'}, but {self.benchmark} needs the weights of "
+                f"{' and '.join(needed) or 'no further image tower; leave it out'}"
+            )
 
     @property
     def place(self) -> Scale:

@@ -33,6 +33,7 @@ class Task:
         makes: a file that is there once the row is done.
         threads: CPU threads, if its settings say how many.
         teachers: what its teachers depend on; rows with the same share them.
+        options: of the command, beside the settings.
     """
 
     name: str
@@ -41,11 +42,12 @@ class Task:
     makes: Path
     threads: int | None = None
     teachers: str = ""
+    options: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """Digest of what the row is."""
-        return digest(self.command, self.settings)
+        return digest(self.command, self.settings, *self.options)
 
 
 Tell = Callable[[Task, RowState], None]
@@ -84,7 +86,7 @@ class Queue:
         folder, threads = self.folder_of(task).absolute(), task.threads or cores
         write_text_atomic(folder / SETTINGS, task.settings)
         options = () if task.threads is not None else (f"--threads={threads}",)
-        command = (*self.program, task.command, f"--config={folder / SETTINGS}", *options)
+        command = (*self.program, task.command, f"--config={folder / SETTINGS}", *task.options, *options)
         return Job(task.name, command, folder, Path.cwd(), threads)
 
 

@@ -1,0 +1,133 @@
+"""The results of `transfer`: what each set teaches behind each pair of encoders, and the share of their full data."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from pairstill.core.formatting import human_bytes, with_spread
+from pairstill.distilled import stored_pairs
+from pairstill.evaluate.ledger import FILES, Ledger
+from pairstill.methods import with_method
+from pairstill.report.tables import markdown_table
+from pairstill.run.folder import other_settings
+from pairstill.storage import write_text_atomic
+from pairstill.tools.reproduce.measured import Measured, results_of
+from pairstill.tools.reproduce.pages import left_out_lines
+from pairstill.tools.reproduce.rows import Load, Row, placed
+from pairstill.tools.reproduce.settings import Reproduction
+from pairstill.tools.reproduce.transfer import FULL, KINDS, SIZES, TEXTS, TOWERS
+
+OF_ONE_MACHINE = ("config", "ranks")
+"""Parts of results that name files, which mean nothing elsewhere."""
+
+Result = Mapping[str, Any]
+
+
+def transfer_results(rows: Sequence[Row], settings: Reproduction, out: Path, load: Load) -> Measured:
+    """Return the results of all rows, with the students' encoders; see `results_of`.
+
+    Of several measurements of a student on the same pairs the last counts.
+    """
+    full = results_of([row for row in rows if row.students is None], settings, out, load)
+    found, left_out = dict(full.results), list(full.left_out)
+    for row in rows:
+        for path in sorted((out / row.folder).glob(f"seed*/{FILES['cross']}")) if row.students else ():
+            config = with_method(placed(row.load(load), row, _seed(path), settings, out))
+            if differing := other_settings(path.with_name("config.yaml"), config):
+                left_out.append(f"{row.name}: {path.parent} has other settings, {'; '.join(differing)}")
+                continue
+            pairs = stored_pairs(path.with_name("distilled"))
+            last = {
+                (facts["image"], facts["text"], json.dumps(facts["seeds"])): facts
+                for facts in (record.facts for record in Ledger("cross", path.parent).records())
+                if facts["pairs"] == pairs
+            }
+            found.setdefault(row.name, []).extend(last.values())
+    return Measured(found, tuple(left_out))
+
+
+def _seed(path: Path) -> int:
+    return int(path.parent.name.removeprefix("seed"))
+
+
+def lines_of(measured: Measured) -> list[dict[str, Any]]:
+    """Return the results of all rows, each with its row's name, without what means nothing on another machine."""
+    return [
+        {"row": name, **{key: value for key, value in result.items() if key not in OF_ONE_MACHINE}}
+        for name, of_row in measured.results.items()
+        for result in of_row
+    ]
+
+
+def write_transfer(measured: Measured, folder: Path) -> str:
+    """Write all results as results.jsonl, and their tables as results.md, and return the latter."""
+    lines = lines_of(measured)
+    write_text_atomic(folder / FILES["retrieval"], "".join(json.dumps(line) + "\n" for line in lines))
+    page = "\n".join([*transfer_tables(lines), *left_out_lines(measured.left_out)])
+    write_text_atomic(folder / "results.md", page)
+    return page
+
+
+def transfer_tables(lines: Iterable[Result]) -> list[str]:
+    """Return a table for each text encoder that anything was measured with, in Markdown.
+
+    A row is a set, or full data; a column is a student's image tower, with mean recall, spread over students, and the
+    share of that student's own full data.
+
+    Args:
+        lines: as `lines_of` gives them.
+    """
+    lines = list(lines)
+    return [f"### {text}\n\n{_table(lines, text)}" for text in TEXTS if any(_text(line) == text for line in lines)]
+
+
+def _table(lines: Sequence[Result], text: str) -> str:
+    recalls: dict[tuple[str, str], list[Result]] = {}
+    for line in lines:
+        if _text(line) == text:
+            recalls.setdefault((_set(line), _tower(line)), []).append(line)
+    full = {tower: mean(_means(found)) for tower in TOWERS if (found := recalls.get((FULL, tower)))}
+    titles = {f"{kind.name}/{pairs}": (str(pairs), kind.title) for pairs in SIZES for kind in KINDS}
+    body = []
+    for name, first in {FULL: ("", "full data"), **titles}.items():
+        of_set = {tower: found for tower in TOWERS if (found := recalls.get((name, tower)))}
+        if of_set:
+            whole = {} if name == FULL else full
+            cells = [_cell(of_set.get(tower, ()), whole.get(tower)) for tower in TOWERS]
+            body.append([*first, *cells, *_sizes(next(iter(of_set.values()))[0])])
+    return markdown_table(["pairs", "made of", *TOWERS, "size", "on disk"], body, words=2)
+
+
+def _set(line: Result) -> str:
+    row = str(line["row"])
+    return FULL if row.startswith(f"{FULL}/") else row
+
+
+def _tower(line: Result) -> str:
+    """Return the name of a student's image tower."""
+    return str(line["row"]).split("/")[1] if _set(line) == FULL else str(line["image"]).partition(" ")[0]
+
+
+def _text(line: Result) -> str:
+    """Return the name of a student's text encoder."""
+    return str(line["row"]).split("/")[2] if _set(line) == FULL else str(line["text"]).partition(" ")[0]
+
+
+def _means(found: Sequence[Result]) -> list[float]:
+    return [result["mean_recall"] for result in found]
+
+
+def _cell(found: Sequence[Result], full: float | None) -> str:
+    if not found:
+        return ""
+    means = _means(found)
+    recall = with_spread(mean(means), stdev(means) if len(means) > 1 else None)
+    share = "" if full is None else f" ({100 * mean(means) / full:.0f} %)"
+    return f"{recall}{' *' * bool(found[0].get('own_images'))}{share}"
+
+
+def _sizes(result: Result) -> list[str]:
+    """Return what the pairs of a result hold by the paper's convention, and on disk."""
+    return [human_bytes(result["bytes"]), human_bytes(result["disk_bytes"]) if result.get("disk_bytes") else ""]
