@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pairstill.cli.command import settings_from
-from pairstill.config import ImageConfig, RunConfig
+from pairstill.config import HeadsConfig, ImageConfig, RunConfig
 from pairstill.core.errors import ConfigError
 from pairstill.methods import with_method
 from pairstill.run.folder import plain
@@ -40,7 +40,7 @@ def test_every_kind_is_there_in_every_size_and_full_data_behind_every_pair_of_en
 
 
 def test_no_set_is_made_with_the_tower_that_is_never_seen():
-    frozen = RunConfig(image=ImageConfig(trainable=False))
+    frozen = RunConfig(image=ImageConfig(trainable=False), heads=HeadsConfig(image=True, width=8))
     for row in transfer_rows(SETTINGS):
         if row.students is not None:
             assert not any("lite1" in image.name for image in row.change(frozen).images)
@@ -122,9 +122,9 @@ def test_shares_are_of_the_students_own_full_data():
 
 def test_students_of_other_pairs_or_settings_are_left_out(tmp_path):
     settings = Reproduction("table4", scale="scenes")
-    row = Row("set/99", "set/99", tmp_path / "row.yaml", lambda given: given, None, students=Crossing())
+    row = Row("kept_both/99", "kept_both/99", tmp_path / "row.yaml", lambda given: given, None, students=Crossing())
     row.settings.write_text("")
-    folder = tmp_path / "set/99/seed0"
+    folder = tmp_path / "kept_both/99/seed0"
     (folder / "distilled").mkdir(parents=True)
     kept = plain(with_method(placed(RunConfig(), row, 0, settings, tmp_path)))
     (folder / "config.yaml").write_text(yaml.safe_dump(kept))

@@ -12,6 +12,8 @@ from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.encoders.split import EncodedSplit
 from pairstill.evaluate.ledger import Key, Record
 from pairstill.evaluate.measurement import rates_are_chosen
+from pairstill.evaluate.protocol import Evaluator
+from pairstill.evaluate.rates import Course
 from pairstill.model.dual_encoder import Side
 from pairstill.run.context import RunContext
 from pairstill.run.description import encoders
@@ -59,18 +61,18 @@ class Crossing:
 
 @dataclass(frozen=True)
 class _Measured:
-    """A cell that is being measured: its context, the set as its encoders need it, and what is recorded of it.
+    """A cell that is being measured.
 
     Attributes:
         context: with the cell's encoders.
-        distilled: adapted to them.
-        foreign: the sides with other encoders, whose learned rates belong to those of the pairs.
+        evaluator: what measures its students, under `strict`.
+        course: what these learn from: the set as their encoders see it, which is found once for all of them.
         facts: what describes the cell, the same for every student.
     """
 
     context: RunContext
-    distilled: DistilledSet
-    foreign: tuple[Side, ...]
+    evaluator: Evaluator
+    course: Course
     facts: dict[str, Any]
 
 
@@ -161,12 +163,17 @@ def _prepared(context: RunContext, cell: RunContext, distilled: DistilledSet, fa
         foreign.append("text")
     facts = {**facts, **about_pairs(context, "distilled", distilled)}
     adapted = adapted_set(distilled, cell.image.spec, cell.text.spec, texts)
-    return _Measured(cell, adapted, tuple(foreign), facts)
+    evaluator = replace(cell.evaluator, evaluate=replace(cell.config.evaluate, protocol="strict"))
+    learned = not rates_are_chosen(cell.config)
+    course = evaluator.of_pairs(adapted, tuple(foreign)) if learned else evaluator.at_teachers_rates(adapted)
+    return _Measured(cell, evaluator, course, facts)
 
 
 def _text_map(context: RunContext, cell: RunContext) -> TextMap:
-    """Return the map from the run's text embeddings to the cell's, fitted on all training captions."""
-    return fit_text_map(_both(context.splits.train, cell.splits.train), context.config.evaluate.cross.ridge)
+    """Return the map from the run's text embeddings to the cell's, fitted once on all training captions."""
+    ridge = context.config.evaluate.cross.ridge
+    key = ("text map", context.config.data, context.config.text, cell.config.text, ridge)
+    return context.memo.get(key, lambda: fit_text_map(_both(context.splits.train, cell.splits.train), ridge))
 
 
 def _both(own: EncodedSplit, other: EncodedSplit) -> Batches:
@@ -193,13 +200,7 @@ def _measured_as(cell: RunContext, facts: dict[str, Any]) -> str:
 
 
 def _record(measured: _Measured, key: Key) -> Record:
-    context, config = measured.context, measured.context.config
+    context, course = measured.context, measured.course
     assert key.student is not None
-    evaluator = replace(context.evaluator, evaluate=replace(config.evaluate, protocol="strict"))
-    course = (
-        evaluator.at_teachers_rates(measured.distilled)
-        if rates_are_chosen(config)
-        else evaluator.of_pairs(measured.distilled, measured.foreign)
-    )
-    (outcome,) = evaluator.measure(course, key.student, choose_rates(context, course, key))
+    (outcome,) = measured.evaluator.measure(course, key.student, choose_rates(context, course, key))
     return record_of(context, key, measured.facts, outcome)
