@@ -38,7 +38,7 @@ class Kind:
 KINDS = (
     Kind("kept_mobilenet", "kept photos, MobileNet", "kept_free.yaml", (MOBILENET,)),
     Kind("kept_both", "kept photos, MobileNet and Lite0", "kept_free.yaml", (MOBILENET, LITE0)),
-    Kind("pixels_both", "pixels, MobileNet and Lite0", "pixels.yaml", (MOBILENET, LITE0)),
+    Kind("pixels_both", "pixels, MobileNet and Lite0", "pixels_both.yaml", (MOBILENET, LITE0)),
     Kind("pixels_mobilenet", "pixels, MobileNet", "pixels.yaml", (MOBILENET,)),
     Kind("pixels_lite0", "pixels, Lite0", "pixels.yaml", (LITE0,)),
 )
