@@ -155,6 +155,15 @@ REFUSED = [
         {"source": "webdataset", "root": "x", "split": "random 8:1:1", "splits": SplitsConfig(val="b")},
         "data.source is webdataset: set data.splits.train",
     ),
+    *(
+        (
+            DataConfig,
+            {"source": source, "root": "x", "split": "random 8:1:0", "splits": SplitsConfig("a")},
+            "data.split is 'random 8:1:0', which gives test nothing, and data.splits.test is not set; each share must "
+            "be above 0 where no images are there already, such as 'random 8:1:1'",
+        )
+        for source in ("coco", "blip", "folder", "webdataset")
+    ),
     (ImageConfig, {"pretrained": True, "weights": "a"}, "image.pretrained and image.weights are both set; use one"),
     (ImageConfig, {"size": 0}, "image.size is 0; it must be above 0"),
     (TextConfig, {"max_tokens": 0}, "text.max_tokens is 0; it must be above 0"),
@@ -335,6 +344,7 @@ ALLOWED = [
     (DataConfig, {"source": "table", "root": "x", "annotations": "y"}),
     (DataConfig, {"source": "webdataset", "root": "x", "splits": SplitsConfig("a", "b", "c")}),
     (DataConfig, {"source": "webdataset", "root": "x", "splits": SplitsConfig("a"), "split": "random 8:1:1"}),
+    (DataConfig, {"source": "coco", "root": "x", "splits": SplitsConfig("a", test="b"), "split": "random 8:1:0"}),
     (DataConfig, {"source": "huggingface", "root": "x", "splits": SplitsConfig("a")}),
     (DataConfig, {"source": "coco", "root": "x", "splits": SplitsConfig("a", "b", "c")}),
     (DataConfig, {"source": "blip", "root": "x", "annotations": "a.json"}),

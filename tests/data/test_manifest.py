@@ -349,6 +349,16 @@ def test_shares_may_be_nothing_and_else_are_an_image_at_least(split, expected, m
     assert counts(build_manifest(table(tmp_path, make_image, rows, split=split, **ONE), tmp_path)) == expected
 
 
+def test_a_share_of_nothing_for_a_split_that_is_needed_is_refused_before_images_are_read(make_image, tmp_path):
+    config = table(tmp_path, make_image, ["1.png,caption", "2.png,caption"], split="random 8:1:0")
+    for path in tmp_path.glob("*.png"):
+        path.write_bytes(b"no picture")
+    found = problem_of(config, tmp_path, {"train": 1, "val": 1, "test": 1})
+    assert found.startswith("data.split is 'random 8:1:0', which gives test nothing, and the data has no image of test")
+    assert "each share must be above 0" in found
+    assert "no picture" not in found and "bad pair" in problem_of(config, tmp_path, {"train": 1, "val": 1, "test": 0})
+
+
 def test_copies_of_a_picture_are_not_divided(make_image, tmp_path):
     rows = [f"{number}.png,caption" for number in range(8)]
     config = table(tmp_path, make_image, rows, split="random 2:1:1", **ONE)

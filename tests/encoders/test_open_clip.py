@@ -6,9 +6,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from pairstill.config import ImageConfig, TextConfig
+from pairstill.core import extras
 from pairstill.core.errors import ConfigError, MissingDependencyError
 from pairstill.data.loader import normalise, read_images
-from pairstill.encoders import open_clip_towers
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import build_image_encoder
 from pairstill.encoders.text import build_text_encoder
@@ -28,8 +28,8 @@ PREPARED = {
 
 
 def test_without_the_package(monkeypatch):
-    monkeypatch.setattr(open_clip_towers, "find_spec", lambda name: None)
-    expected = r'is .open_clip:ViT-B-32/openai.: install it with pip install "pairstill\[open_clip\]"'
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    expected = r'open_clip:ViT-B-32/openai needs the package open_clip, .* run `pip install "pairstill\[open_clip\]"`'
     with pytest.raises(MissingDependencyError, match="image.name " + expected):
         build_image_encoder(ImageConfig(name="open_clip:ViT-B-32/openai", trainable=False))
     with pytest.raises(MissingDependencyError, match="text.name " + expected):

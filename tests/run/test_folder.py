@@ -331,7 +331,9 @@ def test_other_pairs_than_the_run_began_with_are_refused(config):
     folder.record_data({"fingerprint": "b", "images": {}})  # nothing was made yet
     folder.trajectories.mkdir()
     folder.record_data({"fingerprint": "b", "images": {"train": 1}})
-    with pytest.raises(DataError, match=r"not those that .* was begun with \(fingerprint b before, c now\)"):
+    with pytest.raises(DataError, match=r"not those that .* was begun with \(train: 1 images before, 2 now\); put"):
+        folder.record_data({"fingerprint": "c", "images": {"train": 2}})
+    with pytest.raises(DataError, match=r"not those that .* was begun with; put"):
         folder.record_data({"fingerprint": "c", "images": {}})
     path = folder.path / "data.json"
     path.write_text(path.read_text().replace('"b"', '"d"'))

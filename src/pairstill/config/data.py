@@ -12,7 +12,13 @@ CaptionForm = Literal["plain", "paper", "as_they_are"]
 Source = Literal["scenes", "karpathy", "coco", "blip", "folder", "llava_cc3m", "table", "huggingface", "webdataset"]
 BACKGROUNDS = "white|black|#[0-9a-f]{6}"
 """What `data.background` can be, as a regular expression."""
+GIVE_SHARES = "each share must be above 0 where no images are there already, such as 'random 8:1:1'"
 _SHARES = re.compile(r"random (\d{1,9}):(\d{1,9}):(\d{1,9})")
+
+
+def without_share(split: str | None, name: Split) -> str:
+    """Return that `data.split` has no share for a split, as the beginning of a sentence."""
+    return f"data.split is {split!r}, which gives {name} nothing"
 
 
 @dataclass(frozen=True)
@@ -164,3 +170,9 @@ class DataConfig:
                 f"data.source is {self.source}: set {everywhere}; or data.splits.train and data.split, such as "
                 "'random 8:1:1', if there is no other",
             )
+        if splits and self.source in ("coco", "blip", "folder", "webdataset"):
+            for name, share in zip(SPLITS, self.shares or (), strict=False):
+                require(
+                    share > 0 or name in splits,
+                    f"{without_share(self.split, name)}, and data.splits.{name} is not set; {GIVE_SHARES}",
+                )

@@ -1,9 +1,10 @@
 """Division of images among the splits where the data says nothing of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pairstill.config import DataConfig
+from pairstill.config.data import GIVE_SHARES, without_share
 from pairstill.core.errors import DataError
 from pairstill.core.formatting import counted
 from pairstill.core.schema import SPLITS, ImageRecord, Split
@@ -49,6 +50,24 @@ def divided(images: Sequence[Kept], config: DataConfig) -> list[Kept]:
         replace(image, record=replace(image.record, split=split_of.get(number, image.record.split)))
         for number, image in enumerate(images)
     ]
+
+
+def refuse_empty(present: Collection[str], needed: Collection[Split], config: DataConfig) -> None:
+    """Refuse shares of 0 that leave a split empty, before any image is looked at.
+
+    Args:
+        present: the splits that the listings name.
+        needed: those that must have images.
+        config: the data settings.
+
+    Raises:
+        DataError: one that is needed has neither images nor a share.
+    """
+    for split, share in zip(SPLITS, config.shares or (), strict=False):
+        if share == 0 and split in needed and split not in present:
+            raise DataError(
+                f"{without_share(config.split, split)}, and the data has no image of {split}; {GIVE_SHARES}"
+            )
 
 
 def _split_of(ranked: Sequence[Sequence[int]], shares: tuple[int, int, int]) -> Mapping[int, Split]:

@@ -11,7 +11,7 @@ from pairstill.core.errors import ArtifactError, DataError, list_problems
 from pairstill.core.schema import SPLITS, ImageRecord, Split
 from pairstill.data.assembly import Assembly, as_split
 from pairstill.data.checks import Checking
-from pairstill.data.division import divided
+from pairstill.data.division import divided, refuse_empty
 from pairstill.data.overlaps import Overlaps, overlaps_of
 from pairstill.data.sources import read_source
 from pairstill.events import Emit, silent
@@ -97,6 +97,16 @@ class Manifest:
                 parts += [image_digest, str(len(record.captions)), *record.captions]
         return digest(*parts)
 
+    def parts(self, name: Split) -> dict[str, str]:
+        """SHA-256 over the image paths, over the image contents and over the captions of one split, each in order."""
+        records, contents = self.split(name), self.digests(name)
+        captions = (part for record in records for part in (str(len(record.captions)), *record.captions))
+        return {
+            "names": digest(*(record.image for record in records)),
+            "images": digest(*contents),
+            "captions": digest(*captions),
+        }
+
     def save(self, path: Path) -> None:
         """Write the manifest as JSON, atomically."""
         content = {
@@ -166,6 +176,7 @@ def build_manifest(
         MissingDependencyError: the source needs an optional package.
     """
     raw = read_source(config, cache_dir)
+    refuse_empty({pair.split for pair in raw.pairs}, [split for split, least in (need or {}).items() if least], config)
     checked = Assembly(config)
     checked.problems.extend(raw.unreadable)
     checked.add_all(raw, Checking(cache_dir, config.max_pixels, config.background, verify), emit)

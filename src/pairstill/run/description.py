@@ -9,7 +9,7 @@ from pairstill.core.errors import DataError
 from pairstill.core.provenance import commit
 from pairstill.distilled import DistilledSet
 from pairstill.run.context import RunContext
-from pairstill.run.data_facts import describe_data
+from pairstill.run.data_facts import describe_data, what_changed
 from pairstill.storage import digest
 
 
@@ -78,10 +78,9 @@ def check_data(context: RunContext, distilled: DistilledSet, or_else: str = "") 
     Raises:
         DataError: they are not.
     """
-    made_of = distilled.provenance.get("data", {}).get("fingerprint")
-    if made_of != context.manifest.fingerprint:
+    made_of = distilled.provenance.get("data", {})
+    if made_of.get("fingerprint") != context.manifest.fingerprint:
         raise DataError(
-            "the real pairs are not those that the distilled set was made of: their fingerprint is "
-            f"{context.manifest.fingerprint[:16]}, and the set was made of {str(made_of)[:16]}; put the old pairs "
-            f"back{or_else}"
+            "the real pairs are not those that the distilled set was made of"
+            f"{what_changed(made_of, describe_data(context.manifest))}; put the old pairs back{or_else}"
         )

@@ -17,6 +17,7 @@ from pairstill.evaluate.ledger import Kind, Ledger
 from pairstill.events import Emit, Event, silent
 from pairstill.methods.stored import todays
 from pairstill.run import log
+from pairstill.run.data_facts import what_changed
 from pairstill.run.log import SITTING, MetricsLog, read_events
 from pairstill.run.trackers import Tracker
 from pairstill.storage import digest, read_json, read_sealed, read_text, write_json, write_sealed, write_text_atomic
@@ -219,18 +220,18 @@ class RunFolder:
         """Write down which pairs the run has, or, where nothing is written, check that they are those.
 
         Args:
-            data: JSON values with a `fingerprint`.
+            data: what `describe_data` says of them, JSON values with a `fingerprint`.
 
         Raises:
             DataError: the run has begun with other pairs.
         """
         path = self.path / "data.json"
         if path.is_file() and self._holds_work():
-            before = read_sealed(path, "fingerprint")["fingerprint"]
-            if before != data["fingerprint"]:
+            before = read_sealed(path, "fingerprint")
+            if before["fingerprint"] != data["fingerprint"]:
                 raise DataError(
-                    f"the images, captions or splits are not those that {self.path} was begun with (fingerprint "
-                    f"{before} before, {data['fingerprint']} now); put them back, or choose another run_dir"
+                    f"the images, captions or splits are not those that {self.path} was begun with"
+                    f"{what_changed(before, data)}; put them back, or choose another run_dir"
                 )
         if self._writes:
             write_sealed(path, data)

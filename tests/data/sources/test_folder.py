@@ -123,3 +123,13 @@ def test_a_folder_without_pictures_names_what_it_looks_like(tmp_path):
     (tmp_path / "data" / "train-000.tar").write_bytes(b"")
     with pytest.raises(DataError, match="looks like tar shards: --data.source webdataset"):
         read(config(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("images", [".", "images"])
+def test_pictures_without_any_text_name_the_listing_beside_them(tmp_path, make_image, images):
+    make_image(tmp_path / "data" / "images" / "a.png")
+    with pytest.raises(DataError, match=r"pictures, but no text \(.txt, .caption\) beside any of them; write the"):
+        read(config(tmp_path, images=images), tmp_path)
+    (tmp_path / "data" / "pairs.tsv").write_text("image\tcaption\na.png\tA dog\n")
+    with pytest.raises(DataError, match=r"a table, pairs\.tsv: --data\.source table --data\.annotations pairs\.tsv;"):
+        read(config(tmp_path, images=images), tmp_path)

@@ -79,6 +79,13 @@ def test_a_folder_without_photos(tmp_path):
         photos_below(tmp_path)
 
 
+def test_photos_are_the_files_that_sources_of_pairs_take(tmp_path):
+    for name in ("b.TIFF", "a/c.jfif", "d.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert photos_below(tmp_path) == [tmp_path / "a/c.jfif", tmp_path / "b.TIFF"]
+
+
 def test_a_page_writes_strange_names_as_text(tmp_path):
     path = tmp_path / "<b>.png"
     Image.new("RGB", (4, 2), (255, 0, 0)).save(path)

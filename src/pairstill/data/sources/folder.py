@@ -12,7 +12,7 @@ from pairstill.core.formatting import counted
 from pairstill.core.schema import SPLITS, Split
 from pairstill.data.captions import caption_lines
 from pairstill.data.inside import read_inside
-from pairstill.data.sources.raw import RawPair, RawPairs, collect, image_root_of, parse_listing
+from pairstill.data.sources.raw import RawPair, RawPairs, collect, image_root_of, parse_listing, root_of
 from pairstill.data.sources.recognition import PICTURES, TEXTS, hint
 
 MAX_TEXT_BYTES = 2**24
@@ -45,6 +45,12 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
         raise DataError(
             f"{root} holds no picture ({', '.join(PICTURES)}){hint(root, 'folder')}; set data.root and data.images to "
             "the folder of the image files"
+        )
+    if not any(one.texts for one in found.values()):
+        raise DataError(
+            f"{root} holds pictures, but no text ({', '.join(TEXTS)}) beside any of them"
+            f"{hint(root, 'folder') or hint(root_of(config), 'folder')}; write the captions of a.jpg into a.txt beside "
+            "it, or name the source that reads your pairs"
         )
     folders, otherwise = _folders(config)
     raw = collect(root, (*links, *_parse(root, found, folders, otherwise)))

@@ -70,7 +70,7 @@ def hint(path: Path, source: str) -> str:
         found = _in_folder(path) if path.is_dir() else _by_name(path)
     except (OSError, ValueError, RecursionError):
         return ""
-    return "" if found is None or found[0] == source else _sentence(*found)
+    return "" if found is None or found[0].partition(" ")[0] == source else _sentence(*found)
 
 
 def _sentence(source: str, what: str) -> str:
@@ -97,7 +97,8 @@ def _by_name(path: Path) -> tuple[str, str] | None:
 
 
 def _in_folder(folder: Path) -> tuple[str, str] | None:
-    names = [path.name.lower() for path in _some(folder.iterdir())]
+    files = sorted(_some(folder.iterdir()))
+    names = [path.name.lower() for path in files]
     below = [path.name.lower() for path in _some(folder.glob("*/*"))]
     if "dataset_dict.json" in names or any(name.endswith((".arrow", ".parquet")) for name in (*names, *below)):
         return "huggingface", "a Hugging Face dataset"
@@ -105,7 +106,12 @@ def _in_folder(folder: Path) -> tuple[str, str] | None:
         return "webdataset", "tar shards"
     pictures = {name.rpartition(".")[0] for name in (*names, *below) if name.endswith(PICTURES)}
     texts = {name.rpartition(".")[0] for name in (*names, *below) if name.endswith(TEXTS)}
-    return ("folder", "images with a text file beside each") if pictures & texts else None
+    if pictures & texts:
+        return "folder", "images with a text file beside each"
+    listings = ((path, _by_name(path)) for path in files if path.is_file())
+    return next(
+        ((f"{of[0]} --data.annotations {path.name}", f"{of[1]}, {path.name}") for path, of in listings if of), None
+    )
 
 
 def _some(paths: Iterable[Path]) -> Iterable[Path]:

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from pairstill.core.errors import DataError, shown
 from pairstill.data.captions import caption_as
+from pairstill.data.sources.recognition import PICTURES
 from pairstill.exchange.student import Student
-
-PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
-"""Ends of the names of files that count as photos."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,9 @@ def photos_below(folder: Path) -> list[Path]:
     Raises:
         DataError: there are none.
     """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS and path.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
     if not found:
-        raise DataError(f"{folder} holds no photos ({', '.join(PHOTOS)}); give another folder")
+        raise DataError(f"{folder} holds no photos ({', '.join(PICTURES)}); give another folder")
     return found
 
 
