@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pairstill.config import DataConfig, RunConfig
 from pairstill.core.errors import PairstillError
-from pairstill.data.manifest import build_manifest
+from pairstill.data.build import build_manifest
 from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.run.folder import RunFolder
 from pairstill.run.log import read_events

@@ -97,7 +97,7 @@ def draw_rooms(found: Rooms) -> str:
 
 WAY = (
     ("real pairs", "data/sources/__init__.py", "read_source"),
-    ("checked", "data/manifest.py", "build_manifest"),
+    ("checked", "data/build.py", "build_manifest"),
     ("encoded", "encoders/split.py", "encode_split"),
     ("teachers", "teachers/training.py", "record_expert"),
     ("shortcut", "teachers/shortcut.py", "shortcut_path"),

@@ -5,11 +5,12 @@ import pytest
 
 from pairstill.config import DataConfig
 from pairstill.core.errors import DataError
-from pairstill.data.checked import Stamp
+from pairstill.data import checks
+from pairstill.data.build import build_manifest
+from pairstill.data.checked import Checked, Seen, Stamp
 from pairstill.data.checks import Checking, check_images
 from pairstill.data.images import decode
-from pairstill.data.manifest import build_manifest
-from pairstill.storage import read_sealed, write_sealed
+from pairstill.events import silent
 
 MAX_PIXELS = DataConfig().max_pixels
 
@@ -29,7 +30,7 @@ def config(tmp_path, make_image):
 def check(tmp_path):
     """Check images of any age; return their digests, the names of those that were read, and how many were decoded."""
 
-    def check(images=("a.png", "b.png", "c.png"), *, max_pixels=MAX_PIXELS, verify=False, settled=0.0):
+    def check(images=("a.png", "b.png", "c.png"), *, max_pixels=MAX_PIXELS, verify=False, settled=0.0, emit=silent):
         decoded = []
 
         def spy(content, **options):
@@ -37,7 +38,7 @@ def check(tmp_path):
             return decode(content, **options)
 
         checking = Checking(tmp_path / "cache", max_pixels, "white", verify, settled, spy)
-        found = check_images(tmp_path / "data" / "images", images, checking)
+        found = list(check_images(tmp_path / "data" / "images", images, checking, emit))
         if problems := [f"{image} {one.problem}" for image, one in zip(images, found, strict=True) if one.problem]:
             raise DataError("; ".join(problems))
         read = [image for image, one in zip(images, found, strict=True) if one.read]
@@ -83,10 +84,9 @@ def test_what_verifying_finds_is_remembered(check, images, config, tmp_path):
     (_, digest, _), _, _ = check()
     path = images / "b.png"
     path.write_bytes(b"as if the disk had lost it")
-    (file,) = (tmp_path / "cache" / "checked").glob("*.json")
-    known, stamp = read_sealed(file)["images"], Stamp.of(str(path))
-    known["b.png"] = f"{stamp.size} {stamp.written} {stamp.changed} {digest} 0"
-    write_sealed(file, {"images": known})
+    Checked(tmp_path / "cache", images, MAX_PIXELS, "white").keep(
+        {"b.png": (Stamp.of(str(path)), Seen(digest, "0"))}, 0
+    )
     build_manifest(config, tmp_path / "cache")  # size and times are what they were
     for verify in (True, False):
         with pytest.raises(DataError, match=r"b\.png.*cannot be decoded"):
@@ -123,16 +123,12 @@ def test_an_image_that_was_removed_or_became_a_link_is_found(check, images, tmp_
 
 def test_a_damaged_file_of_what_is_known_counts_as_none(check, images, tmp_path):
     check()
-    (file,) = (tmp_path / "cache" / "checked").glob("*.json")
-    for damaged in (
-        file.read_text().replace("a", "b"),
-        "[]",
-        '{"images": {"a.png": [1]}}',
-        '{"images": {"a.png": "1 2"}}',
-        '{"images": 3}',
-        "\xff",
-    ):
-        file.write_text(damaged)
+    (file,) = (tmp_path / "cache" / "checked").glob("*/*.rows")
+    whole = file.read_bytes()
+    for damaged in (whole[:-1], b"", whole[:100] + b"x" + whole[101:], whole + whole):
+        for path in file.parent.iterdir():
+            path.unlink()
+        file.write_bytes(damaged)
         assert len(check()[1]) == 3
 
 
@@ -146,3 +142,24 @@ def test_a_file_under_another_name_is_not_decoded_again(check, images):
     check()
     (images / "a.png").rename(images / "d.png")
     assert check(("d.png", "b.png", "c.png"))[1:] == (["d.png"], 0)
+
+
+def test_a_check_that_was_ended_goes_on_from_where_it_was(check, images, monkeypatch):
+    monkeypatch.setattr(checks, "BLOCK_IMAGES", 1)
+    names = ("a.png", "b.png", "c.png")
+    content = (images / "c.png").read_bytes()
+    (images / "c.png").write_bytes(b"no picture")
+
+    class Killed(BaseException):
+        """As a signal would end it."""
+
+    def end_at_the_third(event):
+        if event.done == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        check(emit=end_at_the_third)
+    (images / "c.png").write_bytes(content)
+    found, read, _ = check()
+    assert read == ["c.png"], "the others had been written down"
+    assert found == check(names, verify=True)[0]

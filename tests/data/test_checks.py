@@ -36,7 +36,7 @@ def test_good_image_gets_the_digest_of_its_content(tmp_path, make_image, checkin
 def test_missing_file_folder_and_undecodable_file(tmp_path, checking):
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.jpg").write_text("no image")
-    checks = check_images(tmp_path, ["absent.jpg", "folder", "text.jpg", "text.jpg/below"], checking)
+    checks = list(check_images(tmp_path, ["absent.jpg", "folder", "text.jpg", "text.jpg/below"], checking))
     assert [check.digest for check in checks] == ["", "", "", ""]
     problems = [str(check.problem) for check in checks]
     assert problems[0] == f"is missing from {tmp_path}"
@@ -52,7 +52,7 @@ def test_link_inside_the_root_is_followed_and_one_that_leaves_is_not(tmp_path, m
     outside = make_image(tmp_path / "secret.png")
     (root / "outside.png").symlink_to(outside)
     (root / "folder").symlink_to(tmp_path)
-    checks = check_images(root.resolve(), ["inside.png", "outside.png", "folder/secret.png"], checking)
+    checks = list(check_images(root.resolve(), ["inside.png", "outside.png", "folder/secret.png"], checking))
     assert checks[0].problem is None
     for check in checks[1:]:
         assert str(check.problem).startswith(f"leads out of {root} (to {outside})")
@@ -67,7 +67,7 @@ def test_outcomes_keep_the_order(tmp_path, make_image, checking):
     names = [f"{number}.png" for number in range(40)]
     for number, name in enumerate(names):
         make_image(tmp_path / name, colour=(number, 0, 0))
-    checks = check_images(tmp_path, names, checking)
+    checks = list(check_images(tmp_path, names, checking))
     assert [check.digest for check in checks] == [
         hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names
     ]
@@ -78,7 +78,7 @@ def test_progress_is_told_until_all_are_checked(tmp_path, make_image, checking):
     for name in names[:-1]:
         make_image(tmp_path / name)
     told = []
-    check_images(tmp_path, names, checking, emit=lambda event: told.append((event.done, event.total)))
+    list(check_images(tmp_path, names, checking, emit=lambda event: told.append((event.done, event.total))))
     assert told[-1] == (100, 100) and told == sorted(told) and len(told) > 1
 
 
@@ -109,10 +109,10 @@ def test_what_is_turned_or_laid_on_a_background_has_a_digest_of_its_own(tmp_path
     photo.putalpha(128)
     clear = save(tmp_path / "clear.png", photo)
     names = ["plain.jpg", "upright.jpg", "opaque.png", "turned.jpg", "clear.png"]
-    first = check_images(tmp_path, names, checking)
+    first = list(check_images(tmp_path, names, checking))
     assert [check.digest for check in first[:3]] == [plain, upright, opaque], "as ever: what was kept is found again"
     assert first[3].digest not in ("", turned) and first[4].digest not in ("", clear)
-    black = check_images(tmp_path, names, replace(checking, background="black"))
+    black = list(check_images(tmp_path, names, replace(checking, background="black")))
     assert [a.digest == b.digest for a, b in zip(first, black, strict=True)] == [True, True, True, True, False]
 
 
@@ -123,5 +123,5 @@ def test_copies_of_a_picture_in_other_files_share_the_digest_of_their_pixels(tmp
     save(tmp_path / "b.bmp", picture)
     save(tmp_path / "c.png", picture.transpose(Image.Transpose.ROTATE_90))
     for _ in range(2):  # from the files, and from what was kept of them
-        a, b, c = check_images(tmp_path, ["a.png", "b.bmp", "c.png"], checking)
+        a, b, c = list(check_images(tmp_path, ["a.png", "b.bmp", "c.png"], checking))
         assert a.digest != b.digest and a.pixels == b.pixels != c.pixels

@@ -13,7 +13,7 @@ from PIL import Image
 from pairstill.config import ColumnsConfig, DataConfig, SplitsConfig
 from pairstill.core.errors import DataError, shown
 from pairstill.data import captions
-from pairstill.data.manifest import build_manifest
+from pairstill.data.build import build_manifest
 from pairstill.data.sources import webdataset
 
 PLAIN = {"filename": "a.png", "split": "train", "sentences": [{"raw": "a caption"}]}

@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,9 +7,11 @@ import pytest
 from pairstill.config import ColumnsConfig, DataConfig, ScenesConfig
 from pairstill.core.errors import ArtifactError, DataError
 from pairstill.core.schema import ImageRecord
-from pairstill.data.manifest import Manifest, build_manifest
+from pairstill.data.build import build_manifest
+from pairstill.data.manifest import COLUMNS, Manifest
 from pairstill.data.overlaps import Overlaps
 from pairstill.storage import digest, file_digest
+from pairstill.storage.columns import Columns, writing_columns
 
 
 def entry(filename, split, *captions):
@@ -36,9 +37,9 @@ def test_records_splits_captions_and_owners(make_karpathy, tmp_path):
         ImageRecord("b.png", ("three",), "train"),
     )
     assert manifest.captions("train") == ["one", "two", "three"]
-    assert manifest.caption_owner("train") == [0, 0, 1]
+    assert manifest.caption_owner("train").tolist() == [0, 0, 1]
     assert manifest.captions("test") == ["five", "six"]
-    assert manifest.caption_owner("test") == [0, 0]
+    assert manifest.caption_owner("test").tolist() == [0, 0]
     assert manifest.image_paths("val") == [tmp_path / "images" / "c.png"]
     assert manifest.image_digests[2] == file_digest(tmp_path / "images" / "c.png")
     assert manifest.dropped == ()
@@ -216,7 +217,9 @@ def test_fingerprint_changes_with_every_part_but_not_with_the_root(make_karpathy
     make_image(tmp_path / "images" / "a.png", colour=(9, 9, 9))
     prints.add(build_manifest(make_karpathy(GOOD), tmp_path).fingerprint)
     assert len(prints) == 5
-    elsewhere = Manifest(original.source, tmp_path / "moved", original.records, original.image_digests)
+    elsewhere = Manifest.of_records(
+        tmp_path / "moved.arrow", original.source, tmp_path / "moved", original.records, original.image_digests
+    )
     assert elsewhere.fingerprint == original.fingerprint
 
 
@@ -239,50 +242,50 @@ def test_the_fingerprint_of_a_split_is_that_of_its_images_and_captions_alone(mak
 
 def test_saved_manifest_comes_back_equal(make_karpathy, tmp_path):
     manifest = build_manifest(make_karpathy([*GOOD, entry("no/such.png", "val", "x")], **DROP), tmp_path)
-    manifest.save(tmp_path / "manifest.json")
-    loaded = Manifest.load(tmp_path / "manifest.json")
+    manifest.save(tmp_path / "manifest.arrow")
+    loaded = Manifest.load(tmp_path / "manifest.arrow")
     assert loaded == manifest
-    assert loaded.fingerprint == manifest.fingerprint
-
-
-def edit(path, change):
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
+    assert loaded.fingerprint == manifest.fingerprint and loaded.records == manifest.records
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["records"][0].update(captions=["other"]), "was changed after it was written"),
-        (lambda c: c["records"].pop(), "was changed after it was written"),
-        (lambda c: c["records"][0].update(split="dev"), "is damaged"),
-        (lambda c: c["records"][0].pop("sha256"), "is damaged"),
-        (lambda c: c["records"][0].update(image=7), "is damaged"),
-        (lambda c: c.pop("dropped"), "is damaged"),
-        (lambda c: c.update(records=3), "is damaged"),
-        (lambda c: c.update(format="pairstill-manifest-9"), "has format 'pairstill-manifest-9'"),
+        (lambda rows, about: rows[0].update(captions=["other"]), "was changed after it was written"),
+        (lambda rows, about: rows.pop(), "was changed after it was written"),
+        (lambda rows, about: rows[0].update(split="dev"), "is damaged"),
+        (lambda rows, about: rows[0].update(sha256=None), "is damaged"),
+        (lambda rows, about: rows[0].update(captions=[None]), "is damaged"),
+        (lambda rows, about: about.pop("dropped"), "is damaged"),
+        (lambda rows, about: about.update(notes="[1"), "is damaged"),
+        (lambda rows, about: about.update(format="pairstill-manifest-9"), "has format 'pairstill-manifest-9'"),
+        (lambda rows, about: [row.pop("sha256") for row in rows], "is damaged"),
     ],
 )
 def test_damaged_manifest_is_refused(change, message, make_karpathy, tmp_path):
-    path = tmp_path / "manifest.json"
+    path = tmp_path / "manifest.arrow"
     build_manifest(make_karpathy(GOOD), tmp_path).save(path)
-    edit(path, change)
+    columns = Columns(path)
+    rows, about = [dict(zip(COLUMNS, row, strict=True)) for row in columns.rows(*COLUMNS)], columns.metadata
+    change(rows, about)
+    with writing_columns(path, {name: COLUMNS[name] for name in rows[0]}, about) as add:
+        for row in rows:
+            add(*row.values())
     with pytest.raises(ArtifactError, match=message):
         Manifest.load(path)
 
 
 def test_missing_or_foreign_manifest_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="does not exist"):
-        Manifest.load(tmp_path / "manifest.json")
+        Manifest.load(tmp_path / "manifest.arrow")
     (tmp_path / "list.json").write_text("[1]")
-    with pytest.raises(ArtifactError, match="has format None"):
+    with pytest.raises(ArtifactError, match="is damaged"):
         Manifest.load(tmp_path / "list.json")
 
 
 def test_import_stays_light():
     heavy = "torch datasets webdataset pyarrow kornia"
-    code = f"import sys, pairstill.data.manifest; print([m for m in '{heavy}'.split() if m in sys.modules])"
+    code = f"import sys, pairstill.data.build; print([m for m in '{heavy}'.split() if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
@@ -290,7 +293,7 @@ def test_embedded_scenes_need_no_settings(tmp_path):
     config = DataConfig(scenes=ScenesConfig(train=4, val=2, test=3, size=16))
     manifest = build_manifest(config, tmp_path, need={"train": 4, "val": 2, "test": 3})
     assert [len(manifest.split(split)) for split in ("train", "val", "test")] == [4, 2, 3]
-    assert manifest.caption_owner("val") == [0] * 5 + [1] * 5
+    assert manifest.caption_owner("val").tolist() == [0] * 5 + [1] * 5
 
 
 def test_what_is_wrong_with_nearly_all_pairs_is_said_once(make_karpathy, tmp_path):

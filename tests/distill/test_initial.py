@@ -24,7 +24,7 @@ def manifest(tmp_path):
         Image.new("RGB", (6, 6), (20 * number, 255 - 20 * number, 7)).save(tmp_path / f"{number}.png")
         records.append(ImageRecord(f"{number}.png", (f"caption {number} a", f"caption {number} b"), "train"))
     records.insert(3, ImageRecord("other.png", ("another",), "test"))
-    return Manifest("test", Path(tmp_path), tuple(records), ("",) * 9)
+    return Manifest.of_records(tmp_path / "pairs.arrow", "test", Path(tmp_path), records, [""] * 9)
 
 
 @pytest.mark.parametrize("sizes", [[8], [3, 5], [1, 1, 1], [2, 2]])

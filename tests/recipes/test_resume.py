@@ -7,7 +7,7 @@ import pytest
 
 from pairstill.cli import main
 from pairstill.cli.command import settings_of_run
-from pairstill.data.manifest import build_manifest
+from pairstill.data.build import build_manifest
 from pairstill.distilled import DistilledSet
 from pairstill.storage import load_tensors, read_sealed, save_tensors
 
@@ -15,7 +15,7 @@ KILLER = """
 import os, signal, sys
 from pairstill.cli import main
 from pairstill.cli.command import settings_of_run
-from pairstill.data.manifest import build_manifest
+from pairstill.data.build import build_manifest
 from pairstill.distilled import DistilledSet
 from pairstill.storage import load_tensors, read_sealed, save_tensors
 from pairstill.run.log import MetricsLog

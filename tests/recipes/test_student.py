@@ -11,7 +11,7 @@ import pairstill
 from pairstill.cli import main
 from pairstill.cli.command import settings_of_run
 from pairstill.core.errors import ArtifactError
-from pairstill.data.manifest import build_manifest
+from pairstill.data.build import build_manifest
 from pairstill.evaluate.retrieval import retrieval_ranks
 from pairstill.storage import read_sealed, write_sealed
 

@@ -9,7 +9,8 @@ NAMES = {
     "texts": "1" * 64,
     "features": "2" * 64,
     "pixels": "3" * 64,
-    "checked": "4" * 64 + ".json",
+    "checked": "4" * 64,
+    "manifests": "7" * 64 + ".arrow",
     "images": "scenes-v1-6d8ef35db5a45d98",
     "teachers": "5" * 24,
     "distilled": "6" * 24 + ".json",
@@ -17,7 +18,7 @@ NAMES = {
 
 
 def filled(path):
-    if path.suffix == ".json":
+    if path.suffix in (".json", ".arrow"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
     else:

@@ -11,7 +11,6 @@ EXTRAS = {
     "kornia": "augment",
     "matplotlib": "report",
     "open_clip": "open_clip",
-    "pyarrow": "huggingface",
     "ray": "ray",
     "shtab": "completion",
     "sklearn": "clusters",

@@ -7,14 +7,17 @@ second one cannot be set back by a program, so a file that got another content a
 import os
 import stat
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from pairstill.core.errors import ArtifactError
-from pairstill.storage import digest, read_sealed, write_sealed
+import numpy
+from numpy.typing import NDArray
+
+from pairstill.data.keys import key_of
+from pairstill.data.sorted_files import ROW, merge, write_sorted
+from pairstill.storage import digest
 from pairstill.storage.cache import cache_folder
 
 # Raise it when images are refused that were not before, or seen otherwise, so that what passed then is read again.
@@ -61,10 +64,14 @@ class Seen:
 
 
 class Checked:
-    """The images below a root that were checked and found good, as a file below the cache."""
+    """The images below a root that were checked and found good, as files of sorted rows below the cache.
+
+    What is found out is written down in files of its own, a few thousand images at a time, so that a check that is
+    killed goes on from there; `merge` makes one file of them all.
+    """
 
     def __init__(self, cache_dir: Path, root: Path, max_pixels: int, background: str) -> None:
-        """Read what is known; a damaged file counts as none, since all in it can be found out again.
+        """Open what is known; a damaged file counts as none, since all in it can be found out again.
 
         Args:
             cache_dir: the folder that runs share.
@@ -73,26 +80,30 @@ class Checked:
             background: what shows through transparent pixels.
         """
         key = digest(str(_RULES), str(root), str(max_pixels), background, version("pillow"))
-        self._path = cache_folder(cache_dir, "checked") / f"{key}.json"
+        self._folder = cache_folder(cache_dir, "checked") / key
         self._root = str(root)
-        self._known: dict[str, tuple[Stamp, Seen]] = {}
         self._inside: dict[str, bool] = {}
-        with suppress(ArtifactError, AttributeError, KeyError, TypeError, ValueError):
-            if self._path.is_file():
-                self._known = {image: _entry(text) for image, text in read_sealed(self._path)["images"].items()}
-        self.pixels = {seen.digest: seen.pixels for _, seen in self._known.values()}
-        """The digest of the pixels of each content that is known to decode."""
+        self._files = merge(self._folder)  # there are several if a check was ended
+        self._contents: tuple[NDArray[numpy.uint64], NDArray[numpy.int64]] | None = None
 
-    def seen_in(self, image: str) -> Seen | None:
-        """Return what was seen in an image that has not changed since it was checked, or None.
+    def known(self, images: Sequence[str]) -> list[tuple[Stamp, Seen] | None]:
+        """Return what was last found out of each image, and what tells whether it still holds.
 
         Args:
-            image: its path relative to the root.
+            images: their paths relative to the root.
         """
-        known = self._known.get(image)
-        if known is None or known[0] != Stamp.of(f"{self._root}/{image}") or not self._lies_inside(image):
-            return None
-        return known[1]
+        keys = numpy.frombuffer(b"".join(map(key_of, images)), numpy.uint64).reshape(-1, 2)
+        found: list[tuple[Stamp, Seen] | None] = [None] * len(images)
+        for file in self._files:  # the newest comes last
+            places = file.find(keys)
+            here = numpy.flatnonzero(places >= 0)
+            for at, entry in zip(here.tolist(), _entries(file.rows[places[here]]), strict=True):
+                found[at] = entry
+        return found
+
+    def is_as(self, image: str, stamp: Stamp) -> bool:
+        """Return whether an image is as its stamp says and lies below the root."""
+        return stamp == Stamp.of(f"{self._root}/{image}") and self._lies_inside(image)
 
     def _lies_inside(self, image: str) -> bool:
         """Return whether the folder of an image, which is no link itself, lies below the root, links followed."""
@@ -102,29 +113,57 @@ class Checked:
             self._inside[folder] = real.is_relative_to(self._root)
         return self._inside[folder]
 
+    def pixels_of(self, content: str) -> str | None:
+        """Return the digest of the pixels of a content that is known to decode as it is, or None.
+
+        Args:
+            content: SHA-256 of a file's content.
+        """
+        if self._contents is None:
+            rows = self._files[0].rows if self._files else numpy.zeros(0, ROW)
+            heads = numpy.ascontiguousarray(rows["digest"][:, :8]).view(numpy.uint64).reshape(-1)
+            order = numpy.argsort(heads)
+            self._contents = heads[order], order
+        heads, places = self._contents
+        sought = bytes.fromhex(content)
+        at = int(numpy.searchsorted(heads, numpy.frombuffer(sought[:8], numpy.uint64)[0]))
+        if at == len(heads):
+            return None
+        row = self._files[0].rows[places[at]]
+        return f"{row['pixels']:016x}" if row["digest"].tobytes() == sought else None
+
     def keep(self, found: Mapping[str, tuple[Stamp | None, Seen]], settled_seconds: float) -> None:
-        """Write down what was found in images that were read, unless all of it is known.
+        """Write down what was found in images that were read.
 
         Args:
             found: the stamp that each had before it was read, and what was seen; empty digests if it is bad.
-            settled_seconds: a file that changed more shortly ago than this is left out.
+            settled_seconds: a file that changed more shortly ago than this counts as one of which nothing is known.
 
         Raises:
-            StorageError: the file cannot be written.
+            StorageError: it cannot be written.
         """
-        before, now = dict(self._known), time.time_ns() - int(1e9 * settled_seconds)
-        for image, (stamp, seen) in found.items():
-            self._known.pop(image, None)
+        if not found:
+            return
+        now = time.time_ns() - int(1e9 * settled_seconds)
+        rows = numpy.zeros(len(found), ROW)
+        rows["key"] = numpy.frombuffer(b"".join(map(key_of, found)), numpy.uint64).reshape(-1, 2)
+        rows["size"] = -1
+        for at, (stamp, seen) in enumerate(found.values()):
             if seen.digest and stamp is not None and max(stamp.written, stamp.changed) < now:
-                self._known[image] = (stamp, seen)
-        if self._known != before:
-            images = {
-                image: f"{stamp.size} {stamp.written} {stamp.changed} {seen.digest} {seen.pixels}"
-                for image, (stamp, seen) in self._known.items()
-            }
-            write_sealed(self._path, {"images": images})
+                content = numpy.frombuffer(bytes.fromhex(seen.digest), numpy.uint8)
+                rows[at] = rows["key"][at], stamp.size, stamp.written, stamp.changed, content, int(seen.pixels, 16)
+        write_sorted(self._folder, rows)
+
+    def merge(self) -> None:
+        """Make one file of all, if there are several."""
+        self._files, self._contents = merge(self._folder), None
 
 
-def _entry(text: str) -> tuple[Stamp, Seen]:
-    size, written, changed, content, pixels = text.split()  # one string is read several times as fast as a list of five
-    return Stamp(int(size), int(written), int(changed)), Seen(content, pixels)
+def _entries(rows: NDArray[numpy.void]) -> list[tuple[Stamp, Seen] | None]:
+    """Return what rows say; None for one that takes back what was known."""
+    stamps = zip(*(rows[name].tolist() for name in ("size", "written", "changed")), strict=True)
+    digests = rows["digest"].tobytes().hex()
+    return [
+        None if stamp[0] < 0 else (Stamp(*stamp), Seen(digests[64 * at : 64 * at + 64], f"{pixels:016x}"))
+        for at, (stamp, pixels) in enumerate(zip(stamps, rows["pixels"].tolist(), strict=True))
+    ]

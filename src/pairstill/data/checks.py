@@ -3,9 +3,10 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -20,6 +21,8 @@ from pairstill.storage import digest
 _MAX_THREADS = 8
 _SHORT = re.compile(r"(?:(?!\.{0,2}/)[^/\0]+/)*(?!\.{1,2}$)[^/\0]+", re.DOTALL)
 _AT_ONCE = 32
+BLOCK_IMAGES = 4096
+"""Images that are taken up, and written down as checked, at a time."""
 
 
 @dataclass(frozen=True)
@@ -86,59 +89,76 @@ def check_images(
     images: Sequence[str],
     checking: Checking,
     emit: Emit = silent,
-) -> list[ImageCheck]:
-    """Return one outcome for each image, in order; those that have changed since the last time are read and decoded.
+) -> Iterator[ImageCheck]:
+    """Yield one outcome for each image, in order; those that have changed since the last time are read and decoded.
+
+    What is found out is kept as it goes: a check that was ended goes on from there.
 
     Args:
         root: the image root, resolved.
-        images: paths relative to `root`, as `clean_path` returns them.
+        images: paths relative to `root`, as `clean_path` returns them, each once; they are asked for in parts.
         checking: how they are checked.
         emit: told now and then, and at the end, how many images of how many are checked.
     """
     checked = Checked(checking.cache_dir, root, checking.max_pixels, checking.background)
-    decoded: Mapping[str, str] = {} if checking.verify else checked.pixels
-
-    def check(some: Sequence[str]) -> list[ImageCheck]:
-        known = [None if checking.verify else checked.seen_in(image) for image in some]
-        return [
-            check_image(root, image, checking, decoded)
-            if seen is None
-            else ImageCheck(seen.digest, read=False, pixels=seen.pixels)
-            for image, seen in zip(some, known, strict=True)
-        ]
-
-    checks: list[ImageCheck] = []
+    found: dict[str, tuple[Stamp | None, Seen]] = {}
     # Decoding leaves Python's lock, so threads use the cores without starting processes.
     with ThreadPoolExecutor(max_workers=min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        parts = (images[at : at + _AT_ONCE] for at in range(0, len(images), _AT_ONCE))
-        for some in pool.map(check, parts):
-            checks += some
-            emit(ImagesChecked(done=len(checks), total=len(images)))
-    outcomes = zip(images, checks, strict=True)
-    found = {image: (check.stamp, Seen(check.digest, check.pixels)) for image, check in outcomes if check.read}
+        for start in range(0, len(images), BLOCK_IMAGES):
+            block = images[start : start + BLOCK_IMAGES]
+            known = [None] * len(block) if checking.verify else checked.known(block)
+            parts = [slice(at, at + _AT_ONCE) for at in range(0, len(block), _AT_ONCE)]
+            checks = pool.map(partial(_check_part, root, block, known, checking, checked), parts)
+            done = start
+            for some, outcomes in zip(parts, checks, strict=True):
+                yield from outcomes
+                done += len(outcomes)
+                emit(ImagesChecked(done=done, total=len(images)))
+                read = zip(block[some], outcomes, strict=True)
+                found |= {image: (one.stamp, Seen(one.digest, one.pixels)) for image, one in read if one.read}
+            if len(found) >= BLOCK_IMAGES:
+                checked.keep(found, checking.settled_seconds)
+                found = {}
     checked.keep(found, checking.settled_seconds)
-    return checks
+    checked.merge()
 
 
-_NONE: Mapping[str, str] = {}
+def _check_part(
+    root: Path,
+    block: Sequence[str],
+    known: Sequence[tuple[Stamp, Seen] | None],
+    checking: Checking,
+    checked: Checked,
+    part: slice,
+) -> list[ImageCheck]:
+    """Return the outcomes of some images of a block."""
+    outcomes = []
+    for image, before in zip(block[part], known[part], strict=True):
+        if before is not None and checked.is_as(image, before[0]):
+            outcomes.append(ImageCheck(before[1].digest, read=False, pixels=before[1].pixels))
+        else:
+            outcomes.append(check_image(root, image, checking, None if checking.verify else checked.pixels_of))
+    return outcomes
 
 
-def check_image(root: Path, image: str, checking: Checking, decoded: Mapping[str, str] = _NONE) -> ImageCheck:
+def check_image(
+    root: Path, image: str, checking: Checking, pixels_of: Callable[[str], str | None] | None = None
+) -> ImageCheck:
     """Return the outcome for one image.
 
     Args:
         root: the image root, resolved.
         image: its path relative to `root`.
         checking: how it is checked.
-        decoded: the digests of the pixels of contents that are known to decode as they are, by the contents' digests.
+        pixels_of: returns the digest of the pixels of a content that is known to decode as it is, by the content's
+            digest; None if nothing is known.
     """
     stamp = Stamp.of(f"{root}/{image}")  # before it is read, so that a change while it is read is found later
     try:
         content = read_inside(root, image)
-        seen, pixels, changed = hashlib.sha256(content).hexdigest(), "", ""
-        if seen in decoded:
-            pixels = decoded[seen]
-        else:
+        seen, changed = hashlib.sha256(content).hexdigest(), ""
+        pixels = None if pixels_of is None else pixels_of(seen)
+        if pixels is None:
             picture = checking.decode(content, background=checking.background, max_pixels=checking.max_pixels)
             pixels, changed = _digest_of_pixels(picture.image), picture.changed
     except MissingFileError as error:

@@ -1,72 +1,157 @@
-"""The manifest: every real pair of a run, checked before any work, with a fingerprint of the data."""
+"""The manifest: every real pair of a run, checked, in columns, with a fingerprint of the data."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pairstill.config import DataConfig
-from pairstill.core.errors import ArtifactError, DataError, list_problems
-from pairstill.core.schema import SPLITS, ImageRecord, Split
-from pairstill.data.assembly import Assembly, as_split
-from pairstill.data.checks import Checking
-from pairstill.data.division import divided, refuse_empty
-from pairstill.data.overlaps import Overlaps, overlaps_of
-from pairstill.data.sources import read_source
-from pairstill.events import Emit, silent
-from pairstill.storage import digest, read_json, write_json
+import numpy
+from numpy.typing import NDArray
 
-_FORMAT = "pairstill-manifest-1"
+from pairstill.core.errors import ArtifactError
+from pairstill.core.schema import SPLITS, ImageRecord, Split
+from pairstill.data.overlaps import Overlaps
+from pairstill.data.rows import Rows
+from pairstill.storage import digest_all
+from pairstill.storage.columns import Columns, writing_columns
+from pairstill.storage.files import write_atomic
+
+_FORMAT = "pairstill-manifest-2"
+COLUMNS = {"image": "text", "sha256": "text", "split": "text", "captions": "texts"}
+"""What is kept of each image that may be used."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The checked pairs of a run.
+    """The checked pairs of a run, in columns on the disk: however many there are, few are in memory.
 
     Attributes:
         source: name of the source that the pairs came from.
         image_root: absolute folder that the records' image paths start from.
-        records: the images with their captions, in the source's order; every image stands once.
-        image_digests: SHA-256 of each record's image file, in the order of `records`; of one that is turned or laid on
-            a background, of that too (`ImageCheck.digest`).
+        columns: the path of each image, the SHA-256 of its file, its split and its captions, in the source's order;
+            every image stands once. The digest of one that is turned or laid on a background is of that too
+            (`ImageCheck.digest`).
         dropped: what was left out, and why; empty unless `data.on_bad_pair` is `drop`.
         background: what shows through transparent pixels, as `data.background` has it.
         division: how images were divided among the splits, if the data did not say it.
         notes: what else must be said of how the pairs were read, a sentence each.
         overlaps: what splits have in common; nothing is known of a manifest that was read from a file.
+        fingerprint: SHA-256 over image paths, image contents, captions and splits, in order; the image root plays no
+            part.
     """
 
     source: str
     image_root: Path
-    records: tuple[ImageRecord, ...]
-    image_digests: tuple[str, ...]
+    columns: Columns = field(compare=False, repr=False)
     dropped: tuple[str, ...] = ()
     background: str = "white"
     division: str | None = None
     notes: tuple[str, ...] = ()
     overlaps: Overlaps | None = field(default=None, compare=False)
+    fingerprint: str = ""
 
-    def split(self, name: Split) -> tuple[ImageRecord, ...]:
+    @classmethod
+    def of_records(
+        cls, path: Path, source: str, image_root: Path, records: Iterable[ImageRecord], digests: Iterable[str]
+    ) -> "Manifest":
+        """Return a manifest of records, whose columns are written to a file.
+
+        Args:
+            path: the file.
+            source: where they come from.
+            image_root: the folder that their paths start from.
+            records: the images with their captions.
+            digests: SHA-256 of each one's file.
+        """
+        with writing_columns(path, COLUMNS) as add:
+            for record, content in zip(records, digests, strict=True):
+                add(record.image, content, record.split, record.captions)
+        columns = Columns(path)
+        return cls(source, image_root, columns, fingerprint=fingerprint_of(columns))
+
+    @property
+    def records(self) -> Rows[ImageRecord]:
+        """The images with their captions."""
+        return self._records(None)
+
+    def split(self, name: Split) -> Rows[ImageRecord]:
         """Return the records of one split, in order."""
-        return tuple(record for record in self.records if record.split == name)
+        return self._records(name)
 
-    def image_paths(self, name: Split) -> list[Path]:
+    def _records(self, name: Split | None) -> Rows[ImageRecord]:
+        rows = self._rows(name)
+
+        def read(places: NDArray[numpy.int64]) -> list[ImageRecord]:
+            images, splits, captions = (
+                self.columns.take(column, rows[places]) for column in ("image", "split", "captions")
+            )
+            return [
+                ImageRecord(image, tuple(texts), split)
+                for image, split, texts in zip(images, splits, captions, strict=True)
+            ]
+
+        return Rows(len(rows), read)
+
+    def image_paths(self, name: Split) -> Rows[Path]:
         """Return the absolute image paths of one split, in order."""
-        return [self.image_root / record.image for record in self.split(name)]
+        rows, root = self._rows(name), self.image_root
+        return Rows(len(rows), lambda places: [root / image for image in self.columns.take("image", rows[places])])
 
-    def digests(self, name: Split) -> list[str]:
+    @property
+    def image_digests(self) -> Rows[str]:
+        """The SHA-256 of each record's image file, in the order of `records`."""
+        return self._digests(None)
+
+    def digests(self, name: Split) -> Rows[str]:
         """Return the SHA-256 of each image file of one split, in order."""
-        records = zip(self.records, self.image_digests, strict=True)
-        return [content for record, content in records if record.split == name]
+        return self._digests(name)
 
-    def captions(self, name: Split) -> list[str]:
+    def _digests(self, name: Split | None) -> Rows[str]:
+        rows = self._rows(name)
+        return Rows(len(rows), lambda places: self.columns.take("sha256", rows[places]))
+
+    def captions(self, name: Split) -> Rows[str]:
         """Return all captions of one split, image after image."""
-        return [caption for record in self.split(name) for caption in record.captions]
+        rows, starts = self._rows(name), self._starts(name)
 
-    def caption_owner(self, name: Split) -> list[int]:
-        """Return, for each of `captions(name)`, the index in `split(name)` of the image it belongs to."""
-        return [index for index, record in enumerate(self.split(name)) for _ in record.captions]
+        def read(places: NDArray[numpy.int64]) -> list[str]:
+            owners = numpy.searchsorted(starts, places, side="right") - 1
+            images, which = numpy.unique(owners, return_inverse=True)
+            texts = self.columns.take("captions", rows[images])
+            return [texts[at][place] for at, place in zip(which, (places - starts[owners]).tolist(), strict=True)]
+
+        return Rows(int(starts[-1]), read)
+
+    def caption_owner(self, name: Split) -> NDArray[numpy.int64]:
+        """Return, for each of `captions(name)`, the index in `split(name)` of the image it belongs to, (captions,)."""
+        counts = numpy.diff(self._starts(name))
+        return numpy.repeat(numpy.arange(len(counts)), counts)
+
+    @cached_property
+    def _numbers(self) -> tuple[NDArray[numpy.uint8], NDArray[numpy.int32]]:
+        """The number of each image's split, and of its captions."""
+        splits, counts = bytearray(), [numpy.zeros(0, numpy.int32)]
+        for names, captions in self.columns.batches("split", "captions"):
+            splits += bytes(map(SPLITS.index, names))
+            counts.append(numpy.fromiter(map(len, captions), numpy.int32, len(captions)))
+        return numpy.frombuffer(bytes(splits), numpy.uint8), numpy.concatenate(counts)
+
+    def _rows(self, name: Split | None) -> NDArray[numpy.int64]:
+        """Return the rows of the images of a split, or of all."""
+        splits, _ = self._numbers
+        return numpy.arange(len(splits)) if name is None else numpy.flatnonzero(splits == SPLITS.index(name))
+
+    def _starts(self, name: Split) -> NDArray[numpy.int64]:
+        """Return the number of each image's first caption, among those of the split, and how many there are."""
+        splits, counts = self._numbers
+        return numpy.concatenate([[0], numpy.cumsum(counts[splits == SPLITS.index(name)], dtype=numpy.int64)])
+
+    def counts(self) -> dict[Split, int]:
+        """Return how many images each split has."""
+        numbers = numpy.bincount(self._numbers[0], minlength=len(SPLITS))
+        return {split: int(number) for split, number in zip(SPLITS, numbers, strict=True)}
 
     @property
     def about(self) -> dict[str, Any]:
@@ -81,48 +166,43 @@ class Manifest:
             return list(self.notes)
         return [*self.notes, *self.overlaps.warnings({split: len(self.captions(split)) for split in SPLITS})]
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over image paths, image contents, captions and splits, in order; the image root plays no part."""
-        parts: list[str] = []
-        for record, image_digest in zip(self.records, self.image_digests, strict=True):
-            parts += [record.image, image_digest, record.split, str(len(record.captions)), *record.captions]
-        return digest(*parts)
-
     def split_fingerprint(self, name: Split) -> str:
         """SHA-256 over the image contents and captions of one split, in order; file names play no part."""
-        parts: list[str] = []
-        for record, image_digest in zip(self.records, self.image_digests, strict=True):
-            if record.split == name:
-                parts += [image_digest, str(len(record.captions)), *record.captions]
-        return digest(*parts)
+        return digest_all(
+            part
+            for content, split, captions in self.columns.rows("sha256", "split", "captions")
+            if split == name
+            for part in (content, str(len(captions)), *captions)
+        )
 
     def parts(self, name: Split) -> dict[str, str]:
         """SHA-256 over the image paths, over the image contents and over the captions of one split, each in order."""
-        records, contents = self.split(name), self.digests(name)
+        records = self.split(name)
         captions = (part for record in records for part in (str(len(record.captions)), *record.captions))
         return {
-            "names": digest(*(record.image for record in records)),
-            "images": digest(*contents),
-            "captions": digest(*captions),
+            "names": digest_all(record.image for record in records),
+            "images": digest_all(self.digests(name)),
+            "captions": digest_all(captions),
         }
 
     def save(self, path: Path) -> None:
-        """Write the manifest as JSON, atomically."""
-        content = {
+        """Write the manifest as a file of Arrow, atomically."""
+        about = {
             "format": _FORMAT,
             "source": self.source,
             "image_root": str(self.image_root),
             "fingerprint": self.fingerprint,
-            "records": [
-                {"image": record.image, "sha256": image_digest, "split": record.split, "captions": record.captions}
-                for record, image_digest in zip(self.records, self.image_digests, strict=True)
-            ],
-            "dropped": self.dropped,
+            "dropped": json.dumps(self.dropped),
             "background": self.background,
-            "notes": self.notes,
+            "notes": json.dumps(self.notes),
         }
-        write_json(path, content)
+
+        def write(temporary: Path) -> None:
+            with writing_columns(temporary, COLUMNS, about) as add:
+                for row in self.columns.rows(*COLUMNS):
+                    add(*row)
+
+        write_atomic(path, write)
 
     @classmethod
     def load(cls, path: Path) -> "Manifest":
@@ -131,127 +211,47 @@ class Manifest:
         Raises:
             ArtifactError: the file is missing, of another format, damaged or edited.
         """
-        content = read_json(path)
-        found = content.get("format") if isinstance(content, dict) else None
-        if found != _FORMAT:
+        columns = Columns(path)
+        about = columns.metadata
+        if about.get("format") != _FORMAT:
             raise ArtifactError(
-                f"{path} has format {found!r}; this version reads {_FORMAT!r}. Build the manifest again"
+                f"{path} has format {about.get('format')!r}; this version reads {_FORMAT!r}. Build the manifest again"
             )
         try:
-            manifest = _from_json(content)
+            manifest = _loaded(columns, about)
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"{path} is damaged ({error!r}); delete it and build the manifest again") from error
-        if manifest.fingerprint != content.get("fingerprint"):
+        if manifest.fingerprint != about.get("fingerprint"):
             raise ArtifactError(
-                f"{path} was changed after it was written: its fingerprint is {content.get('fingerprint')}, its "
+                f"{path} was changed after it was written: its fingerprint is {about.get('fingerprint')}, its "
                 f"content gives {manifest.fingerprint}. Delete it and build the manifest again"
             )
         return manifest
 
 
-def build_manifest(
-    config: DataConfig,
-    cache_dir: Path,
-    *,
-    need: Mapping[Split, int] | None = None,
-    verify: bool = False,
-    emit: Emit = silent,
-) -> Manifest:
-    """Read the pairs, check every one of them, and return those that can be used.
-
-    Listings of the same image and split are merged, their captions in order. An image that stands in two splits, by
-    its name or under another one by its content, keeps the first. Equal captions inside one listing are kept (two
-    people may well write the same); the same image and caption in two listings is a problem.
-
-    Args:
-        config: the data settings.
-        cache_dir: folder for images that a source has to draw or extract first, and for what is known of images.
-        need: the least number of images per split; None asks for no more than one image in all.
-        verify: whether images are read again that have not changed since they were checked.
-        emit: told how many images of how many are checked.
-
-    Raises:
-        DataError: there are bad pairs and `config.on_bad_pair` is `error`, or too few images are left. All problems
-            are in one message.
-        MissingDependencyError: the source needs an optional package.
-    """
-    raw = read_source(config, cache_dir)
-    refuse_empty({pair.split for pair in raw.pairs}, [split for split, least in (need or {}).items() if least], config)
-    checked = Assembly(config)
-    checked.problems.extend(raw.unreadable)
-    checked.add_all(raw, Checking(cache_dir, config.max_pixels, config.background, verify), emit)
-    kept = divided(checked.kept(), config)
-    records = tuple(image.record for image in kept)
-    shortages = _shortages(records, need or {})
-    bad = tuple(checked.problems)
-    if shortages or (bad and config.on_bad_pair == "error"):
-        raise DataError(_report(config, shortages, bad, checked.common_causes(len(records))))
-    return Manifest(
-        source=config.source,
-        image_root=raw.image_root,
-        records=records,
-        image_digests=tuple(image.digest for image in kept),
-        dropped=bad,
-        background=config.background,
-        division=config.split and f"{config.split}, seed {config.split_seed}",
-        notes=raw.notes,
-        overlaps=overlaps_of(kept),
+def fingerprint_of(columns: Columns) -> str:
+    """Return the fingerprint of the pairs in columns; see `Manifest`."""
+    return digest_all(
+        part
+        for image, content, split, captions in columns.rows(*COLUMNS)
+        for part in (image, content, split, str(len(captions)), *captions)
     )
 
 
-def _shortages(records: tuple[ImageRecord, ...], need: Mapping[Split, int]) -> list[str]:
-    if not records:
-        return ["no usable image is left; check data.root, data.annotations and data.images"]
-    have: dict[Split, int] = {split: sum(record.split == split for record in records) for split in SPLITS}
-    return [
-        f"split '{split}' has {have[split]} usable images but {need[split]} are needed; "
-        f"add images{_or_fewer(split, have)}"
-        for split in SPLITS
-        if have[split] < need.get(split, 0)
-    ]
-
-
-def _or_fewer(split: Split, have: Mapping[Split, int]) -> str:
-    """Return how to ask for fewer pairs, as the end of a sentence, where that helps."""
-    if split != "train" or not have[split]:
-        return ""
-    return f", or ask for fewer pairs, such as --distill.phases '[{{num_pairs: {max(1, have[split] // 2)}}}]'"
-
-
-def _report(config: DataConfig, shortages: list[str], bad: tuple[str, ...], causes: list[str]) -> str:
-    # Shortages come first: they are few, and a long list of bad pairs must not hide them.
-    problems = [*shortages, *bad]
-    place = config.root or config.source
-    noun = "problem" if len(problems) == 1 else "problems"
-    message = f"{len(problems)} {noun} in the pairs of {place}:\n{list_problems(problems)}"
-    if causes:
-        message += "\n" + "\n".join(causes)
-    elif bad and config.on_bad_pair == "error":
-        message += "\nCorrect them, or leave the bad pairs out with `--data.on_bad_pair drop`."
-    return message
-
-
-def _from_json(content: Mapping[str, Any]) -> Manifest:
-    records = tuple(_record_from_json(entry) for entry in content["records"])
+def _loaded(columns: Columns, about: Mapping[str, str]) -> Manifest:
+    if columns.schema != COLUMNS:
+        raise ValueError(f"its columns are {columns.schema}")
+    for image, content, split, captions in columns.rows(*COLUMNS):
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
+        if None in (image, content, captions, *(captions or ())):
+            raise ValueError("a value is missing")
     return Manifest(
-        source=_string(content["source"]),
-        image_root=Path(_string(content["image_root"])),
-        records=records,
-        image_digests=tuple(_string(entry["sha256"]) for entry in content["records"]),
-        dropped=tuple(_string(entry) for entry in content["dropped"]),
-        background=_string(content.get("background", "white")),
-        notes=tuple(_string(entry) for entry in content.get("notes", ())),
+        source=about["source"],
+        image_root=Path(about["image_root"]),
+        columns=columns,
+        dropped=tuple(json.loads(about["dropped"])),
+        background=about["background"],
+        notes=tuple(json.loads(about["notes"])),
+        fingerprint=fingerprint_of(columns),
     )
-
-
-def _record_from_json(entry: Mapping[str, Any]) -> ImageRecord:
-    split = as_split(entry["split"])
-    if split is None:
-        raise ValueError(f"split {entry['split']!r} is not one of {', '.join(SPLITS)}")
-    return ImageRecord(_string(entry["image"]), tuple(_string(caption) for caption in entry["captions"]), split)
-
-
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
-    return value

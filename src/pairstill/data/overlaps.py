@@ -1,11 +1,16 @@
 """What splits have in common: captions word for word, and pictures pixel for pixel."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy
+from numpy.typing import NDArray
 
 from pairstill.core.formatting import counted
-from pairstill.core.schema import SPLITS, Split
-from pairstill.data.division import Kept
+from pairstill.core.schema import Split
+from pairstill.data.keys import blocks
+from pairstill.storage.columns import Columns
 
 
 @dataclass(frozen=True)
@@ -43,36 +48,79 @@ class Overlaps:
         return found
 
 
-def overlaps_of(images: Sequence[Kept]) -> Overlaps:
-    """Return what the splits have in common."""
-    captions = {split: [i.record.captions for i in images if i.record.split == split] for split in SPLITS}
-    known = {caption for own in captions["train"] for caption in own}
+def overlaps_of(columns: Columns, splits: NDArray[numpy.uint8], pixels: NDArray[numpy.uint64]) -> Overlaps:
+    """Return what the splits have in common.
+
+    Digests of the captions and pictures of val and test are in memory; those of train are gone through.
+
+    Args:
+        columns: the captions of each image.
+        splits: the number of its split in `SPLITS`, (images,).
+        pixels: the digest of its picture, (images,).
+    """
+    val, test = (_joined(_captions(columns, splits, number)) for number in (1, 2))
+    others = [numpy.unique(captions.digests) for captions in (val, test)]
+    common: list[set[int]] = [set(), set()]
+    for train in _captions(columns, splits, 0):
+        for known, own in zip(common, others, strict=True):
+            known.update(train.digests[_among(train.digests, own)].tolist())
+    in_train = [numpy.sort(numpy.array(list(known), numpy.uint64)) for known in common]
     return Overlaps(
-        pictures=_pictures(images),
-        val_captions=_within(captions["val"], known),
-        test_captions=_within(captions["test"], known),
-        equal_test_captions=_shared(captions["test"]),
+        pictures=_pictures(splits, pixels),
+        val_captions=int(_among(val.digests, in_train[0]).sum()),
+        test_captions=int(_among(test.digests, in_train[1]).sum()),
+        equal_test_captions=_shared(test),
     )
 
 
-def _within(captions: Iterable[Sequence[str]], known: set[str]) -> int:
-    return sum(caption in known for own in captions for caption in own)
+@dataclass(frozen=True)
+class _Captions:
+    """Digests of captions, and the image of each."""
+
+    digests: NDArray[numpy.uint64]
+    images: NDArray[numpy.int64]
 
 
-def _shared(captions: Sequence[Sequence[str]]) -> int:
+def _captions(columns: Columns, splits: NDArray[numpy.uint8], number: int) -> Iterator[_Captions]:
+    """Yield the captions of a split, some thousands at a time."""
+    start = 0
+    for (batch,) in columns.batches("captions"):
+        here = numpy.flatnonzero(splits[start : start + len(batch)] == number)
+        own = [batch[place] for place in here]
+        digests = b"".join(blake2b(text.encode(), digest_size=8).digest() for texts in own for text in texts)
+        yield _Captions(numpy.frombuffer(digests, numpy.uint64), numpy.repeat(here + start, list(map(len, own))))
+        start += len(batch)
+
+
+def _joined(parts: Iterable[_Captions]) -> _Captions:
+    parts = [*parts, _Captions(numpy.zeros(0, numpy.uint64), numpy.zeros(0, numpy.int64))]
+    digests, images = [part.digests for part in parts], [part.images for part in parts]
+    return _Captions(numpy.concatenate(digests), numpy.concatenate(images))
+
+
+def _among(values: NDArray[numpy.uint64], others: NDArray[numpy.uint64]) -> NDArray[numpy.bool]:
+    """Return which values are among others, which are sorted."""
+    if not len(others):
+        return numpy.zeros(len(values), bool)
+    places = numpy.searchsorted(others, values)
+    return others[numpy.minimum(places, len(others) - 1)] == values
+
+
+def _shared(captions: _Captions) -> int:
     """Return how many captions stand at another image, too."""
-    images: dict[str, int] = {}
-    for own in captions:
-        for caption in set(own):
-            images[caption] = images.get(caption, 0) + 1
-    return sum(images[caption] > 1 for own in captions for caption in own)
+    order = numpy.lexsort((captions.images, captions.digests))
+    digests, images = captions.digests[order], captions.images[order]
+    another = (digests[1:] == digests[:-1]) & (images[1:] != images[:-1])
+    return int(_among(digests, numpy.unique(digests[1:][another])).sum())
 
 
-def _pictures(images: Sequence[Kept]) -> int:
+def _pictures(splits: NDArray[numpy.uint8], pixels: NDArray[numpy.uint64]) -> int:
     """Return how many images are, by another file, in an earlier split."""
-    found, earlier = 0, set[str]()
-    for split in SPLITS:
-        here = [image.pixels for image in images if image.record.split == split and image.pixels]
-        found += sum(pixels in earlier for pixels in here)
-        earlier.update(here)
-    return found
+    val, test = (pixels[splits == number] for number in (1, 2))
+    sought, earlier = numpy.unique(numpy.concatenate([val, test])), set[int]()
+    for some in blocks(len(splits)):
+        train = pixels[some][splits[some] == 0]
+        earlier.update(train[_among(train, sought)].tolist())
+    in_train = numpy.sort(numpy.array(list(earlier), numpy.uint64))
+    found = _among(val, in_train), _among(test, in_train) | _among(test, numpy.unique(val))
+    return sum(int(some.sum()) for some in found)

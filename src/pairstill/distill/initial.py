@@ -53,16 +53,14 @@ def draw_pairs(split: EncodedSplit, sizes: list[int], generator: torch.Generator
 
 def real_pairs(manifest: Manifest, split: EncodedSplit, captions: Tensor) -> InitialPairs:
     """Return the real pairs of these caption numbers of the training split."""
-    paths, texts = manifest.image_paths("train"), manifest.captions("train")
-    records = manifest.split("train")
-    owners = split.caption_owner[captions].tolist()
-    chosen, spec = [paths[owner] for owner in owners], split.spec
-    pixels = read_images(chosen, spec.size, spec.resizing, background=manifest.background)
+    records, spec = manifest.split("train").at(split.caption_owner[captions].tolist()), split.spec
+    paths = [manifest.image_root / record.image for record in records]
+    pixels = read_images(paths, spec.size, spec.resizing, background=manifest.background)
     return InitialPairs(
         normalise(pixels, split.spec.mean, split.spec.std),
         split.text_embeddings.take(captions).clone(),
-        tuple(texts[caption] for caption in captions.tolist()),
-        tuple(records[owner].image for owner in owners),
+        tuple(manifest.captions("train").at(captions.tolist())),
+        tuple(record.image for record in records),
     )
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pairstill.config import MixtureConfig
+from pairstill.data.rows import values_at
 from pairstill.distill.learned import Variable
 from pairstill.distilled.real import Mixtures
 
@@ -99,5 +101,6 @@ def begun(numbers: Tensor, captions: Sequence[str], batches: Iterable[Tensor], c
     embeddings = embeddings[numbers.to(embeddings.device)]
     weights = torch.zeros(numbers.shape, device=embeddings.device)
     weights[:, 0] = 1
-    rows = tuple(tuple(str(captions[int(k)]) for k in row) for row in numbers)
+    texts = iter(values_at(captions, numbers.flatten().tolist()))
+    rows = tuple(tuple(islice(texts, numbers.shape[1])) for _ in numbers)
     return Mixture(rows, embeddings, weights, config)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from pairstill.encoders.image import ImageEncoder, ImageSpec, to_channels_last
 from pairstill.encoders.row_files import RowFile
 from pairstill.encoders.text import PrecomputedTexts, TextEncoder
 from pairstill.events import Emit, silent
-from pairstill.storage import digest
+from pairstill.storage import digest, digest_all
 from pairstill.storage.cache import cache_folder
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class Encoding:
             digests: SHA-256 of their content.
             about: what they are, written beside the rows for people.
         """
-        spec, content = self.image.spec, digest(*digests)
+        spec, content = self.image.spec, digest_all(digests)
         kind, compute = ("pixels", self._pixels) if self.tower is None else ("features", self._features)
         parts = (str(spec.size), content) if self.tower is None else (spec.key, content)
         return cached_rows(
@@ -213,7 +214,7 @@ class Encoding:
             digests: SHA-256 of their content.
             count: how many views.
         """
-        spec, content = self.image.spec, digest(*digests)
+        spec, content = self.image.spec, digest_all(digests)
         return tuple(
             cached_rows(
                 cache_folder(self.cache_dir, "features") / digest(spec.key, content, VIEWS, str(view)),
@@ -232,7 +233,7 @@ class Encoding:
             return CachedRows([self.text.encode(captions)])  # all at once, so that all that lack are listed
         spec = self.text.spec
         return cached_rows(
-            cache_folder(self.cache_dir, "texts") / digest(repr(spec), *captions),
+            cache_folder(self.cache_dir, "texts") / digest_all(chain([repr(spec)], captions)),
             len(captions),
             lambda start, stop: self.text.encode(captions[start:stop]),
             about={"kind": "texts", "split": about, "captions": len(captions), "encoder": spec.to_json()},
@@ -286,7 +287,7 @@ def encode_split(
         if given is None
         else encoding.given_images(given, paths, digests),
         text_embeddings=encoding.texts(manifest.captions(split), split),
-        caption_owner=torch.tensor(manifest.caption_owner(split), dtype=torch.int64),
+        caption_owner=torch.from_numpy(manifest.caption_owner(split)),
         spec=encoding.image.spec,
         device=encoding.device,
         views=encoding.views(paths, digests, views),

@@ -19,11 +19,7 @@ HUB = "data/train-00000-of-00001.parquet"
 
 
 def write_plain(distilled: DistilledSet, folder: Path) -> None:
-    """Write `pairs.parquet`, one row for each pair.
-
-    Raises:
-        MissingDependencyError: the package pyarrow is not installed.
-    """
+    """Write `pairs.parquet`, one row for each pair."""
     pyarrow, _ = _pyarrow()
     fields = _fields(distilled)
     _write(distilled, folder / PLAIN, pyarrow.schema([(name, _arrow_type(pyarrow, kind)) for name, kind in fields]))
@@ -144,7 +140,6 @@ def _row(batch: Any, at: int, names: list[str]) -> PairRow:
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    need("pyarrow", "the format parquet")
     import pyarrow
     from pyarrow import parquet
 

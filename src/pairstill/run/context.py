@@ -22,7 +22,8 @@ from pairstill.core.formatting import counted
 from pairstill.core.schema import Split
 from pairstill.core.torch_state import own_torch_state
 from pairstill.core.world import World
-from pairstill.data.manifest import Manifest, build_manifest
+from pairstill.data.build import build_manifest
+from pairstill.data.manifest import Manifest
 from pairstill.encoders.frozen import frozen_tower
 from pairstill.encoders.image import ImageEncoder, build_image_encoder, check_image_tower
 from pairstill.encoders.pixel_space import PixelSpace

@@ -39,14 +39,12 @@ class Captions:
 def training_captions(context: RunContext) -> Captions:
     """Return the captions of the training split."""
     manifest = context.manifest
-    records = manifest.split("train")
-    names = [records[owner].image for owner in manifest.caption_owner("train")]
-    texts = manifest.captions("train")
+    pairs = [(record.image, caption) for record in manifest.split("train") for caption in record.captions]
     return Captions(
-        texts,
+        [caption for _, caption in pairs],
         torch.cat([batch.cpu() for batch in context.splits.train.text_batches()]),
-        {pair: number for number, pair in enumerate(zip(names, texts, strict=True))},
-        {record.image: path for record, path in zip(records, manifest.image_paths("train"), strict=True)},
+        {pair: number for number, pair in enumerate(pairs)},
+        {image: manifest.image_root / image for image, _ in pairs},
         manifest.background,
     )
 

@@ -7,6 +7,7 @@ before there were digests are read without the check.
 
 from pairstill.storage.files import (
     digest,
+    digest_all,
     file_digest,
     read_text,
     temporary_folder,
@@ -30,6 +31,7 @@ from pairstill.storage.tensors import StoredTensors, load_tensors, open_tensors,
 __all__ = [
     "append_json_line",
     "digest",
+    "digest_all",
     "file_digest",
     "load_tensors",
     "open_tensors",

@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -14,14 +14,25 @@ from pathlib import Path
 from pairstill.core.errors import StorageError
 from pairstill.storage.locks import exclusive, is_abandoned
 
+_PIECES = 256
+"""Pieces that are hashed at once; they may be captions, or whole files."""
+
 
 def digest(*parts: str | bytes) -> str:
     """Return the hex SHA-256 of the parts; lengths are hashed too, so ("ab", "c") differs from ("a", "bc")."""
-    state = hashlib.sha256()
+    return digest_all(parts)
+
+
+def digest_all(parts: Iterable[str | bytes]) -> str:
+    """Return the `digest` of any number of parts, of which few are in memory."""
+    state, pieces = hashlib.sha256(), list[bytes]()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
-        state.update(len(data).to_bytes(8, "big"))
-        state.update(data)
+        pieces += (len(data).to_bytes(8, "big"), data)
+        if len(pieces) >= _PIECES:
+            state.update(b"".join(pieces))
+            pieces.clear()
+    state.update(b"".join(pieces))
     return state.hexdigest()
 
 

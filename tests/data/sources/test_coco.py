@@ -4,7 +4,7 @@ import pytest
 
 from pairstill.config import DataConfig, SplitsConfig
 from pairstill.core.errors import ConfigError, DataError
-from pairstill.data.manifest import build_manifest
+from pairstill.data.build import build_manifest
 from pairstill.data.sources.coco import read
 
 IMAGES = [{"id": 9, "file_name": "a.png"}, {"id": "7", "file_name": "b.png"}]

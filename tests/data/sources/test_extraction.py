@@ -3,6 +3,7 @@ import pytest
 from pairstill.core.errors import ArtifactError, StorageError
 from pairstill.data.sources.extraction import extract_once
 from pairstill.data.sources.raw import RawPair
+from pairstill.storage import write_sealed
 
 
 def write_one(folder):
@@ -51,10 +52,18 @@ def test_unfinished_folder_of_the_same_name_is_an_error_not_a_guess(tmp_path):
 
 
 def test_a_caption_that_changed_is_found(tmp_path):
-    index = extract_once(tmp_path, "key", write_one).image_root / "pairs.json"
-    index.write_text(index.read_text().replace("two", "too"))
-    with pytest.raises(ArtifactError, match=r"pairs\.json is damaged"):
+    index = extract_once(tmp_path, "key", write_one).image_root / "pairs.arrow"
+    index.write_bytes(index.read_bytes().replace(b"two", b"too"))
+    with pytest.raises(ArtifactError, match=r"pairs\.arrow is damaged"):
         extract_once(tmp_path, "key", never)
+
+
+def test_a_folder_from_before_listings_had_a_file_of_their_own_is_read(tmp_path):
+    folder = extract_once(tmp_path, "key", write_one).image_root
+    (folder / "pairs.arrow").unlink()
+    pairs = [["a.png", ["one", "two"], "train", "row 0"]]
+    write_sealed(folder / "pairs.json", {"pairs": pairs, "unreadable": ["row 1: bad"]})
+    assert list(extract_once(tmp_path, "key", never).listings) == write_one(folder)
 
 
 @pytest.mark.parametrize("content", ["{}", '{"pairs": [[1]], "unreadable": []}', "[]", "{"])

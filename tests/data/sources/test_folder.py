@@ -4,7 +4,7 @@ import pytest
 
 from pairstill.config import DataConfig, SplitsConfig
 from pairstill.core.errors import DataError
-from pairstill.data.manifest import build_manifest
+from pairstill.data.build import build_manifest
 from pairstill.data.sources.folder import MAX_TEXT_BYTES, read
 
 

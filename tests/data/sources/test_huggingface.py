@@ -10,8 +10,8 @@ from PIL import Image
 
 from pairstill.config import ColumnsConfig, DataConfig, SplitsConfig
 from pairstill.core.errors import DataError, MissingDependencyError
+from pairstill.data.build import build_manifest
 from pairstill.data.inside import MAX_FILE_BYTES
-from pairstill.data.manifest import build_manifest
 from pairstill.data.sources.huggingface import read
 
 datasets = pytest.importorskip("datasets")

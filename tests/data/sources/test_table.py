@@ -1,13 +1,12 @@
 import csv
-import sys
 from dataclasses import replace
 
 import pytest
 
 from pairstill.config import ColumnsConfig, DataConfig
-from pairstill.core.errors import DataError, MissingDependencyError
+from pairstill.core.errors import DataError
 from pairstill.core.schema import ImageRecord
-from pairstill.data.manifest import build_manifest
+from pairstill.data.build import build_manifest
 from pairstill.data.sources.raw import MAX_LISTING_BYTES, RawPair
 from pairstill.data.sources.table import read
 
@@ -185,12 +184,6 @@ def test_parquet_without_a_column_or_damaged(tmp_path):
         read(config_for(tmp_path, "pairs.parquet"), tmp_path)
     with pytest.raises(DataError, match="is not a readable Parquet file"):
         read(config_for(tmp_path, "bad.parquet", "no parquet"), tmp_path)
-
-
-def test_parquet_needs_pyarrow(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingDependencyError, match=r'pip install "pairstill\[huggingface\]"'):
-        read(config_for(tmp_path, "pairs.parquet", "x"), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -127,10 +127,10 @@ def test_the_class_that_captions_name(captions, expected):
     assert class_of(captions, [["dog", "dogs"], ["horse"]]) == expected
 
 
-def test_classes_from_the_captions_of_the_test_split():
+def test_classes_from_the_captions_of_the_test_split(tmp_path):
     texts = [("test", "a dog"), ("train", "a dog"), ("test", "a horse"), ("test", "a tree"), ("test", "one pup")]
     records = tuple(ImageRecord(f"{n}.jpg", (text,), split) for n, (split, text) in enumerate(texts))
-    manifest = Manifest("table", Path("/photos"), records, tuple("abcde"))
+    manifest = Manifest.of_records(tmp_path / "pairs.arrow", "table", Path("/photos"), records, "abcde")
     found = read_captions(ZeroShot(source="captions", classes=("dog|pup", "horse")), manifest)
     assert [path.name for path in found.paths] == ["0.jpg", "2.jpg", "4.jpg"]
     assert (found.labels, found.class_names, found.digests) == ((0, 1, 0), ("dog", "horse"), ("a", "c", "e"))

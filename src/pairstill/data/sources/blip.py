@@ -6,7 +6,7 @@ from pathlib import Path
 from pairstill.config import DataConfig
 from pairstill.core.errors import DataError, shown
 from pairstill.data.sources.cells import caption_columns, together
-from pairstill.data.sources.raw import RawPair, RawPairs, SplitFile, collect, image_root_of, parse_listing, split_files
+from pairstill.data.sources.raw import RawPair, RawPairs, SplitFile, image_root_of, parse_listing, split_files
 from pairstill.data.sources.recognition import refuse_other
 
 
@@ -28,7 +28,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
         if not isinstance(file.content, list):
             raise DataError(f"{file.name} is not a list at its top; write it as [{{'image': ..., 'caption': ...}}]")
         parsed += _parse(config, file)
-    return collect(image_root_of(config), parsed)
+    return RawPairs(image_root_of(config), tuple(parsed))
 
 
 def _parse(config: DataConfig, file: SplitFile) -> Iterator[RawPair | str]:

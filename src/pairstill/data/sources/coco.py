@@ -8,7 +8,7 @@ from typing import Any
 
 from pairstill.config import DataConfig
 from pairstill.core.errors import DataError, shown
-from pairstill.data.sources.raw import RawPair, RawPairs, collect, image_root_of, parse_listing, split_files
+from pairstill.data.sources.raw import RawPair, RawPairs, image_root_of, parse_listing, split_files
 from pairstill.data.sources.recognition import refuse_other
 
 
@@ -30,7 +30,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
         refuse_other(config, file.content, file.name)
         parsed += _parse(file.content, file.name, file.split, file.place)
     root = image_root_of(config)
-    return collect(root, _placed(root, parsed))
+    return RawPairs(root, tuple(_placed(root, parsed)))
 
 
 def _parse(content: Any, name: str, split: str, place: str) -> Iterator[RawPair | str]:

@@ -1,7 +1,8 @@
 """Records of a table of text, each read by itself: one that is damaged is named by its line, no other goes with it."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ class CsvRecord:
 
 
 @contextmanager
-def csv_lines(path: Path) -> Iterator[list[str]]:
+def csv_lines(path: Path) -> Iterator[Iterator[str]]:
     """Give the lines of a table of text, for `csv_records`, which may be asked as long as this holds.
 
     Args:
@@ -35,12 +36,12 @@ def csv_lines(path: Path) -> Iterator[list[str]]:
     try:
         # What is no UTF-8 becomes half a surrogate pair, so that it is found in the record where it is.
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            yield list(stream)
+            yield stream
     finally:
         csv.field_size_limit(before)
 
 
-def csv_records(lines: Sequence[str], separator: str) -> Iterator[CsvRecord | str]:
+def csv_records(lines: Iterable[str], separator: str) -> Iterator[CsvRecord | str]:
     """Yield the records with as many fields as the first has, and what is wrong with each other one.
 
     A quoted field may run over several lines. Where that goes wrong (a quote that is never closed, something between a
@@ -51,15 +52,17 @@ def csv_records(lines: Sequence[str], separator: str) -> Iterator[CsvRecord | st
         lines: the lines with their ends.
         separator: one of `SEPARATORS`.
     """
-    at, width = 0, 0
-    while at < len(lines):
-        rest = map(lines.__getitem__, range(at, len(lines)))
-        reader = csv.reader(rest, strict=True, delimiter=separator)
+    source = _Lines(iter(lines))
+    reader, at, width = csv.reader(source, strict=True, delimiter=separator), 0, 0
+    while True:
         where, problem, fields = f"line {at + 1}", "", []
+        source.taken.clear()
         try:
             fields = next(reader, [])
         except csv.Error as error:
             problem = _explained(str(error))
+        if not source.taken:
+            return
         width = width or len(fields)
         if problem or not fields:
             pass
@@ -70,9 +73,32 @@ def csv_records(lines: Sequence[str], separator: str) -> Iterator[CsvRecord | st
             problem = "not text in UTF-8; export the table again"
         if problem:
             yield f"{where}: {problem}"
+            source.give_back(1)
+            reader = csv.reader(source, strict=True, delimiter=separator)
         elif fields:
             yield CsvRecord(at + 1, fields)
-        at += 1 if problem else max(1, reader.line_num)
+        at += 1 if problem else len(source.taken)
+
+
+class _Lines:
+    """Lines of which those that were taken last can be read once more."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.taken: list[str] = []
+        self._lines = lines
+        self._again: deque[str] = deque()
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines)
+        self.taken.append(line)
+        return line
+
+    def give_back(self, first: int) -> None:
+        """Have the taken lines read again, from one of them on."""
+        self._again.extendleft(reversed(self.taken[first:]))
 
 
 def _explained(problem: str) -> str:

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from pairstill.config import DataConfig
@@ -12,7 +13,7 @@ from pairstill.core.formatting import counted
 from pairstill.core.schema import SPLITS, Split
 from pairstill.data.captions import caption_lines
 from pairstill.data.inside import read_inside
-from pairstill.data.sources.raw import RawPair, RawPairs, collect, image_root_of, parse_listing, root_of
+from pairstill.data.sources.raw import Lazily, RawPair, RawPairs, image_root_of, parse_listing, root_of
 from pairstill.data.sources.recognition import PICTURES, TEXTS, hint
 
 MAX_TEXT_BYTES = 2**24
@@ -53,7 +54,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
             "it, or name the source that reads your pairs"
         )
     folders, otherwise = _folders(config)
-    raw = collect(root, (*links, *_parse(root, found, folders, otherwise)))
+    raw = RawPairs(root, Lazily(lambda: chain(links, _parse(root, found, folders, otherwise))))
     if not others:
         return raw
     kinds = ", ".join(f"{count} {kind or 'without suffix'}" for kind, count in others.most_common(5))

@@ -1,12 +1,20 @@
 """Karpathy split files: Flickr8k, Flickr30k and COCO."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
 from pairstill.core.errors import DataError, shown
-from pairstill.data.sources.raw import RawPair, RawPairs, collect, image_root_of, parse_listing, read_annotations_json
+from pairstill.data.sources.raw import (
+    Lazily,
+    RawPair,
+    RawPairs,
+    image_root_of,
+    parse_listing,
+    read_annotations_json,
+)
 from pairstill.data.sources.recognition import refuse_other
 
 
@@ -30,7 +38,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
             f"{config.annotations} has no list 'images' at its top; it is not a Karpathy split file. "
             "Set data.annotations to one (such as dataset_flickr30k.json), or choose another data.source"
         )
-    return collect(image_root_of(config), _parse(entries))
+    return RawPairs(image_root_of(config), Lazily(partial(_parse, entries)))
 
 
 def _parse(entries: list[Any]) -> Iterator[RawPair | str]:

@@ -1,13 +1,21 @@
 """LLaVA-CC3M-Pretrain-595K, split 3:1:1 at random."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pairstill.config import DataConfig
 from pairstill.core.errors import DataError, shown
 from pairstill.core.schema import Split
-from pairstill.data.sources.raw import RawPair, RawPairs, collect, image_root_of, parse_listing, read_annotations_json
+from pairstill.data.sources.raw import (
+    Lazily,
+    RawPair,
+    RawPairs,
+    image_root_of,
+    parse_listing,
+    read_annotations_json,
+)
 from pairstill.data.sources.recognition import refuse_other
 from pairstill.storage import digest
 
@@ -36,7 +44,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     splits: dict[str, Split] = {}
     if config.split is None:
         splits = split_at_random([image for image in images if isinstance(image, str)], config.split_seed)
-    return collect(image_root_of(config), _parse(entries, splits))
+    return RawPairs(image_root_of(config), Lazily(partial(_parse, entries, splits)))
 
 
 def split_at_random(images: list[str], seed: int) -> dict[str, Split]:

@@ -1,7 +1,7 @@
 """What a source hands over: listings as they stand in its files, not yet checked against the images."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ MAX_LISTING_BYTES = 2**31
 """A listing is held in memory, several times over."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RawPair:
     """One listing: an image with the captions that the source gives it in one place.
 
@@ -35,20 +35,43 @@ class RawPair:
 
 
 @dataclass(frozen=True)
+class Lazily:
+    """Listings that are read anew whenever they are gone through, so that they need not be in memory.
+
+    Attributes:
+        begin: begins at the first.
+    """
+
+    begin: Callable[[], Iterator[RawPair | str]]
+
+    def __iter__(self) -> Iterator[RawPair | str]:
+        """Go through them."""
+        return self.begin()
+
+
+@dataclass(frozen=True)
 class RawPairs:
     """All listings of a source.
 
     Attributes:
         image_root: absolute folder that image paths start from and may not leave.
-        pairs: the listings that could be read, in the source's order.
-        unreadable: one message for each listing that could not be read.
+        listings: in the source's order, each listing, or a message for one that could not be read.
         notes: what else must be said of how they were read, a sentence each.
     """
 
     image_root: Path
-    pairs: tuple[RawPair, ...]
-    unreadable: tuple[str, ...] = ()
+    listings: Iterable[RawPair | str]
     notes: tuple[str, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[RawPair, ...]:
+        """The listings that could be read, all in memory."""
+        return tuple(item for item in self.listings if isinstance(item, RawPair))
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """The messages for those that could not be read."""
+        return tuple(item for item in self.listings if isinstance(item, str))
 
 
 def parse_listing(*, image: Any, captions: Any, split: Any, where: str) -> RawPair | str:
@@ -80,16 +103,6 @@ def parse_listing(*, image: Any, captions: Any, split: Any, where: str) -> RawPa
 def _is_unicode(text: str) -> bool:
     """Tell whether `text` can be written as UTF-8; JSON's escapes allow strings that cannot."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def collect(image_root: Path, parsed: Iterable[RawPair | str]) -> RawPairs:
-    """Return the parsed listings as `RawPairs`, the messages kept apart."""
-    parsed = tuple(parsed)
-    return RawPairs(
-        image_root=image_root,
-        pairs=tuple(item for item in parsed if isinstance(item, RawPair)),
-        unreadable=tuple(item for item in parsed if isinstance(item, str)),
-    )
 
 
 def root_of(config: DataConfig) -> Path:

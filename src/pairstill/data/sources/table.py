@@ -2,26 +2,28 @@
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pairstill.config import ColumnsConfig, DataConfig
 from pairstill.core.errors import DataError, shown
-from pairstill.core.extras import need
 from pairstill.data.sources.cells import caption_columns, numbered, together
 from pairstill.data.sources.csv_records import SEPARATORS, CsvRecord, csv_lines, csv_records
 from pairstill.data.sources.raw import (
+    Lazily,
     RawPair,
     RawPairs,
     annotations_of,
-    collect,
     image_root_of,
     parse_data_json,
     parse_listing,
 )
 from pairstill.data.sources.recognition import hint
+from pairstill.storage.columns import BATCH_ROWS
 
 TEXT_TABLES = (".csv", ".tsv", ".txt", ".psv", ".token")
 _NUMBERED = re.compile(r"([^\t]+)#\d+\t(.*)", re.DOTALL)
@@ -66,14 +68,13 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
 
     Raises:
         DataError: the table is missing, damaged, of another format, or lacks a column.
-        MissingDependencyError: a Parquet file, and pyarrow is not installed.
     """
     path = annotations_of(config)
     match path.suffix.lower():
         case suffix if suffix in TEXT_TABLES:
             parsed = _read_text(path, config)
         case ".jsonl" | ".ndjson":
-            parsed = _read_jsonl(path, config)
+            parsed = partial(_json_rows, path, config)
         case ".parquet":
             parsed = _read_parquet(path, config)
         case suffix:
@@ -81,7 +82,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
             raise DataError(
                 f"{path} has suffix {suffix!r}; a table must be {known} or .parquet{hint(path, config.source)}"
             )
-    return collect(image_root_of(config), parsed)
+    return RawPairs(image_root_of(config), Lazily(parsed))
 
 
 def _split_column(config: DataConfig, present: Iterable[str]) -> str | None:
@@ -113,32 +114,42 @@ def _required(path: Path, config: DataConfig, present: Sequence[str], read_with:
     return columns
 
 
-def _read_text(path: Path, config: DataConfig) -> list[RawPair | str]:
+_Rows = Callable[[], Iterator[RawPair | str]]
+
+
+def _read_text(path: Path, config: DataConfig) -> _Rows:
     with csv_lines(path) as lines:
-        if lines and _NUMBERED.fullmatch(lines[0]) and path.suffix.lower() in (".txt", ".token"):
-            return list(_numbered_lines(lines))
-        separator, header = _header(path, lines, config)
-        names = [name.strip() for name in header.fields]
-        read_with = f", read with {SEPARATORS[separator]} between them"
-        columns = _required(path, config, names, read_with if names else "")
-        # where the names have blanks around them ("image| comment"), so have the cells
-        clean = str.strip if names != header.fields else str
+        first = next(lines, "")
+    if _NUMBERED.fullmatch(first) and path.suffix.lower() in (".txt", ".token"):
+        return partial(_numbered_rows, path)
+    separator, header = _header(path, first, config)
+    names = [name.strip() for name in header.fields]
+    read_with = f", read with {SEPARATORS[separator]} between them"
+    columns = _required(path, config, names, read_with if names else "")
+    return partial(_text_rows, path, separator, header, columns)
+
+
+def _text_rows(path: Path, separator: str, header: CsvRecord, columns: _Columns) -> Iterator[RawPair | str]:
+    names = [name.strip() for name in header.fields]
+    # where the names have blanks around them ("image| comment"), so have the cells
+    clean = str.strip if names != header.fields else str
+    with csv_lines(path) as lines:
         records = csv_records(lines, separator)
-        next(records)
-        return [
-            record
-            if isinstance(record, str)
-            else columns.listing(dict(zip(names, map(clean, record.fields), strict=True)), f"line {record.line}")
-            for record in records
-        ]
+        next(records, None)
+        for record in records:
+            if isinstance(record, str):
+                yield record
+            else:
+                row = dict(zip(names, map(clean, record.fields), strict=True))
+                yield columns.listing(row, f"line {record.line}")
 
 
-def _header(path: Path, lines: Sequence[str], config: DataConfig) -> tuple[str, CsvRecord]:
+def _header(path: Path, line: str, config: DataConfig) -> tuple[str, CsvRecord]:
     """Return what stands between columns, and the header: with it the columns that are asked for are there.
 
     Where no separator gives them, it is the one that gives the most columns.
     """
-    headers = {separator: next(csv_records(lines, separator), CsvRecord(1, [])) for separator in SEPARATORS}
+    headers = {separator: _first_record(path, separator) for separator in SEPARATORS}
     whole = {separator: header for separator, header in headers.items() if isinstance(header, CsvRecord)}
 
     def fits(header: CsvRecord) -> bool:
@@ -146,30 +157,41 @@ def _header(path: Path, lines: Sequence[str], config: DataConfig) -> tuple[str, 
         columns = _chosen(config.columns, _split_column(config, names), names)
         return bool(columns.captions) and set(columns.names) <= set(names)
 
-    wrong = [found for separator, found in headers.items() if isinstance(found, str) and separator in lines[0]]
+    wrong = [found for separator, found in headers.items() if isinstance(found, str) and separator in line]
     if not any(map(fits, whole.values())) and (wrong or not whole):
         raise DataError(f"{path} is not a table of text in UTF-8 ({(wrong or list(headers.values()))[0]})")
     best = max(whole, key=lambda separator: (fits(whole[separator]), len(whole[separator].fields)))
     return best, whole[best]
 
 
-def _numbered_lines(lines: Sequence[str]) -> Iterator[RawPair | str]:
+def _first_record(path: Path, separator: str) -> CsvRecord | str:
+    with csv_lines(path) as lines:
+        return next(csv_records(lines, separator), CsvRecord(1, []))
+
+
+def _numbered_rows(path: Path) -> Iterator[RawPair | str]:
     """Yield the listings of a file of `IMAGE#NUMBER`, a tab and a caption in each line, all of `train`."""
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where, match = f"line {number}", _NUMBERED.fullmatch(line.rstrip("\r\n"))
-        if match is None:
-            yield f"{where}: it is not IMAGE#NUMBER, a tab and a caption, as the first line is"
-        elif any("\udc80" <= character <= "\udcff" for character in line):
-            yield f"{where}: not text in UTF-8; export the table again"
-        else:
-            yield parse_listing(image=match[1], captions=match[2], split="train", where=where)
+    with csv_lines(path) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield _numbered_listing(line, f"line {number}")
 
 
-def _read_jsonl(path: Path, config: DataConfig) -> list[RawPair | str]:
-    lines = path.read_bytes().removeprefix(BOM_UTF8).split(b"\n")
-    return [_parse_json_line(line, config, f"line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+def _numbered_listing(line: str, where: str) -> RawPair | str:
+    match = _NUMBERED.fullmatch(line.rstrip("\r\n"))
+    if match is None:
+        return f"{where}: it is not IMAGE#NUMBER, a tab and a caption, as the first line is"
+    if any("\udc80" <= character <= "\udcff" for character in line):
+        return f"{where}: not text in UTF-8; export the table again"
+    return parse_listing(image=match[1], captions=match[2], split="train", where=where)
+
+
+def _json_rows(path: Path, config: DataConfig) -> Iterator[RawPair | str]:
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            text = line.removeprefix(BOM_UTF8) if number == 1 else line
+            if text.strip():
+                yield _parse_json_line(text.rstrip(b"\n"), config, f"line {number}")
 
 
 def _parse_json_line(line: bytes, config: DataConfig, where: str) -> RawPair | str:
@@ -185,26 +207,40 @@ def _parse_json_line(line: bytes, config: DataConfig, where: str) -> RawPair | s
     return _Columns(columns.image, columns.captions or [config.columns.caption], columns.split).listing(row, where)
 
 
-def _read_parquet(path: Path, config: DataConfig) -> list[RawPair | str]:
-    need("pyarrow", "reading Parquet")
+def _read_parquet(path: Path, config: DataConfig) -> _Rows:
+    import pyarrow
+
+    with _parquet(path) as table:
+        columns = _required(path, config, table.schema_arrow.names)
+        kind = table.schema_arrow.field(columns.image).type
+        if pyarrow.types.is_struct(kind) or pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
+            raise DataError(
+                f"column {columns.image!r} of {path} holds the pictures themselves, not their paths; read its "
+                f"folder with --data.source huggingface --data.root {path.parent} --data.splits.train train"
+            )
+    return partial(_parquet_rows, path, columns)
+
+
+def _parquet_rows(path: Path, columns: _Columns) -> Iterator[RawPair | str]:
+    number = 0
+    with _parquet(path) as table:
+        for batch in table.iter_batches(BATCH_ROWS, columns=columns.names):
+            for row in range(batch.num_rows):
+                yield _parquet_row(batch, row, columns, number)
+                number += 1
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    """Give a file of Parquet."""
     import pyarrow
     from pyarrow import parquet
 
-    found: list[RawPair | str] = []
     try:
         with parquet.ParquetFile(path) as table:
-            columns = _required(path, config, table.schema_arrow.names)
-            kind = table.schema_arrow.field(columns.image).type
-            if pyarrow.types.is_struct(kind) or pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
-                raise DataError(
-                    f"column {columns.image!r} of {path} holds the pictures themselves, not their paths; read its "
-                    f"folder with --data.source huggingface --data.root {path.parent} --data.splits.train train"
-                )
-            for batch in table.iter_batches(columns=columns.names):
-                found += [_parquet_row(batch, row, columns, len(found) + row) for row in range(batch.num_rows)]
+            yield table
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file ({error}); export it again") from error
-    return found
 
 
 def _parquet_row(batch: Any, row: int, columns: _Columns, number: int) -> RawPair | str:

@@ -73,7 +73,7 @@ def read_cocoqa(task: CocoQa, checking: Checking) -> Questions:
     identities = sorted({image for _, _, image, _ in lines})
     folder = path_of(str(task.images), "cocoqa.images")
     files = _find_images(folder, identities)
-    checks = check_images(folder, files, checking)
+    checks = list(check_images(folder, files, checking))
     problems = [f"{file} {check.problem}" for file, check in zip(files, checks, strict=True) if check.problem]
     if problems:
         raise DataError(f"{len(problems)} images of {folder} cannot be used:\n{list_problems(problems)}")

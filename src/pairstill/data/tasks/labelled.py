@@ -159,8 +159,7 @@ def read_captions(task: ZeroShot, manifest: Manifest) -> LabelledImages:
         )
     records = [
         (manifest.image_root / record.image, content, class_of(record.captions, words))
-        for record, content in zip(manifest.records, manifest.image_digests, strict=True)
-        if record.split == "test"
+        for record, content in zip(manifest.split("test"), manifest.digests("test"), strict=True)
     ]
     found = [(path, content, kind) for path, content, kind in records if kind is not None]
     listing = ", ".join("|".join(kind) for kind in words)
@@ -200,7 +199,7 @@ def class_of(captions: Sequence[str], words: Sequence[Sequence[str]]) -> int | N
 def _checked(
     root: Path, items: list[tuple[str, int]], names: list[str], checking: Checking, rule: str
 ) -> LabelledImages:
-    checks = check_images(root, [image for image, _ in items], checking)
+    checks = list(check_images(root, [image for image, _ in items], checking))
     problems = [
         f"{image} {check.problem}" for (image, _), check in zip(items, checks, strict=True) if check.problem is not None
     ]
