@@ -1,5 +1,5 @@
 from pairstill.config import HeadsConfig, ImageConfig, RunConfig
-from pairstill.evaluate.measurement import current, measured_as
+from pairstill.evaluate.measurement import crossed, current, measured_as
 from pairstill.evaluate.results import made_title
 
 
@@ -10,6 +10,14 @@ def test_results_of_other_pairs_do_not_count():
     assert current(config, [old, others], "a") == [old], "an old one contradicts nothing"
     assert current(config, [old, these, others], "a") == [these], "of several the last counts"
     assert current(config, [these], None) == [these], "a folder without pairs contradicts nothing"
+
+
+def test_students_with_other_encoders_count_once_and_on_the_pairs_that_are_there():
+    about = {"image": "a", "text": "x", "seeds": {"run": 0, "student": 0}, "pairs": "now"}
+    other_text, other_pairs = {**about, "text": "y"}, {**about, "pairs": "before"}
+    anew = {**about, "measured_as": "other rates"}
+    assert crossed([about, other_text, anew, other_pairs], "now") == [anew, other_text]
+    assert crossed([other_pairs], None) == [other_pairs], "a folder without pairs contradicts nothing"
 
 
 def test_lors_is_called_so_only_where_it_trains_the_tower():

@@ -13,7 +13,8 @@ def test_two_runs_side_by_side_from_the_command_line(do, undisturbed, capsys, tm
         "Random, one draw" in shown and "over distillations" in shown and "100 resamples" in shown and "are in" in shown
     )
     assert {f.name for f in (tmp_path / "out").iterdir()} == {
-        *("comparison.md", "comparison.json", "curves.png", "curves.svg", "curves.csv"),
+        *("comparison.md", "comparison.json"),
+        *(f"{name}.{kind}" for name in ("curves", "recall_by_bytes") for kind in ("png", "svg", "csv")),
     }
     assert main(["compare", str(whole), str(chosen), "--json", "--resamples", "100"]) == 0
     found = json.loads(capsys.readouterr().out)

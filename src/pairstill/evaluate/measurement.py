@@ -103,3 +103,19 @@ def current(config: RunConfig, results: Iterable[dict[str, Any]], pairs: str | N
         if key.protocol in config.evaluate.protocols and key.agrees(now):
             found[result.get("tower"), key.row, key.protocol, key.student] = titled(config, result)
     return list(found.values())
+
+
+def crossed(results: Iterable[dict[str, Any]], pairs: str | None) -> list[dict[str, Any]]:
+    """Return the results of students with other encoders on the pairs that a run has now.
+
+    Of several of one student with the same encoders the last counts.
+
+    Args:
+        results: one mapping per student.
+        pairs: which pairs the run's folder holds, as `stored_pairs` gives it; None where it holds none.
+    """
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for result in results:
+        if pairs is None or result.get("pairs") in (None, pairs):
+            found[result["image"], result["text"], json.dumps(result["seeds"], sort_keys=True)] = result
+    return list(found.values())

@@ -1,8 +1,11 @@
-"""Curves as shapes of an SVG picture, which a page draws in its own colours."""
+"""Curves, and points, as shapes of an SVG picture, which a page draws in its own colours."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from pairstill.core.formatting import human_bytes
 
 WIDTH, HEIGHT = 400, 230
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 12, 42
@@ -24,19 +27,28 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves over one pair of axes.
+    """Curves over one pair of axes, or points, which nothing joins.
 
     Attributes:
         title: what they show.
         x_name: name of the x axis.
         y_name: name of the y axis.
         lines: the curves, at least one.
+        x_axis: `linear`; `bytes`, whose points lie on powers of ten; or `names`, whose points' x are places in `names`.
+        names: of the places on the x axis, from 0.
     """
 
     title: str
     x_name: str
     y_name: str
     lines: tuple[Line, ...]
+    x_axis: Literal["linear", "bytes", "names"] = "linear"
+    names: tuple[str, ...] = ()
+
+    @property
+    def has_points(self) -> bool:
+        """Whether what it shows are points, above an axis that begins at 0."""
+        return self.x_axis != "linear"
 
 
 @dataclass(frozen=True)
@@ -68,30 +80,64 @@ class Drawing:
 
 def draw(chart: Chart) -> Drawing:
     """Return a chart as shapes in a picture of `WIDTH` by `HEIGHT`."""
-    xs = [x for line in chart.lines for x, _ in line.points]
-    ys = [y for line in chart.lines for _, y in line.points]
-    x_marks, y_marks = ticks(min(xs), max(xs), 6, least=1), ticks(min(ys), max(ys), 5)
-    x_range = _wide(min(xs), max(xs))
+    marks = _x_marks(chart)
+    ys = [y for line in chart.lines for _, y in line.points] + [0.0] * chart.has_points
+    y_marks = ticks(min(ys), max(ys), 5)
     y_range = _wide(min(*ys, y_marks[0]), max(*ys, y_marks[-1]))
 
     def at_x(x: float) -> float:
-        return round(LEFT + (x - x_range[0]) / (x_range[1] - x_range[0]) * (WIDTH - LEFT - RIGHT), 1)
+        low, high = marks.range
+        return round(LEFT + (x - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
 
     def at_y(y: float) -> float:
         return round(HEIGHT - BOTTOM - (y - y_range[0]) / (y_range[1] - y_range[0]) * (HEIGHT - TOP - BOTTOM), 1)
 
-    paths = []
-    for line in chart.lines:
+    def path(line: Line) -> str:
+        if chart.has_points:
+            # a line of no length has round ends: a dot
+            return "".join(f"M{at_x(marks.place(x))} {at_y(y)}h0.01" for x, y in line.points)
         places = [f"{at_x(x)} {at_y(y)}" for x, y in thin(line.points)]
-        # a line of no length has round ends: a dot
-        paths.append("M" + "L".join(places) if len(places) > 1 else f"M{places[0]}h0.01")
+        return "M" + "L".join(places) if len(places) > 1 else f"M{places[0]}h0.01"
+
     return Drawing(
         chart,
-        tuple(paths),
-        tuple(Tick(at_x(mark), _label(mark, x_marks)) for mark in x_marks if x_range[0] <= mark <= x_range[1]),
+        tuple(map(path, chart.lines)),
+        tuple(Tick(at_x(mark), label) for mark, label in marks.labels.items()),
         tuple(Tick(at_y(mark), _label(mark, y_marks)) for mark in y_marks),
-        "; ".join(_in_words(line) for line in chart.lines),
+        "; ".join(_in_words(line, chart) for line in chart.lines),
     )
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """What stands on an x axis: its range, the labels of its marks, and where a value lies."""
+
+    range: tuple[float, float]
+    labels: dict[float, str]
+    place: Callable[[float], float] = float
+
+
+def _x_marks(chart: Chart) -> _Marks:
+    xs = [x for line in chart.lines for x, _ in line.points]
+    match chart.x_axis:
+        case "names":
+            return _Marks((-0.5, len(chart.names) - 0.5), {float(n): name for n, name in enumerate(chart.names)})
+        case "bytes":
+            first, last = math.floor(math.log10(min(xs))), math.ceil(math.log10(max(xs)))
+            last += last == first
+            powers = range(first, last + 1)
+            return _Marks((first, last), {float(power): _power(power) for power in powers}, math.log10)
+        case "linear":
+            low, high = _wide(min(xs), max(xs))
+            marks = ticks(min(xs), max(xs), 6, least=1)
+            return _Marks((low, high), {mark: _label(mark, marks) for mark in marks if low <= mark <= high})
+        case _:
+            assert_never(chart.x_axis)
+
+
+def _power(power: int) -> str:
+    """Return a power of ten of bytes, without decimals."""
+    return human_bytes(10**power).replace(".0", "")
 
 
 def thin(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
@@ -142,8 +188,11 @@ def _label(mark: float, marks: Sequence[float]) -> str:
     return f"{mark:,.{decimals}f}"
 
 
-def _in_words(line: Line) -> str:
+def _in_words(line: Line, chart: Chart) -> str:
     values = [y for _, y in line.points]
+    if chart.has_points:
+        places = (chart.names[int(x)] if chart.names else human_bytes(int(x)) for x, _ in line.points)
+        return f"{line.name}: " + ", ".join(f"{y:.4g} at {place}" for place, y in zip(places, values, strict=True))
     if len(values) == 1:
         return f"{line.name}: {values[0]:.4g}"
     return f"{line.name}: from {values[0]:.4g} to {values[-1]:.4g}, lowest {min(values):.4g}, highest {max(values):.4g}"

@@ -9,10 +9,12 @@ from pairstill.config import RunConfig
 from pairstill.core.errors import PairstillError
 from pairstill.core.formatting import counted, duration, human_bytes, with_spread
 from pairstill.core.provenance import commit, installed_version
-from pairstill.distilled import TENSORS, DistilledSet
+from pairstill.distilled import TENSORS, DistilledSet, stored_pairs
+from pairstill.evaluate.measurement import crossed
 from pairstill.evaluate.results import TITLES, Row, made_title, of_tower, summarise
 from pairstill.evaluate.retrieval import few_test_images
 from pairstill.report.charts import draw
+from pairstill.report.costs import cost_charts
 from pairstill.report.curves import run_charts
 from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
 from pairstill.report.page import Fact, Page, Retrieval, rate_facts, refuse_other_file, render
@@ -59,7 +61,7 @@ def report(context: RunContext, out: Path, *, retrieval: bool = True) -> None:
         rows_note=" ".join(filter(None, (_unmeasured(context), _caution(context)))),
         rates=rate_facts(results),
         protocol="; ".join(PROTOCOLS[protocol] for protocol in context.config.evaluate.protocols),
-        charts=[draw(chart) for chart in run_charts(events)],
+        charts=[draw(chart) for chart in (*cost_charts(rows, _crossed(context)), *run_charts(events))],
         phases=phases,
         phases_note=note,
         rates_note=_rates_note(context, distilled),
@@ -72,6 +74,12 @@ def report(context: RunContext, out: Path, *, retrieval: bool = True) -> None:
         + (f", commit {made_by[:12]}." if (made_by := commit()) else "."),
     )
     write_text_atomic(out, render(page))
+
+
+def _crossed(context: RunContext) -> list[dict[str, Any]]:
+    """Return the results of students with other encoders on the run's pairs."""
+    records = context.folder.ledger("cross").records()
+    return crossed((record.facts for record in records), stored_pairs(context.folder.distilled))
 
 
 def _if_at_hand(context: RunContext, what: str, get: Callable[[], Had]) -> Had | str:

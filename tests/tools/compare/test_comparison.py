@@ -277,3 +277,29 @@ def test_files_of_the_user_are_not_written_over(make_run, tmp_path):
     (out / "comparison.json").write_text("{}")
     with pytest.raises(ConfigError, match="out is .*not empty and does not hold a comparison .*nothing of yours"):
         refuse_other_folder(out)
+
+
+def test_what_runs_know_of_bytes_and_other_encoders_is_drawn_with_its_data(make_run, tmp_path):
+    runs = [
+        make_run("a", {("ptm_st", "strict"): (40, 50)}),
+        make_run("b", {("ptm_st", "strict"): (60,)}, distill=one_phase(30)),
+    ]
+    for (folder, _), disk, recall in zip(runs, (1000, 20_000), (11.0, 12.0), strict=True):
+        results = [
+            json.loads(line) | {"disk_bytes": disk} for line in (folder / "results.jsonl").read_text().splitlines()
+        ]
+        (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in results))
+        student = {"image": "a (64 px)", "text": "x (8)", "method": "ptm_st", "seeds": {"run": 0, "student": 0}}
+        (folder / "cross.jsonl").write_text(json.dumps(student | {"measured_as": "m", "mean_recall": recall}) + "\n")
+    out = tmp_path / "out"
+    write_comparison(compared(*runs), out)
+    columns, *by_bytes = ((out / "recall_by_bytes.csv").read_text()).splitlines()
+    assert columns == "row,pairs,disk_bytes,mean_recall,over_students"
+    assert [line.split(",")[-3:-1] for line in by_bytes] == [["1000", "45.0"], ["20000", "60.0"]]
+    by_encoder = (out / "recall_by_encoder.csv").read_text().splitlines()[1:]
+    assert [line.split(",", 2)[-1].rpartition('"')[2].lstrip(",") for line in by_encoder] == [
+        "a + x,11.0",
+        "a + x,12.0",
+    ]
+    drawn = (out / "recall_by_bytes.svg").read_text()
+    assert "bytes on disk" in drawn and "10 kB" in drawn and (out / "recall_by_encoder.png").is_file()

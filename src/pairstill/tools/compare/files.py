@@ -1,4 +1,4 @@
-"""A comparison as files: tables as Markdown and JSON, curves as pictures with their data."""
+"""A comparison as files: tables as Markdown and JSON, figures with their data."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from pairstill.report.tables import SPREAD_HEADER, SPREAD_NOTE, markdown, markdo
 from pairstill.storage import read_json, write_json, write_text_atomic
 from pairstill.storage.owned import refuse_others
 from pairstill.tools.compare.comparison import Comparison
+from pairstill.tools.compare.costs import bytes_rows, draw_bytes, draw_encoders, encoder_recalls, encoder_rows
 from pairstill.tools.compare.curves import curve_rows, draw_curves
 from pairstill.tools.compare.differences import NOTE
 
@@ -38,9 +39,11 @@ def explanation(comparison: Comparison, resamples: int) -> str:
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
-    """Write `comparison.md` and `comparison.json`, and the runs' curves as `curves` in PNG, SVG and CSV.
+    """Write `comparison.md` and `comparison.json`, and figures in PNG, SVG and CSV.
 
-    Runs without a distillation have no curves; where none has any, no figure is written.
+    These are the runs' `curves`, `recall_by_bytes` on disk, and `recall_by_encoder`. Runs without a distillation have
+    no curves, those of older versions do not know their bytes, and few have students with other encoders; a figure
+    that would show nothing is not written.
     """
     curves = {
         group.title if len(group.runs) == 1 else f"{group.title}, {run.path}": points
@@ -48,11 +51,16 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
         for run in group.runs
         if (points := curve_points(run.events))
     }
-    figure = render_figure(draw_curves(curves), curve_rows(curves)) if curves else None  # before any file is written
+    # before any file is written
+    figures = {"curves": render_figure(draw_curves(curves), curve_rows(curves))} if curves else {}
+    if len(on_disk := bytes_rows(comparison.rows)) > 1:
+        figures["recall_by_bytes"] = render_figure(draw_bytes(comparison.rows), on_disk)
+    if recalls := encoder_recalls(comparison.groups):
+        figures["recall_by_encoder"] = render_figure(draw_encoders(recalls), encoder_rows(recalls))
     write_json(folder / COMPARISON, comparison.to_json())
     write_text_atomic(folder / "comparison.md", page(comparison))
-    if figure is not None:
-        write_figure(figure, folder / "curves")
+    for name, figure in figures.items():
+        write_figure(figure, folder / name)
 
 
 def refuse_other_folder(folder: Path) -> None:

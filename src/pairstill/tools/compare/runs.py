@@ -13,7 +13,7 @@ from pairstill.core.errors import ArtifactError, ConfigError
 from pairstill.distilled import stored_pairs
 from pairstill.evaluate.bootstrap import ImageHits, image_hits
 from pairstill.evaluate.hierarchy import Levels, RepeatedHits
-from pairstill.evaluate.measurement import current, made_name
+from pairstill.evaluate.measurement import crossed, current, made_name
 from pairstill.evaluate.results import student_seeds
 from pairstill.evaluate.stored import StoredRanks
 from pairstill.run.folder import FREE_SETTINGS, RunFolder, plain
@@ -32,12 +32,14 @@ class MeasuredRun:
         config: its settings.
         results: measured as the settings say, one mapping per student and protocol.
         events: of its metrics.
+        crossed: of its students with other encoders, one mapping for each.
     """
 
     path: Path
     config: RunConfig
     results: tuple[dict[str, Any], ...]
     events: tuple[dict[str, Any], ...]
+    crossed: tuple[dict[str, Any], ...] = ()
 
     @property
     def made(self) -> str:
@@ -74,14 +76,16 @@ def open_run(path: Path, config: RunConfig) -> MeasuredRun:
     """
     config.check_one_tower("`pairstill compare`")
     folder = RunFolder(config, writes=False)
-    results = current(config, folder.results(), stored_pairs(folder.distilled))
+    pairs = stored_pairs(folder.distilled)
+    results = current(config, folder.results(), pairs)
     if not results:
         raise ArtifactError(f"{path} holds no results that were measured as its settings say; {_evaluate(path)}")
     if any("ranks" not in result or "test_data" not in result for result in results):
         raise ArtifactError(
             f"{path} has results without the ranks of test queries, of an earlier version; {_evaluate(path)} again"
         )
-    return MeasuredRun(path, config, tuple(results), tuple(read_events(folder.path / "metrics.jsonl")))
+    others = crossed((record.facts for record in folder.ledger("cross").records()), pairs)
+    return MeasuredRun(path, config, tuple(results), tuple(read_events(folder.path / "metrics.jsonl")), tuple(others))
 
 
 def _evaluate(run: Path) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 from pairstill.core.formatting import human_bytes, with_spread
 from pairstill.distilled import stored_pairs
 from pairstill.evaluate.ledger import FILES, Ledger
+from pairstill.evaluate.measurement import crossed
 from pairstill.methods import with_method
+from pairstill.report.costs import short
 from pairstill.report.tables import markdown_table
 from pairstill.run.folder import other_settings
 from pairstill.storage import write_text_atomic
@@ -38,13 +40,8 @@ def transfer_results(rows: Sequence[Row], settings: Reproduction, out: Path, loa
             if differing := other_settings(path.with_name("config.yaml"), config):
                 left_out.append(f"{row.name}: {path.parent} has other settings, {'; '.join(differing)}")
                 continue
-            pairs = stored_pairs(path.with_name("distilled"))
-            last = {
-                (facts["image"], facts["text"], json.dumps(facts["seeds"])): facts
-                for facts in (record.facts for record in Ledger("cross", path.parent).records())
-                if facts["pairs"] == pairs
-            }
-            found.setdefault(row.name, []).extend(last.values())
+            facts = [record.facts for record in Ledger("cross", path.parent).records()]
+            found.setdefault(row.name, []).extend(crossed(facts, stored_pairs(path.with_name("distilled"))))
     return Measured(found, tuple(left_out))
 
 
@@ -107,12 +104,12 @@ def _set(line: Result) -> str:
 
 def _tower(line: Result) -> str:
     """Return the name of a student's image tower."""
-    return str(line["row"]).split("/")[1] if _set(line) == FULL else str(line["image"]).partition(" ")[0]
+    return str(line["row"]).split("/")[1] if _set(line) == FULL else short(line["image"])
 
 
 def _text(line: Result) -> str:
     """Return the name of a student's text encoder."""
-    return str(line["row"]).split("/")[2] if _set(line) == FULL else str(line["text"]).partition(" ")[0]
+    return str(line["row"]).split("/")[2] if _set(line) == FULL else short(line["text"])
 
 
 def _means(found: Sequence[Result]) -> list[float]:
