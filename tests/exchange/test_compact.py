@@ -7,6 +7,7 @@ import torch
 
 from pairstill.distilled.real import Mixtures
 from pairstill.exchange.compact import caption_bytes, from_disk, sizes
+from pairstill.exchange.jpeg import through_jpeg
 from pairstill.exchange.png import png
 
 
@@ -72,3 +73,19 @@ def test_photos_come_back_as_they_were_and_captions_are_encoded(make):
 @pytest.mark.parametrize("kind", ["full", "kept"])
 def test_the_form_is_smaller_than_the_convention(make, kind):
     assert sizes(make(kind)).texts < make(kind).storage_bytes
+
+
+def test_jpeg_is_smaller_and_comes_back_near_to_what_it_was(make):
+    made = make("full")
+    small, fine = sizes(made, 30), sizes(made, 100)
+    assert small.pictures < fine.pictures and (small.texts, small.rates) == (fine.texts, fine.rates)
+    exact = from_disk(made, no_encoder).phases[0].images
+    off = [(from_disk(made, no_encoder, q).phases[0].images - exact).abs().mean() for q in (30, 100)]
+    assert 0 < off[1] < off[0]
+    assert torch.equal(from_disk(made, no_encoder, 30).phases[0].text_embeddings, made.phases[0].text_embeddings.half())
+
+
+def test_photos_that_are_kept_are_no_others_as_jpeg(make):
+    made = make("kept")
+    assert sizes(made, 30).pictures == sizes(made).pictures == sum(map(len, made.photos))
+    assert torch.equal(through_jpeg(made, 30).phases[0].images, made.phases[0].images)

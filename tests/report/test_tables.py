@@ -193,6 +193,7 @@ def test_the_cells_of_a_row():
         "mean": "5.0 ± 3.0",
         "of full": "",
         "size": "2.5 MB",
+        "on disk": "",
         "time": "2 s",
         "students": "3",
     }

@@ -1,14 +1,16 @@
 """The stages of a run, together and alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from pairstill.cli.command import Command, run_config, settings_parser
+from pairstill.cli.command import Command, run_config, settings_of_run, settings_parser
 from pairstill.cli.runs import open_run, print_cells, print_table
+from pairstill.config import RunConfig
 from pairstill.core.errors import ConfigError
 from pairstill.core.formatting import counted
 from pairstill.exchange.settings import SETTINGS
@@ -30,6 +32,8 @@ STAGES = {
 
 def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
     config = run_config(parser, options)
+    if name == "select" and options.as_many_bytes_as is not None:
+        config = _of_bytes(config, Path(options.as_many_bytes_as))
     with open_run(config) as (pipeline, progress):
         match name:
             case "prepare":
@@ -55,6 +59,17 @@ def _run(name: str, parser: ArgumentParser, options: Namespace) -> int:
                 print_table(pipeline.run(), config)
         pipeline.leave()
     return 0
+
+
+def _of_bytes(config: RunConfig, other: Path) -> RunConfig:
+    """Return the settings for as many photos with captions as take the bytes of another run's pairs on disk."""
+    from pairstill.run.evaluate import distilled_set
+    from pairstill.run.on_disk import disk_bytes, pairs_of_bytes
+
+    with open_run(settings_of_run(other), writes=False) as (pipeline, _):
+        size = disk_bytes(pipeline.context, distilled_set(pipeline.context))
+        pairs = pairs_of_bytes(pipeline.context, size)
+    return replace(config, distill=config.distill.with_pairs(pairs))
 
 
 def _write_encoded(pipeline: "Run", options: Namespace, progress: "Console") -> None:
@@ -93,6 +108,18 @@ def _prepare_parser(text: str, arguments: Sequence[str]) -> ArgumentParser:
     )
     parser.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", help="how those files store numbers"
+    )
+    return parser
+
+
+def _select_parser(text: str, arguments: Sequence[str]) -> ArgumentParser:
+    parser = settings_parser("select", text, arguments)
+    parser.add_argument(
+        "--as_many_bytes_as",
+        type=str,
+        default=None,
+        help="a run: choose as many pairs, in place of distill.num_pairs, as take the bytes of its pairs on disk; a "
+        "real pair is a photo's file and a caption, and these are the mean ones of that run's training split",
     )
     return parser
 
@@ -143,6 +170,8 @@ def _command(name: str, text: str) -> Command:
     run = partial(_run, name)
     if name == "evaluate":
         return Command(name, text, partial(_evaluate_parser, text), run, expand=_with_settings_of_export)
+    if name == "select":
+        return Command(name, text, partial(_select_parser, text), run)
     if name == "prepare":
         return Command(name, text, partial(_prepare_parser, text), run)
     return Command(name, text, partial(settings_parser, name, text), run)

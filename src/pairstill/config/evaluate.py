@@ -1,12 +1,13 @@
 """Settings of the students, and of what is measured on them."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from pairstill.config.checks import require, require_positive
 from pairstill.config.roles import setting
 
 EvaluationProtocol = Literal["strict", "paper"]
+EvaluatedRow = Literal["random", "distilled", "closed_form", "full", "on_disk", "on_disk_jpeg", "random_on_disk"]
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,15 @@ class EvaluateConfig:
         num_students: students per method, each with its own seed.
         methods: which rows to measure; `closed_form` is the student that APM means, whose linear heads are solved from
             the pairs in place of being trained on them; `on_disk` are students of the pairs as they are read from their
-            smallest files, and `random_on_disk` those of as many random photos with captions as those files have bytes.
+            smallest files, `on_disk_jpeg` those whose pixels are JPEG there in place of PNG, and `random_on_disk` those
+            of as many random photos with captions as the smallest files have bytes.
         rate_scales: what rates are multiplied with, the image side's first, then the text side's; validation chooses,
             once for all students of a set, and 1 is always tried. It is the teachers' rates for real pairs (random,
             coresets, full data), and the learned ones of sides with another encoder.
         scale_learned: whether learned rates are scaled in the same way behind their own encoders, too; off trains
             students at the rates that were learned.
+        jpeg_qualities: what `on_disk_jpeg` chooses from: the lowest with which the validation recall of a student is no
+            lower than from PNG; where none is, PNG stays.
         references: settings of the rows `random` and `full`.
         cross: settings of students with other encoders.
         closed_form: settings of the students in closed form.
@@ -117,13 +121,14 @@ class EvaluateConfig:
 
     protocol: Literal["strict", "paper", "both"] = "strict"
     num_students: int = 3
-    methods: tuple[Literal["random", "distilled", "closed_form", "full", "on_disk", "random_on_disk"], ...] = (
+    methods: tuple[EvaluatedRow, ...] = (
         "random",
         "distilled",
         "full",
     )
     rate_scales: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     scale_learned: bool = False
+    jpeg_qualities: tuple[int, ...] = (60, 75, 85, 90, 95, 98)
     references: ReferencesConfig = field(default_factory=ReferencesConfig)
     cross: CrossConfig = field(default_factory=CrossConfig)
     closed_form: ClosedFormConfig = field(default_factory=ClosedFormConfig)
@@ -132,8 +137,11 @@ class EvaluateConfig:
         require_positive("evaluate", num_students=self.num_students)
         require(
             len(self.methods) > 0,
-            "evaluate.methods is empty; name at least one of random, distilled, closed_form, full, on_disk, "
-            "random_on_disk",
+            f"evaluate.methods is empty; name at least one of {', '.join(get_args(EvaluatedRow))}",
+        )
+        require(
+            len(self.jpeg_qualities) > 0 and all(1 <= quality <= 100 for quality in self.jpeg_qualities),
+            f"evaluate.jpeg_qualities are {list(self.jpeg_qualities)}; give at least one, each from 1 to 100",
         )
         require(
             all(0 < scale < float("inf") for scale in self.rate_scales),

@@ -16,6 +16,10 @@ RANDOM_SELECTED = "random_selected"
 """The row of one draw of random pairs, as `pairstill select` keeps it; `random` draws anew for every student."""
 ON_DISK = "on_disk"
 """Ends the name of a row whose students saw the pairs as they are read from their smallest files."""
+ON_DISK_JPEG = "on_disk_jpeg"
+"""Ends the name of a row whose students saw the pairs as they are read from files whose pictures are JPEG."""
+READ_FROM_DISK = (ON_DISK, ON_DISK_JPEG)
+"""The entries of evaluate.methods whose students see the run's own pairs as they are read from files."""
 RANDOM_ON_DISK = "random_on_disk"
 """The row of random photos with captions that take as many bytes on disk as the pairs."""
 CLOSED_FORM = "closed_form"
@@ -43,9 +47,9 @@ def closed_form_name(config: RunConfig) -> str:
     return f"{made_name(config)}_{CLOSED_FORM}"
 
 
-def on_disk_name(config: RunConfig) -> str:
-    """Return the name of the row of a run's pairs as they are read from their smallest files."""
-    return f"{made_name(config)}_{ON_DISK}"
+def on_disk_name(config: RunConfig, entry: str = ON_DISK) -> str:
+    """Return the name of the row of a run's pairs as they are read from files, by the entry of evaluate.methods."""
+    return f"{made_name(config)}_{entry}"
 
 
 def rates_are_chosen(config: RunConfig) -> bool:
@@ -58,7 +62,7 @@ def scales_are_chosen(config: RunConfig, entry: str) -> bool:
 
     Rates that were learned are scaled only if the settings say so; a student in closed form has none.
     """
-    learned = entry in ("distilled", ON_DISK) and not rates_are_chosen(config)
+    learned = entry in ("distilled", *READ_FROM_DISK) and not rates_are_chosen(config)
     return entry != CLOSED_FORM and (config.evaluate.scale_learned or not learned)
 
 
@@ -75,11 +79,14 @@ def measured_as(config: RunConfig, row: str, protocol: EvaluationProtocol) -> st
         return digest(json.dumps([*parts, config.closed_form.ridges, config.closed_form.width]))[:16]
     if row != "full":
         parts.append(decisive(config.student, always_counted(StudentConfig)))
-    real = row not in (made_name(config), on_disk_name(config)) or rates_are_chosen(config)
+    own = (made_name(config), *(on_disk_name(config, entry) for entry in READ_FROM_DISK))
+    real = row not in own or rates_are_chosen(config)
     if real:
         parts.append(decisive(config.evaluate.references, always_counted(ReferencesConfig)))
     if real or config.evaluate.scale_learned:
         parts.append({"rate_scales": config.evaluate.rate_scales})
+    if row == on_disk_name(config, ON_DISK_JPEG):
+        parts.append({"jpeg_qualities": config.evaluate.jpeg_qualities})
     return digest(json.dumps(parts))[:16]
 
 

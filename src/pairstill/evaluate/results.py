@@ -9,6 +9,7 @@ from pairstill.config import EvaluationProtocol, RunConfig
 from pairstill.evaluate.measurement import (
     CLOSED_FORM,
     ON_DISK,
+    ON_DISK_JPEG,
     RANDOM_ON_DISK,
     RANDOM_SELECTED,
     frozen_title,
@@ -22,6 +23,7 @@ TITLES = {
     **{method.name: method.title for method in METHODS},
     **{f"{method.name}_{CLOSED_FORM}": f"{method.title}, closed form" for method in METHODS},
     **{f"{method.name}_{ON_DISK}": f"{method.title}, from disk" for method in METHODS},
+    **{f"{method.name}_{ON_DISK_JPEG}": f"{method.title}, from disk as JPEG" for method in METHODS},
     RANDOM_SELECTED: "Random, one draw",
     RANDOM_ON_DISK: "Random, as many bytes on disk",
     "full": "Full data",

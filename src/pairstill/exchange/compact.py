@@ -1,7 +1,8 @@
 """The smallest form of a distilled set on a disk, what it takes, and what a reader gets back from it.
 
-Pictures are files: photos that are kept as they were, and PNG of pixels. Texts are caption strings with weights in
-float16 where they are mixtures, and embeddings in float16 elsewhere; similarities are in float16, rates in float32.
+Pictures are files: photos that are kept as they were, and PNG of pixels, or JPEG where that is asked for. Texts are
+caption strings with weights in float16 where they are mixtures, and embeddings in float16 elsewhere; similarities are
+in float16, rates in float32.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from pairstill.distilled import DistilledPhase, DistilledSet
 from pairstill.distilled.real import Mixtures
+from pairstill.exchange.jpeg import jpeg, through_jpeg
 from pairstill.exchange.png import png, through_png
 
 RATE_BYTES = 4
@@ -42,10 +44,19 @@ class Sizes:
         return self.pictures + self.texts + self.similarities + self.rates
 
 
-def sizes(distilled: DistilledSet) -> Sizes:
-    """Return what the smallest form of a set takes."""
+def sizes(distilled: DistilledSet, quality: int | None = None) -> Sizes:
+    """Return what the smallest form of a set takes.
+
+    Args:
+        distilled: the set.
+        quality: of JPEG, in which its pixels are; None takes PNG.
+    """
     phases, encoder = distilled.phases, distilled.image_encoder
-    pictures = sum(len(file) for phase in phases for file in (phase.photos or (png(i, encoder) for i in phase.images)))
+
+    def picture(image: Tensor) -> bytes:
+        return png(image, encoder) if quality is None else jpeg(image, encoder, quality)
+
+    pictures = sum(len(file) for phase in phases for file in (phase.photos or map(picture, phase.images)))
     factors = sum(factor.numel() for phase in phases for factor in phase.similarity_factors.values())
     rates = sum(2 * len(phase.rates) for phase in phases)
     return Sizes(pictures, sum(map(_text_bytes, phases)), NUMBER_BYTES * factors, RATE_BYTES * rates)
@@ -68,14 +79,17 @@ def caption_bytes(captions: Sequence[str]) -> int:
     return sum(len(caption.encode()) + 1 for caption in captions)
 
 
-def from_disk(distilled: DistilledSet, encode: Callable[[Sequence[str]], Tensor]) -> DistilledSet:
+def from_disk(
+    distilled: DistilledSet, encode: Callable[[Sequence[str]], Tensor], quality: int | None = None
+) -> DistilledSet:
     """Return what a reader of the smallest form gets.
 
     Args:
         distilled: the set.
         encode: embeddings (captions, width) of captions by the set's text encoder, for mixtures.
+        quality: of JPEG, in which its pixels are; None takes PNG.
     """
-    read = through_png(distilled)
+    read = through_png(distilled) if quality is None else through_jpeg(distilled, quality)
     phases = tuple(
         replace(
             phase,

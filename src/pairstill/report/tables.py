@@ -15,7 +15,9 @@ RECALL_TITLES = {
 }
 
 
-HEADER = ["method", "pairs", *RECALL_TITLES.values(), "mean", "of full", "size", "time", "students"]
+SIZE_HEADER = ["size", "on disk"]
+"""What pairs take: by the paper's convention, where a pixel is a float32, and in their smallest files."""
+HEADER = ["method", "pairs", *RECALL_TITLES.values(), "mean", "of full", *SIZE_HEADER, "time", "students"]
 TEST_HEADER = ["chosen on test", "test reads"]
 """What stands beside every number of the protocol `paper`."""
 
@@ -29,9 +31,7 @@ def header(rows: Sequence[Row]) -> list[str]:
     protocols = {row.protocol for row in rows}
     several, on_test = len(protocols) > 1, "paper" in protocols
     mean_and = ["mean", *["optimism"] * several, *(TEST_HEADER if on_test else ())]
-    disk = ["on disk"] * any(row.disk_bytes is not None for row in rows)
-    sizes = ["of full", "size", *disk, *HEADER[11:]]
-    return ["method", "pairs", *["protocol"] * several, *RECALL_TITLES.values(), *mean_and, *sizes]
+    return ["method", "pairs", *["protocol"] * several, *RECALL_TITLES.values(), *mean_and, *HEADER[9:]]
 
 
 def cells(row: Row, columns: Sequence[str] = HEADER) -> list[str]:
@@ -46,12 +46,21 @@ def cells(row: Row, columns: Sequence[str] = HEADER) -> list[str]:
         "chosen on test": chosen_on_test(row),
         "test reads": reads_of_test(row),
         "of full": "" if row.share is None else f"{row.share:.0f} %",
-        "size": human_bytes(row.bytes),
-        "on disk": "" if row.disk_bytes is None else human_bytes(row.disk_bytes),
+        **dict(zip(SIZE_HEADER, size_cells(row.bytes, row.disk_bytes), strict=True)),
         "time": f"{row.seconds:.0f} s",
         "students": str(row.students),
     }
     return [content[column] for column in columns]
+
+
+def size_cells(size: int | None, on_disk: int | None) -> list[str]:
+    """Return what pairs take, in the order of `SIZE_HEADER`; blank what results of old do not say.
+
+    Example:
+        >>> size_cells(30_600_000, None)
+        ['30.6 MB', '']
+    """
+    return ["" if count is None else human_bytes(count) for count in (size, on_disk)]
 
 
 def chosen_on_test(row: Row) -> str:

@@ -12,7 +12,8 @@ from pairstill.distilled import DistilledSet, stored_pairs
 from pairstill.evaluate.ledger import Key, Kind, Record
 from pairstill.evaluate.measurement import (
     CLOSED_FORM,
-    ON_DISK,
+    ON_DISK_JPEG,
+    READ_FROM_DISK,
     closed_form_name,
     current,
     made_name,
@@ -28,11 +29,11 @@ from pairstill.report.tables import markdown
 from pairstill.run.context import RunContext
 from pairstill.run.description import encoders
 from pairstill.run.log import peak_memory_bytes
-from pairstill.run.on_disk import disk_bytes, real_bytes, real_pair_bytes, stored_form
+from pairstill.run.on_disk import disk_bytes, jpeg_quality, pairs_of_bytes, real_bytes, real_pair_bytes, stored_form
 from pairstill.run.rates import choose_rates, course_on_pairs
 from pairstill.storage import digest, write_text_atomic
 
-MADE = frozenset({"distilled", CLOSED_FORM, ON_DISK})
+MADE = frozenset({"distilled", CLOSED_FORM, *READ_FROM_DISK})
 """The entries of evaluate.methods whose students see the run's own pairs."""
 
 
@@ -159,9 +160,9 @@ def course_of(context: RunContext, method: str, distilled: DistilledSet | None) 
         case "distilled":
             assert distilled is not None
             return course_on_pairs(context.config, context.evaluator, as_seen(context, distilled))
-        case "on_disk":
+        case "on_disk" | "on_disk_jpeg":
             assert distilled is not None
-            stored = as_seen(context, stored_form(context, distilled))
+            stored = as_seen(context, stored_form(context, distilled, _quality(context, method, distilled)))
             return course_on_pairs(context.config, context.evaluator, stored)
         case "random":
             return context.evaluator.random(random_pairs(context))
@@ -169,6 +170,11 @@ def course_of(context: RunContext, method: str, distilled: DistilledSet | None) 
             return context.evaluator.random(random_on_disk(context))
         case _:
             return context.evaluator.full()
+
+
+def _quality(context: RunContext, method: str, distilled: DistilledSet) -> int | None:
+    """Return the quality of JPEG of the form in which students of a row see the pairs; None is PNG."""
+    return jpeg_quality(context, distilled) if method == ON_DISK_JPEG else None
 
 
 def as_seen(context: RunContext, distilled: DistilledSet) -> DistilledSet:
@@ -260,12 +266,13 @@ def key_of(context: RunContext, kind: Kind, method: str, student: int, *, row: s
 
 def about_pairs(context: RunContext, method: str, distilled: DistilledSet | None) -> dict[str, Any]:
     """Return what a record says of the pairs that a student was trained on: how many, how large, how long to make."""
-    train, pixels = context.splits.train, 3 * context.pixel_space.size**2
+    train, pixels, quality = context.splits.train, 3 * context.pixel_space.size**2, None
     made = method in MADE
     match method:
-        case "distilled" | "closed_form" | "on_disk":
+        case "distilled" | "closed_form" | "on_disk" | "on_disk_jpeg":
             assert distilled is not None
-            pairs, size, disk = distilled.num_pairs, distilled.storage_bytes, disk_bytes(context, distilled)
+            quality = _quality(context, method, distilled)
+            pairs, size, disk = distilled.num_pairs, distilled.storage_bytes, disk_bytes(context, distilled, quality)
         case "random" | "random_on_disk":
             pairs = random_pairs(context) if method == "random" else random_on_disk(context)
             size = pairs * 4 * (pixels + context.text.spec.width)
@@ -279,6 +286,7 @@ def about_pairs(context: RunContext, method: str, distilled: DistilledSet | None
         "num_pairs": pairs,
         "bytes": size,
         "disk_bytes": disk,
+        **({"jpeg_quality": quality} if method == ON_DISK_JPEG else {}),
         "stage_seconds": context.folder.all_seconds("teach", "phases", "distill", "select") if made else {},
     }
 
@@ -290,8 +298,8 @@ def row_name(context: RunContext, method: str) -> str:
             return made_name(context.config)
         case "closed_form":
             return closed_form_name(context.config)
-        case "on_disk":
-            return on_disk_name(context.config)
+        case "on_disk" | "on_disk_jpeg":
+            return on_disk_name(context.config, method)
         case _:
             return method
 
@@ -303,8 +311,7 @@ def random_pairs(context: RunContext) -> int:
 
 def random_on_disk(context: RunContext) -> int:
     """Return how many photos with a caption take as many bytes on disk as the run's pairs, two at least."""
-    fitting = int(disk_bytes(context, distilled_set(context)) / real_pair_bytes(context))
-    return min(max(2, fitting), context.splits.train.num_images)
+    return pairs_of_bytes(context, disk_bytes(context, distilled_set(context)))
 
 
 def _tell_if_few(context: RunContext) -> None:

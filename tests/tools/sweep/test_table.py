@@ -52,7 +52,7 @@ def test_the_mean_is_over_seeds_and_both_spreads_stand_beside_it(rows, tmp_path)
     assert float(one["mean"]) == 25.0 and float(one["std over seeds"]) == pytest.approx(200**0.5, abs=1e-4)
     assert float(one["std over students"]) == pytest.approx(50**0.5, abs=1e-4)
     assert two["mean"] == two["method"] == "" and two["seeds"] == "0"
-    assert "| 1 | PTM-ST | 99 |" in page and "| 25.0 | ± 14.1 | ± 7.1 | 2 of 2 |" in page and "0 of 2" in page
+    assert "| 1 | PTM-ST | 99 |" in page and "| 25.0 | ± 14.1 | ± 7.1 | 1 B |  | 2 of 2 |" in page and "0 of 2" in page
     lines = [json.loads(line) for line in (tmp_path / "table.jsonl").read_text().splitlines()]
     assert [(line["row"], line["mean_recall"]) for line in lines] == [
         ("lr_texts=1", mean) for mean in (10.0, 20.0, 30.0, 40.0)

@@ -7,9 +7,9 @@ from typing import Any
 
 from pairstill.core.formatting import with_spread
 from pairstill.evaluate.results import RECALL_KEYS
-from pairstill.report.tables import RECALL_TITLES, markdown_table
+from pairstill.report.tables import RECALL_TITLES, SIZE_HEADER, markdown_table, size_cells
 
-HEADER = ["image encoder", "text encoder", "text map", *RECALL_TITLES.values(), "mean", "students"]
+HEADER = ["image encoder", "text encoder", "text map", *RECALL_TITLES.values(), "mean", *SIZE_HEADER, "students"]
 
 NOTES = """\
 Recalls on the test split in %. For every student the validation split chose the epoch, and once for all students of a
@@ -33,6 +33,8 @@ class Cell:
         mean: mean over students of the mean recall.
         spread: standard deviation of the mean recall over students, or None for a single one.
         students: number of students.
+        bytes: what the pairs take by the paper's convention; None for results of old.
+        disk_bytes: what they take on disk, likewise.
     """
 
     image: str
@@ -42,6 +44,8 @@ class Cell:
     mean: float
     spread: float | None
     students: int
+    bytes: int | None = None
+    disk_bytes: int | None = None
 
 
 def cells_of(results: Iterable[Mapping[str, Any]]) -> list[Cell]:
@@ -71,13 +75,16 @@ def _cell(members: Sequence[Mapping[str, Any]]) -> Cell:
         mean=mean(means),
         spread=stdev(means) if len(means) > 1 else None,
         students=len(members),
+        bytes=first.get("bytes"),
+        disk_bytes=first.get("disk_bytes"),
     )
 
 
 def cell_columns(cell: Cell) -> list[str]:
     """Return the columns of a cell, in the order of `HEADER`."""
     recalls = [f"{cell.recalls[key]:.1f}" for key in RECALL_TITLES]
-    return [cell.image, cell.text, cell.text_map, *recalls, with_spread(cell.mean, cell.spread), str(cell.students)]
+    found = [*recalls, with_spread(cell.mean, cell.spread), *size_cells(cell.bytes, cell.disk_bytes)]
+    return [cell.image, cell.text, cell.text_map, *found, str(cell.students)]
 
 
 def matrix_rows(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:

@@ -131,7 +131,8 @@ def _measuring(config: RunConfig, counts: Counts, found: Found) -> float:
         "random": student.epochs * students.random_epoch + choices,
         "full": counts.full_epochs * (counts.teacher_batches * speeds.batch + choice),
     }
-    by_method |= {"on_disk": by_method["distilled"], "random_on_disk": by_method["random"]}
+    from_jpeg = {"on_disk_jpeg": by_method["distilled"]}  # without the choice of its quality
+    by_method |= {"on_disk": by_method["distilled"], "random_on_disk": by_method["random"], **from_jpeg}
     last = len(evaluate.protocols) * speeds.test_recall
     trained = evaluate.num_students * sum(by_method[method] + last for method in evaluate.methods)
     choosing = sum(by_method[method] for method in evaluate.methods if scales_are_chosen(config, method))

@@ -8,7 +8,14 @@ from pairstill.core.formatting import with_spread
 from pairstill.evaluate.results import Row
 from pairstill.evaluate.spread import Spread
 from pairstill.report.grids import Grid
-from pairstill.report.tables import RECALL_TITLES, TEST_HEADER, chosen_on_test, reads_of_test
+from pairstill.report.tables import (
+    RECALL_TITLES,
+    SIZE_HEADER,
+    TEST_HEADER,
+    chosen_on_test,
+    reads_of_test,
+    size_cells,
+)
 from pairstill.tools.reproduce.comparison import Line
 
 OTHER_TITLES: dict[EvaluationProtocol, str] = {"strict": "best on test", "paper": "by validation"}
@@ -40,6 +47,10 @@ def shown(lines: Sequence[Line], reference: str | None) -> Grid:
         columns["in the paper"] = [_signed(line.paper_over) for line in lines]
     columns["rank"] = ["" if line.rank is None else f"{line.rank:g}" for line in lines]
     columns["paper's rank"] = ["" if line.paper_rank is None else f"{line.paper_rank:g}" for line in lines]
+    for number, title in enumerate(SIZE_HEADER):
+        columns[title] = [
+            size_cells(line.ours.bytes, line.ours.disk_bytes)[number] if line.ours else "" for line in lines
+        ]
     columns["students"] = [str(line.ours.students) if line.ours else "" for line in lines]
     return Grid(tuple(columns), tuple(zip(*columns.values(), strict=True)))
 
@@ -51,7 +62,7 @@ def as_data(lines: Sequence[Line]) -> Grid:
     header += [f"std over {source}" for source in SOURCES]
     header += ["protocol", "other protocol mean", "other protocol std", "optimism", *TEST_HEADER]
     header += [*(f"paper {title}" for _, title in recalls), "paper mean", "difference"]
-    header += ["over reference", "paper over reference", "rank", "paper rank"]
+    header += ["over reference", "paper over reference", "rank", "paper rank", "bytes", "disk bytes"]
     rows = []
     for line in lines:
         row, ours, other = line.row, line.ours, line.other
@@ -65,6 +76,7 @@ def as_data(lines: Sequence[Line]) -> Grid:
         cells += list(row.values) if len(row.values) == len(recalls) else [None] * len(recalls)
         cells += [row.mean, ours.mean - row.mean if ours else None]
         cells += [line.over, line.paper_over, line.rank, line.paper_rank]
+        cells += [ours.bytes, ours.disk_bytes] if ours else [None] * 2
         rows.append(tuple(_plain(cell) for cell in cells))
     return Grid(tuple(header), tuple(rows))
 

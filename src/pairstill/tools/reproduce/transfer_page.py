@@ -6,13 +6,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from pairstill.core.formatting import human_bytes, with_spread
+from pairstill.core.formatting import with_spread
 from pairstill.distilled import stored_pairs
 from pairstill.evaluate.ledger import FILES, Ledger
 from pairstill.evaluate.measurement import crossed
 from pairstill.methods import with_method
 from pairstill.report.costs import short
-from pairstill.report.tables import markdown_table
+from pairstill.report.tables import SIZE_HEADER, markdown_table, size_cells
 from pairstill.run.folder import other_settings
 from pairstill.storage import write_text_atomic
 from pairstill.tools.reproduce.measured import Measured, results_of
@@ -93,8 +93,9 @@ def _table(lines: Sequence[Result], text: str) -> str:
         if of_set:
             whole = {} if name == FULL else full
             cells = [_cell(of_set.get(tower, ()), whole.get(tower)) for tower in TOWERS]
-            body.append([*first, *cells, *_sizes(next(iter(of_set.values()))[0])])
-    return markdown_table(["pairs", "made of", *TOWERS, "size", "on disk"], body, words=2)
+            known = next(iter(of_set.values()))[0]
+            body.append([*first, *cells, *size_cells(known["bytes"], known.get("disk_bytes"))])
+    return markdown_table(["pairs", "made of", *TOWERS, *SIZE_HEADER], body, words=2)
 
 
 def _set(line: Result) -> str:
@@ -123,8 +124,3 @@ def _cell(found: Sequence[Result], full: float | None) -> str:
     recall = with_spread(mean(means), stdev(means) if len(means) > 1 else None)
     share = "" if full is None else f" ({100 * mean(means) / full:.0f} %)"
     return f"{recall}{' *' * bool(found[0].get('own_images'))}{share}"
-
-
-def _sizes(result: Result) -> list[str]:
-    """Return what the pairs of a result hold by the paper's convention, and on disk."""
-    return [human_bytes(result["bytes"]), human_bytes(result["disk_bytes"]) if result.get("disk_bytes") else ""]

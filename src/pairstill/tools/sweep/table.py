@@ -14,7 +14,7 @@ from pairstill.evaluate.measurement import current
 from pairstill.evaluate.results import RECALL_KEYS, Row, summarise
 from pairstill.methods import with_method
 from pairstill.report.grids import Grid, grid_csv, grid_markdown
-from pairstill.report.tables import RECALL_TITLES
+from pairstill.report.tables import RECALL_TITLES, SIZE_HEADER, size_cells
 from pairstill.run.folder import other_settings
 from pairstill.storage import write_text_atomic
 from pairstill.tools.sweep.grid import Cell
@@ -142,6 +142,8 @@ def _shown(rows: Rows, lines: Sequence[Line]) -> Grid:
     columns["mean"] = [with_spread(line.recall(MEAN), None) for line in lines]
     columns["over seeds"] = [_deviation(line.over_seeds) for line in lines]
     columns["over students"] = [_deviation(line.row.spreads.students) if line.row else "" for line in lines]
+    for number, title in enumerate(SIZE_HEADER):
+        columns[title] = [size_cells(line.row.bytes, line.row.disk_bytes)[number] if line.row else "" for line in lines]
     total = len(rows.rows) // len(rows.cells)
     columns["seeds"] = [f"{len(line.by_seed)} of {total}" for line in lines]
     return Grid(tuple(columns), tuple(zip(*columns.values(), strict=True)))
@@ -158,6 +160,8 @@ def _as_data(rows: Rows, lines: Sequence[Line]) -> Grid:
     columns["mean"] = [_plain(line.recall(MEAN)) for line in lines]
     columns["std over seeds"] = [_plain(line.over_seeds) for line in lines]
     columns["std over students"] = [_plain(line.row.spreads.students) if line.row else "" for line in lines]
+    columns["bytes"] = [str(line.row.bytes) if line.row else "" for line in lines]
+    columns["disk bytes"] = [str(line.row.disk_bytes or "") if line.row else "" for line in lines]
     columns["seeds"] = [str(len(line.by_seed)) for line in lines]
     columns["students"] = [str(line.row.students) if line.row else "" for line in lines]
     return Grid(tuple(columns), tuple(zip(*columns.values(), strict=True)))

@@ -1,0 +1,42 @@
+"""Students of the smallest files of a run's pairs, and real pairs that take as many bytes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pairstill.distilled import DistilledSet
+from pairstill.exchange.compact import caption_bytes, sizes
+
+
+@pytest.fixture
+def finished(undisturbed, tmp_path) -> Path:
+    return shutil.copytree(undisturbed["frozen"], tmp_path / "run")
+
+
+def test_students_see_the_pairs_as_png_and_as_jpeg_and_random_pairs_take_as_many_bytes(
+    do, options_of, finished, results
+):
+    more = ("--evaluate.num_students=1", "--evaluate.jpeg_qualities=[30,100]")
+    do("evaluate", finished, *options_of["frozen"], *more, "--evaluate.methods=[on_disk,on_disk_jpeg,random_on_disk]")
+    rows, made = {row["method"]: row for row in results(finished)}, DistilledSet.load(finished / "distilled")
+    png, jpeg = rows["ptm_st_on_disk"], rows["ptm_st_on_disk_jpeg"]
+    quality = jpeg["jpeg_quality"]
+    assert png["disk_bytes"] == sizes(made).total and "jpeg_quality" not in png
+    assert quality in (30, 100, None) and jpeg["disk_bytes"] == sizes(made, quality).total
+    random = rows["random_on_disk"]
+    assert random["num_pairs"] == 2 or random["disk_bytes"] <= png["disk_bytes"]
+
+
+def test_a_coreset_has_as_many_photos_with_captions_as_take_the_bytes_of_a_run(do, finished, results, tmp_path):
+    folder = do(
+        *("select", tmp_path / "chosen", "--method=herding", "--as_many_bytes_as", str(finished)),
+        *("--evaluate.num_students=1", "--evaluate.methods=[distilled]"),
+    )
+    chosen = DistilledSet.load(folder / "distilled")
+    more = ("--evaluate.num_students=1", "--evaluate.methods=[distilled]")
+    do("evaluate", folder, "--method=herding", f"--distill.num_pairs={chosen.num_pairs}", *more)
+    (measured,) = (row["disk_bytes"] for row in results(folder))
+    captions = sum(caption_bytes(phase.captions) for phase in chosen.phases)
+    assert captions < measured, "photos are files, not pixels of the tower's size"
+    assert chosen.num_pairs >= 2
