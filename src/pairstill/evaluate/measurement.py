@@ -31,14 +31,16 @@ def made_name(config: RunConfig) -> str:
     return RANDOM_SELECTED if config.method == "random" else config.method
 
 
-def frozen_title(config: RunConfig) -> str | None:
-    """Return the title of the row of a run's own pairs, if behind a frozen image tower that is not its method's."""
-    return None if config.image.trainable else find_method(config.method).frozen_title
+def own_title(config: RunConfig) -> str | None:
+    """Return the title of the row of a run's own pairs, if that is not its method's; see `Method.title_of`."""
+    method = find_method(config.method)
+    title = method.title_of(config)
+    return None if title == method.title else title
 
 
 def titled(config: RunConfig, result: dict[str, Any]) -> dict[str, Any]:
     """Return a result of a run with its `title`, if it is of the run's own pairs and that is not their method's."""
-    title = frozen_title(config)
+    title = own_title(config)
     return {**result, "title": title} if title and result["method"] == made_name(config) else result
 
 

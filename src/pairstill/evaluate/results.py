@@ -12,8 +12,8 @@ from pairstill.evaluate.measurement import (
     ON_DISK_JPEG,
     RANDOM_ON_DISK,
     RANDOM_SELECTED,
-    frozen_title,
     made_name,
+    own_title,
 )
 from pairstill.evaluate.retrieval import Recalls
 from pairstill.evaluate.spread import Repeat, Spread, spread
@@ -75,7 +75,7 @@ class Row:
 
 def made_title(config: RunConfig) -> str:
     """Return the title of the row of a run's own pairs."""
-    return frozen_title(config) or TITLES[made_name(config)]
+    return own_title(config) or TITLES[made_name(config)]
 
 
 def of_tower(title: str, tower: str | None) -> str:

@@ -86,5 +86,5 @@ APM = Method(
     recipe=recipe,
     student="closed_form",
     all_teachers=False,
-    benchmarks=("frozen", "short"),
+    benchmarks=("frozen", "short", "long"),
 )

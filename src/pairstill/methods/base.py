@@ -12,7 +12,9 @@ if TYPE_CHECKING:  # these import torch, and a list of methods shall not take se
     from pairstill.distill.recipe import Ingredients, Recipe
 
 StudentRule = Literal["learned_rates", "chosen_rates", "closed_form"]
-Benchmark = Literal["frozen", "short", "auto", "residual", "trainable"]
+AUTO, FEATURES = ", auto phases", ", features first"
+"""What ends the title of pairs whose phases set themselves, and of those of which most steps were done on features."""
+Benchmark = Literal["frozen", "short", "long", "residual", "trainable"]
 
 
 def match_trajectories(given: "Ingredients", experts: list[Path]) -> "Recipe":
@@ -86,6 +88,27 @@ class Method:
     frozen_title: str | None = None
     benchmarks: tuple[Benchmark, ...] = ()
     packages: tuple[str, ...] = ()
+
+    def title_of(self, run: RunConfig) -> str:
+        """Return what tables call the pairs of a run: the title, and what else is to be known of how they were made.
+
+        Args:
+            run: its settings, as the method has them.
+
+        Example:
+            >>> from pairstill.config import AutoPhasesConfig
+            >>> from pairstill.methods import find_method
+            >>> find_method("ptm_st").title_of(RunConfig(distill=TrajectoryConfig(auto_phases=AutoPhasesConfig())))
+            'PTM-ST, auto phases'
+        """
+        title = self.title if run.image.trainable else self.frozen_title or self.title
+        if not isinstance(run.distill, TrajectoryConfig):
+            return title
+        title = title.removesuffix(AUTO).removesuffix(FEATURES)
+        on_features = run.distill.features_first.steps > 0
+        if run.distill.auto_phases is not None:  # of which most steps are on features, unless the tower is trained
+            return title + AUTO + ", on pixels" * (not on_features and not run.image.trainable)
+        return title + FEATURES * on_features
 
     @property
     def matches_trajectories(self) -> bool:

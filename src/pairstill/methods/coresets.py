@@ -66,7 +66,7 @@ class CoresetConfig(MethodConfig):
 
 
 def _coreset(
-    name: str, title: str, source: str, *needs: str, benchmarks: tuple[Benchmark, ...] = ("frozen",)
+    name: str, title: str, source: str, *needs: str, benchmarks: tuple[Benchmark, ...] = ("frozen", "long")
 ) -> Method:
     rule = name
     assert rule in ("random", "herding", "k_center", "forgetting")

@@ -135,6 +135,6 @@ NCFM = Method(
     recipe=recipe,
     student="chosen_rates",
     all_teachers=False,
-    benchmarks=("frozen",),
+    benchmarks=("frozen", "long"),
     packages=("sklearn",),
 )

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from pairstill.config import FeaturesFirstConfig, RunConfig, TrajectoryConfig
-from pairstill.methods.base import Fixed, Method
+from pairstill.config import AutoPhasesConfig, FeaturesFirstConfig, RunConfig, TrajectoryConfig
+from pairstill.methods.base import AUTO, FEATURES, Fixed, Method
 
 GROWTH = 0.5
 """Share of the steps over which DATM's last start grows, unless the settings say another."""
@@ -48,6 +48,12 @@ def _features_first(distill: TrajectoryConfig, run: RunConfig) -> TrajectoryConf
     return replace(distill, phases=phases, features_first=replace(distill.features_first, steps=steps))
 
 
+def _auto(distill: TrajectoryConfig, run: RunConfig) -> TrajectoryConfig:
+    """Return settings with phases that set themselves, and behind a frozen tower most steps on features."""
+    distill = distill if run.image.trainable else _features_first(distill, run)
+    return replace(distill, auto_phases=distill.auto_phases or AutoPhasesConfig())
+
+
 def _steps_on_features(distill: TrajectoryConfig, run: RunConfig) -> TrajectoryConfig:
     """Return settings whose steps are those of a warm start on features, if there is one: here all steps are."""
     steps = distill.features_first.steps
@@ -68,7 +74,7 @@ MTT_VL = Method(
         *(_LEARNED, _ONE, _RECORDED, _LAST, _WHOLE_RANGE, _EPOCHS, _SHARP),
         Fixed("loss", "infonce", "it learns no similarities"),
     ),
-    benchmarks=("frozen", "short", "trainable"),
+    benchmarks=("frozen", "short", "long", "trainable"),
 )
 # The kind of the similarities, full or of low rank, is a setting. LoRS trains the image tower; behind a frozen one,
 # where a head on each side learns and both are matched, it is a part of RepBlend, and is called so.
@@ -80,7 +86,7 @@ LORS = Method(
     _NEEDS,
     fixed=(*_LORS, _SHARP),
     frozen_title="LoRS + symmetric heads",
-    benchmarks=("frozen", "short", "residual", "trainable"),
+    benchmarks=("frozen", "short", "long", "residual", "trainable"),
 )
 # LoRS from easy to hard
 DATM = Method(
@@ -91,7 +97,7 @@ DATM = Method(
     _NEEDS,
     fixed=(*(fixed for fixed in _LORS if fixed is not _WHOLE_RANGE), _SHARP),
     follow=_growing,
-    benchmarks=("frozen", "short"),
+    benchmarks=("frozen", "short", "long"),
 )
 # one straight line from the untrained model to the teachers' last epoch, matched from anywhere on it
 MCT = Method(
@@ -107,7 +113,7 @@ MCT = Method(
         Fixed("auto_phases", None, "its line goes from the first epoch to the last"),
     ),
     follow=_whole_path,
-    benchmarks=("frozen", "short"),
+    benchmarks=("frozen", "short", "long"),
 )
 # phased teacher models with shortcut trajectories: what the settings are made for
 PTM_ST = Method(
@@ -117,7 +123,18 @@ PTM_ST = Method(
     _LEARNS,
     _NEEDS,
     fixed=(_LEARNED,),
-    benchmarks=("frozen", "short", "auto", "residual", "trainable"),
+    benchmarks=("frozen", "short", "long", "residual", "trainable"),
+)
+# PTM-ST without phases that somebody sets; behind a frozen tower most steps are done on features
+PTM_ST_AUTO = Method(
+    "ptm_st_auto",
+    f"PTM-ST{AUTO}",
+    "arXiv 2603.25388; the rule that sets phases is this project's",
+    _LEARNS,
+    _NEEDS,
+    fixed=(_LEARNED,),
+    follow=_auto,
+    benchmarks=("long", "trainable"),
 )
 # LoRS behind a frozen tower, where every inner step sees blended representations; both heads are matched. They are
 # residual (`heads.kind`): a linear head of a blend is the blend of what it makes of the parts.
@@ -143,7 +160,7 @@ PTM_ST_BLEND = Method(
 # behind a frozen tower, distil features, find pixels that have them, then go on a little on pixels
 FEATURES_FIRST = Method(
     "features_first",
-    "Features first",
+    f"PTM-ST{FEATURES}",
     "this project",
     "learns features, then images; text embeddings, similarities, rates",
     _BEHIND_FEATURES,

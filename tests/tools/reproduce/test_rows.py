@@ -9,10 +9,10 @@ import pytest
 from pairstill.cli.command import settings_from
 from pairstill.config import RunConfig
 from pairstill.core.errors import ConfigError
-from pairstill.methods import with_method
+from pairstill.methods import find_method, with_method
 from pairstill.tools.reproduce.catalog import SCALES
 from pairstill.tools.reproduce.paper import find_table, read_tables
-from pairstill.tools.reproduce.rows import base_of, chosen, methods_rows, placed, table_rows
+from pairstill.tools.reproduce.rows import base_of, chosen, in_order, methods_rows, placed, table_rows
 from pairstill.tools.reproduce.settings import Reproduction
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -42,7 +42,7 @@ def test_measured_rows_take_the_sum_of_infonce_and_the_papers_take_its_authors_m
 
 def test_methods_keep_their_folders_and_teachers(load):
     rows = {row.name: row for row in methods_rows(CONFIGS)}
-    assert len(rows) == 40 + 2 * 6 + 3 + 5
+    assert len(rows) == 2 * 36 + 2 * 6 + 5 + 3 * 5
     settings = Reproduction("flickr8k", data_root="DATA", image_weights="WEIGHTS", out="out")
     row = rows["frozen_200/lors"]
     config = placed(row.load(load), row, 1, settings, Path("out/flickr8k"))
@@ -51,13 +51,49 @@ def test_methods_keep_their_folders_and_teachers(load):
     assert (config.method, config.evaluate.methods, config.seed) == ("lors", ("distilled",), 1)
     assert (config.data.root, config.image.weights) == ("DATA", "WEIGHTS")
     assert rows["trainable_100/ptm_st"].teachers == "trainable"
-    assert rows["short_500/mct"].teachers == rows["auto_200/ptm_st"].teachers == "frozen"
+    assert rows["short_500/mct"].teachers == rows["long_200/ptm_st_auto"].teachers == "frozen"
     blended = [row for name, row in rows.items() if name.endswith(("/repblend", "/ptm_st_blend"))]
     assert [row.teachers for row in blended] == ["residual"] * 2
     assert all(row.load(load).heads.kind == "residual" for row in blended), "linear heads of a blend are a blend"
     assert rows["frozen_100/apm"].load(load).evaluate.methods == ("distilled", "closed_form")
     references = rows["frozen_100/references"]
     assert not references.makes_pairs and references.load(load).evaluate.methods == ("random", "full")
+
+
+def test_rows_of_one_table_have_the_same_length_and_names_that_say_what_they_are(load):
+    rows = {row.name: with_method(row.load(load)) for row in methods_rows(CONFIGS) if row.settings.stem == "long_200"}
+    titles = {name.removeprefix("long_200/"): find_method(c.method).title_of(c) for name, c in rows.items()}
+    assert titles["ptm_st_auto"] == "PTM-ST, auto phases" and titles["ptm_st"] == "PTM-ST, features first"
+    assert titles["lors"] == "LoRS + symmetric heads, features first" and titles["mtt_vl"] == "MTT-VL, features first"
+    learned = {"mtt_vl", "lors", "datm", "mct", "ptm_st", "ptm_st_auto"}
+    steps = {
+        name: len(c.distill.phases) * c.distill.features_first.steps
+        for name, c in ((name, rows[f"long_200/{name}"]) for name in learned)
+    }
+    assert steps == dict.fromkeys(learned, 1600), "those of phases that set themselves are what they are shared out of"
+    assert all(c.evaluate.protocol == "both" and c.evaluate.scale_learned for c in rows.values())
+
+
+def test_the_papers_regime_has_its_methods_at_every_size(load):
+    rows = [row for row in methods_rows(CONFIGS) if row.settings.stem.startswith("trainable")]
+    methods = ("references", "mtt_vl", "lors", "ptm_st", "ptm_st_auto")
+    assert [row.name for row in rows] == [f"trainable_{size}/{name}" for size in (100, 200, 500) for name in methods]
+    configs = [with_method(row.load(load)) for row in rows]
+    assert all(c.image.trainable and c.image.size == 96 and c.evaluate.protocol == "both" for c in configs)
+    assert {c.evaluate.rate_scales for c in configs} == {(0.1, 0.3, 1.0, 3.0)} and configs[1].evaluate.scale_learned
+    assert not any(c.distill.features_first.steps for c in configs), "a trained tower has no features to start from"
+
+
+def test_rows_have_distillation_seeds_of_their_own(load):
+    rows = {row.name: row for row in methods_rows(CONFIGS)}
+    seeds = {name: rows[f"{name}/lors"].seeds for name in ("long_500", "trainable_100", "trainable_200", "short_200")}
+    assert seeds == {"long_500": 3, "trainable_100": 2, "trainable_200": 1, "short_200": 1}
+    few = [rows["trainable_100/lors"], rows["trainable_200/lors"]]
+    assert [(row.name[:13], seed) for row, seed in in_order(few, None)] == [
+        *(("trainable_100", 0), ("trainable_200", 0)),
+        ("trainable_100", 1),
+    ]
+    assert [seed for _, seed in in_order(few, 2)] == [0, 0, 1, 1] and in_order([], None) == []
 
 
 def test_rows_of_a_size_hold_equal_bytes(load):
@@ -125,6 +161,11 @@ def test_tables_without_a_small_version_say_why(rows_of):
 def test_rows_are_chosen_by_name(rows_of):
     rows = list(rows_of("table15", "scenes").values())
     assert [row.name for row in chosen(rows, ("lors", "d0"))] == ["lors", "d0"] and chosen(rows, None) == rows
+    methods = methods_rows(CONFIGS)
+    of_one = [row for row in methods if row.settings.stem == "short_200"]
+    assert chosen(methods, ("short_200",)) == of_one and len(of_one) > 1
+    lors = next(row for row in of_one if row.name == "short_200/lors")
+    assert chosen(methods, ("short_200/lors", "short_200"))[:2] == [lors, of_one[0]], "each once"
     with pytest.raises(ConfigError, match="only names 'd3'; the rows are d0, d1, d2, lors"):
         chosen(rows, ("d3",))
 

@@ -1,6 +1,6 @@
 """What can be reproduced, as rows: settings from a file, and what changes in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,13 +23,15 @@ TEACHERS = "teachers"
 BENCHMARKS: dict[Benchmark, tuple[str, ...]] = {
     "frozen": ("frozen_100", "frozen_200", "frozen_500"),
     "short": ("short_200", "short_500"),
-    "auto": ("auto_100", "auto_200", "auto_500"),
+    "long": ("long_100", "long_200", "long_500"),
     "residual": ("residual_100",),
-    "trainable": ("trainable_100",),
+    "trainable": ("trainable_100", "trainable_200", "trainable_500"),
 }
 """Settings of Flickr8k; every method says itself on which it is measured."""
-WITH_REFERENCES = ("frozen", "residual", "trainable")
-"""Those that have references of their own; the others differ in phases alone."""
+TEACHERS_OF: dict[Benchmark, str] = {"short": "frozen", "long": "frozen"}
+"""Those whose teachers are another benchmark's: they differ in phases alone."""
+SEEDS = {"long": 3, "trainable_100": 2}
+"""Distillation seeds of rows, by benchmark or settings, where they are more than one."""
 SIMILARITIES_ARE_WORTH = 1
 """Pairs that rows without similarities have beyond those of the settings, so that rows of one size hold equal bytes."""
 
@@ -46,6 +48,7 @@ class Row:
         teachers: name of the teachers that it shares with other rows; None finds them by their content in the cache.
         makes_pairs: whether the run makes pairs; otherwise it only measures references.
         students: the encoders of the students that are measured on its pairs, where those are not the run's own alone.
+        seeds: how many distillation seeds it is measured with, each with teachers of its own, unless settings say.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Row:
     teachers: str | None
     makes_pairs: bool = True
     students: Crossing | None = None
+    seeds: int = 1
 
     def load(self, load: Load) -> RunConfig:
         """Return the row's settings.
@@ -87,7 +91,7 @@ def methods_rows(configs: Path) -> list[Row]:
 
 
 def _measured_on(benchmark: Benchmark) -> list[str]:
-    references = [REFERENCES] if benchmark in WITH_REFERENCES else []
+    references = [] if benchmark == "short" else [REFERENCES]  # whose shares are of the frozen ones
     return [*references, *(method.name for method in METHODS if benchmark in method.benchmarks)]
 
 
@@ -99,8 +103,9 @@ def _methods_row(settings: Path, method: str, benchmark: Benchmark) -> Row:
         return _as_measured(replace(config, method=method, evaluate=replace(config.evaluate, methods=measured)))
 
     name = f"{settings.stem}/{method}"
-    teachers = benchmark if benchmark in WITH_REFERENCES else "frozen"
-    return Row(name, name, settings, change, teachers, makes_pairs=method != REFERENCES)
+    teachers = TEACHERS_OF.get(benchmark, benchmark)
+    seeds = SEEDS.get(settings.stem, SEEDS.get(benchmark, 1))
+    return Row(name, name, settings, change, teachers, makes_pairs=method != REFERENCES, seeds=seeds)
 
 
 def _as_measured(config: RunConfig) -> RunConfig:
@@ -165,18 +170,32 @@ def _teachers(config: RunConfig) -> str:
 
 
 def chosen(rows: list[Row], only: tuple[str, ...] | None) -> list[Row]:
-    """Return the rows that were asked for.
+    """Return the rows that were asked for, each by its name, or all of a settings file by that file's, in that order.
 
     Raises:
         ConfigError: a row does not exist.
     """
-    by_name = {row.name: row for row in rows}
+    by_name: dict[str, list[Row]] = {row.name: [row] for row in rows}
     if only is None:
         return rows
+    for row in rows:
+        if row.name.startswith(f"{row.settings.stem}/"):
+            by_name.setdefault(row.settings.stem, []).append(row)
     for name in only:
         if name not in by_name:
-            raise ConfigError(f"only names {name!r}; the rows are {', '.join(by_name)}")
-    return [by_name[name] for name in only]
+            raise ConfigError(f"only names {name!r}; the rows are {', '.join(row.name for row in rows)}")
+    return list({row.name: row for name in only for row in by_name[name]}.values())
+
+
+def in_order(rows: Sequence[Row], seeds: int | None) -> list[tuple[Row, int]]:
+    """Return rows with their distillation seeds: every row with its first seed before any with its second.
+
+    Args:
+        rows: the rows.
+        seeds: how many seeds each has; None takes the row's own number.
+    """
+    of = {row.name: row.seeds if seeds is None else seeds for row in rows}
+    return [(row, seed) for seed in range(max(of.values(), default=0)) for row in rows if seed < of[row.name]]
 
 
 def placed(config: RunConfig, row: Row, seed: int, settings: Reproduction, out: Path) -> RunConfig:

@@ -23,7 +23,17 @@ from pairstill.studies.cross_encoder.study import cross
 from pairstill.tools.reproduce.measured import Measured, results_of
 from pairstill.tools.reproduce.pages import left_out_lines, write_table
 from pairstill.tools.reproduce.paper import find_table, read_tables
-from pairstill.tools.reproduce.rows import TEACHERS, Load, Row, base_of, chosen, methods_rows, placed, table_rows
+from pairstill.tools.reproduce.rows import (
+    TEACHERS,
+    Load,
+    Row,
+    base_of,
+    chosen,
+    in_order,
+    methods_rows,
+    placed,
+    table_rows,
+)
 from pairstill.tools.reproduce.settings import METHODS_BENCHMARK, TRANSFER_BENCHMARK, Reproduction
 from pairstill.tools.reproduce.transfer import transfer_rows
 from pairstill.tools.reproduce.transfer_page import transfer_results, write_transfer
@@ -71,8 +81,7 @@ def reproduce(settings: Reproduction, queue: QueueConfig, load: Load, console: C
     # by folder: several rows may be the same run
     runs = {
         f"{row.folder}/seed{seed}": (row, placed(row.load(load), row, seed, settings, job.out))
-        for seed in range(settings.seeds)
-        for row in rows
+        for row, seed in in_order(rows, settings.seeds)
     }
     refuse_changed((name, config) for name, (_, config) in runs.items())
     with exclusive(job.out / QUEUE):
@@ -109,19 +118,19 @@ def _students_tasks(runs: Mapping[str, tuple[Row, RunConfig]]) -> list[Task]:
 
 def _measure_here(rows: Sequence[Row], job: Job, settings: Reproduction, load: Load, console: Console) -> None:
     """Measure rows one after another in this process."""
-    for seed in range(settings.seeds):
-        for number, row in enumerate(rows, start=1):
-            console.print(f"Row {number} of {len(rows)}: {row.name}, seed {seed}")
-            with Run(placed(row.load(load), row, seed, settings, job.out), console) as pipeline:
-                if (students := row.students) is not None:
-                    pipeline.distill()
-                    pipeline.study(partial(cross, asked=students))
-                elif row.makes_pairs:
-                    pipeline.run()
-                else:
-                    pipeline.prepare()
-                    pipeline.evaluate()
-            job.write()
+    todo = in_order(rows, settings.seeds)
+    for number, (row, seed) in enumerate(todo, start=1):
+        console.print(f"Row {number} of {len(todo)}: {row.name}, seed {seed}")
+        with Run(placed(row.load(load), row, seed, settings, job.out), console) as pipeline:
+            if (students := row.students) is not None:
+                pipeline.distill()
+                pipeline.study(partial(cross, asked=students))
+            elif row.makes_pairs:
+                pipeline.run()
+            else:
+                pipeline.prepare()
+                pipeline.evaluate()
+        job.write()
 
 
 def _is_own(out: Path, rows: Sequence[Row]) -> bool:

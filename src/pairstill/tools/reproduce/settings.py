@@ -25,7 +25,7 @@ class Reproduction:
 
     Attributes:
         benchmark: `table4` and so on is a table of the paper; `flickr8k` is every method on Flickr8k at 100, 200 and
-            500 pairs with frozen towers, and four of them with a trained image tower; `transfer` is what pairs for one
+            500 pairs with frozen towers, and some of them with a trained image tower; `transfer` is what pairs for one
             image tower, or two, teach behind three, with two text encoders.
         data_root: folder of the dataset; at the scale `paper`, the folder that holds flickr30k, coco and llava_cc3m.
             The scale `scenes` needs none.
@@ -35,9 +35,10 @@ class Reproduction:
         scale: for a table: `paper` takes its rows as they are, which needs a large GPU; `flickr8k` and `scenes` scale
             them down, to Flickr8k behind frozen towers, and to the embedded pairs.
         only: rows to measure, by name, as `--list` and the tables' folders tell; for `flickr8k`, CONFIG/METHOD such as
-            frozen_100/lors, where CONFIG/references are Random and full data; for `transfer`, KIND/PAIRS such as
-            kept_both/199, and full/TOWER/TEXT. Null measures all.
-        seeds: distillation seeds of every row, from 0; each has its own teachers.
+            long_100/lors, where CONFIG/references are Random and full data, or CONFIG for all of its rows; for
+            `transfer`, KIND/PAIRS such as kept_both/199, and full/TOWER/TEXT. Null measures all.
+        seeds: distillation seeds of every row, from 0; each has its own teachers. Null takes the row's own number: of
+            `flickr8k` three for the rows of long_100, long_200 and long_500, two for those of trainable_100; else one.
         out: folder that receives the rows' runs, the teachers that they share, and the tables.
         configs: folder of the shipped settings; null takes those that came with the package.
         device: as in `pairstill run`.
@@ -51,7 +52,7 @@ class Reproduction:
     tower_weights: dict[str, str] = field(default_factory=dict)
     scale: Scale | None = None
     only: tuple[str, ...] | None = None
-    seeds: int = 1
+    seeds: int | None = None
     out: str = "runs/reproduce"
     configs: str | None = None
     device: str = "auto"
@@ -60,7 +61,7 @@ class Reproduction:
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        if self.seeds <= 0:
+        if self.seeds is not None and self.seeds <= 0:
             raise ConfigError(f"seeds is {self.seeds}; it must be above 0")
         if self.benchmark in BENCHMARKS:
             if self.scale not in (None, "flickr8k"):
