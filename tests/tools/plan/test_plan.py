@@ -20,6 +20,7 @@ from pairstill.config import (
     ScenesConfig,
     StudentConfig,
     TeacherConfig,
+    TowerConfig,
     TrajectoryConfig,
 )
 from pairstill.core.errors import ConfigError
@@ -195,6 +196,19 @@ def test_a_warm_start_is_planned(config):
     plan = make_plan(frozen)
     (distilling,) = (stage for stage in plan.stages if stage.name == "distill")
     assert "a warm start" in distilling.detail and distilling.seconds > 0
+
+
+@pytest.mark.parametrize("towers", [(), (TowerConfig(size=8, init_seed=1),)])
+def test_photos_that_are_kept_are_planned_for_one_tower_and_for_two(config, towers):
+    frozen = replace(
+        config,
+        method="ptm_st_kept",
+        image=ImageConfig(size=16, trainable=False),
+        heads=HeadsConfig(image=True, width=8),
+        distill=replace(config.distill, images="kept"),
+    )
+    plan = make_plan(replace(frozen, towers=towers))
+    assert len(plan.seconds_per_step) == 2 and plan.disk_bytes > 0
 
 
 def test_a_full_disk_is_told(config):

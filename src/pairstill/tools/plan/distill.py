@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -15,10 +15,13 @@ from pairstill.distill.phases import Distillation
 from pairstill.distill.recipe import Recipe, matching_of, pixels_of, towers_recipe
 from pairstill.distilled import DistilledSet
 from pairstill.events import Event, ModeChosen, OuterStep
+from pairstill.exchange.jpeg import jpeg
 from pairstill.run.context import RunContext
 from pairstill.run.description import description
 from pairstill.run.log import peak_memory_bytes
 
+PHOTO_QUALITY = 90
+"""Of made-up photos, as JPEG."""
 PROBE_STEPS = 4  # the first of them also warms up, and is not counted
 
 
@@ -137,11 +140,14 @@ class _Times:
 
 
 def _pairs(probe: RunContext, pairs: int) -> InitialPairs:
-    """Return made-up initial pairs."""
-    size, generator = probe.pixel_space.size, make_generator("plan", "pairs", pairs)
+    """Return made-up initial pairs, with the files of their images where photos are kept."""
+    space, generator = probe.pixel_space, make_generator("plan", "pairs", pairs)
+    images = torch.randn(pairs, 3, space.size, space.size, generator=generator)
+    kept = probe.config.loop.images == "kept"
     return InitialPairs(
-        images=torch.randn(pairs, 3, size, size, generator=generator),
+        images=images,
         text_embeddings=torch.randn(pairs, probe.text.spec.width, generator=generator),
         captions=("",) * pairs,
         sources=("",) * pairs,
+        photos=tuple(jpeg(image, asdict(space), PHOTO_QUALITY) for image in images) if kept else (),
     )
