@@ -14,6 +14,7 @@ import traceback
 import pairstill.run.pipeline  # noqa: F401 - what every command needs
 from pairstill.cli import main
 from pairstill.distill import loop
+from pairstill.encoders import cache
 
 WORLD = 2
 
@@ -24,6 +25,10 @@ def rank(number, port, job):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in here.items()}}
     if job["killed_after"] is not None and number == 1:
         kill_after(*job["killed_after"])
+    if job["shard_rows"] is not None:
+        cache.SHARD_ROWS = job["shard_rows"]
+    if job["killed_at_shard"] is not None and number == 1:
+        kill_at_shard(job["killed_at_shard"])
     status = 1
     try:
         status = main(job["command"])
@@ -45,6 +50,19 @@ def kill_after(phase, step):
         return advance(state, problem, *more)
 
     loop._advance = killed
+
+
+def kill_at_shard(count):
+    """Let this process be killed when it is about to write its shard of this number, from 1."""
+    save, written = cache.save_tensors, []
+
+    def killed(path, tensors):
+        written.append(path)
+        if len(written) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(path, tensors)
+
+    cache.save_tensors = killed
 
 
 def free_port():

@@ -17,6 +17,7 @@ from pairstill.config import RunConfig, TrajectoryConfig
 from pairstill.core.devices import choose_device
 from pairstill.core.errors import ConfigError
 from pairstill.core.world import World
+from pairstill.encoders import cache
 from pairstill.run.pipeline import Run
 from pairstill.storage import load_tensors
 
@@ -31,8 +32,10 @@ def world():
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
 
-        def do(command, killed_after=None):
-            process.stdin.write(json.dumps({"command": command, "killed_after": killed_after}) + "\n")
+        def do(command, killed_after=None, shard_rows=None, killed_at_shard=None):
+            job = {"command": command, "killed_after": killed_after}
+            job |= {"shard_rows": shard_rows, "killed_at_shard": killed_at_shard}
+            process.stdin.write(json.dumps(job) + "\n")
             process.stdin.flush()
             return SimpleNamespace(**json.loads(process.stdout.readline()))
 
@@ -111,6 +114,32 @@ def test_a_killed_process_ends_the_run_which_goes_on_to_the_same_bits(
     assert found.status == [0, 0], found.err
     assert events(tmp_path / "run", "distill_step")[before]["step"] == 3, "the last checkpoint was after step 2"
     assert same_set(tmp_path / "run", shared["trainable"][0])
+
+
+def encoded(cache_dir):
+    """Return the bytes of every shard, and when it was written, by its place below the cache."""
+    kinds = ("pixels", "features", "texts")
+    paths = [path for kind in kinds for path in (cache_dir / kind).rglob("*.safetensors")]
+    return {path.relative_to(cache_dir): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+
+@pytest.mark.parametrize("mode", ["trainable", "frozen"])
+def test_two_processes_encode_the_bytes_of_one_and_a_killed_one_is_taken_up_again(
+    world, do, tiny, options_of, monkeypatch, tmp_path, mode
+):
+    monkeypatch.setattr(cache, "SHARD_ROWS", 4)
+    do("prepare", tmp_path / "alone", *options_of[mode], f"--cache_dir={tmp_path / 'one'}")
+    alone = {place: content for place, (content, _) in encoded(tmp_path / "one").items()}
+    command = tiny("prepare", tmp_path / "run", *options_of[mode], f"--cache_dir={tmp_path / 'two'}")
+    found = world(command, shard_rows=4, killed_at_shard=3)
+    assert found.status == [1, -signal.SIGKILL], found.err
+    before = encoded(tmp_path / "two")
+    assert 2 < len(before) < len(alone)
+    found = world(command, shard_rows=4)
+    assert found.status == [0, 0], found.err
+    after = encoded(tmp_path / "two")
+    assert {place: content for place, (content, _) in after.items()} == alone
+    assert all(after[place] == before[place] for place in before), "what was there is not encoded again"
 
 
 def test_torchrun_starts_two_processes_that_ask_for_pairs_that_nobody_made(tiny, events, tmp_path):

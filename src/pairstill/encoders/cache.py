@@ -5,17 +5,20 @@ in shards, each atomically, so that a killed computation goes on with the next s
 when read, so that a large set needs no RAM.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from pairstill.core.world import World
 from pairstill.events import Emit, RowsComputed, silent
 from pairstill.storage import load_tensors, save_tensors, write_json
 
 SHARD_ROWS = 4096
 CHUNK_ROWS = 256
+ALONE = World()
 
 
 class CachedRows:
@@ -61,35 +64,50 @@ def cached_rows(
     compute: Callable[[int, int], Tensor],
     *,
     about: dict[str, object],
-    shard_rows: int = SHARD_ROWS,
+    shard_rows: int | None = None,
     chunk_rows: int = CHUNK_ROWS,
     what: str = "Rows",
     emit: Emit = silent,
+    world: World = ALONE,
 ) -> CachedRows:
-    """Return the rows of a cache entry, computing the shards that are not there yet.
+    """Return the rows of a cache entry, computing the shards that are not there yet; ranks share them out.
 
     Args:
         folder: the entry's folder; its name must contain the digest of everything that determines the rows.
         num_rows: how many rows there are.
         compute: returns rows `start` to `stop`, at most `chunk_rows`, as a tensor (stop - start, ...).
         about: what the entry holds, written beside it for people.
-        shard_rows: rows of a shard, which is what a computation that is killed loses at most.
+        shard_rows: rows of a shard, which is what a computation that is killed loses at most; None for `SHARD_ROWS`.
         chunk_rows: rows that are computed at a time.
         what: the rows, as people are told of them.
         emit: told of the rows as they are computed; of nothing when all were there.
+        world: the ranks, which all call this.
+
+    Raises:
+        RankError: another rank stopped.
     """
-    shards = []
-    for number, start in enumerate(range(0, num_rows, shard_rows)):
-        path = folder / f"{number:06d}.safetensors"
-        if not path.is_file():
-            if number == 0:
-                write_json(folder / "about.json", about)
-            stop = min(start + shard_rows, num_rows)
-            chunks = []
-            for at in range(start, stop, chunk_rows):
-                end = min(at + chunk_rows, stop)
-                chunks.append(compute(at, end))
-                emit(RowsComputed(what=what, done=end, total=num_rows))
-            save_tensors(path, {"rows": torch.cat(chunks)})
-        shards.append(load_tensors(path)["rows"])
-    return CachedRows(shards)
+    step = shard_rows or SHARD_ROWS
+    paths = [folder / f"{number:06d}.safetensors" for number in range(-(-num_rows // step))]
+    missing = world.from_main(lambda: _missing(folder, paths, about))
+    for number in world.shard(missing):
+        stop = min((number + 1) * step, num_rows)
+        chunks = []
+        for at in range(number * step, stop, chunk_rows):
+            end = min(at + chunk_rows, stop)
+            chunks.append(compute(at, end))
+            # ranks go through the shards side by side, so that one's place is about that of all
+            emit(RowsComputed(what=what, done=end, total=num_rows))
+        save_tensors(paths[number], {"rows": torch.cat(chunks)})
+    if missing:
+        world.barrier()
+    return CachedRows([load_tensors(path)["rows"] for path in paths])
+
+
+def _missing(folder: Path, paths: Sequence[Path], about: dict[str, object]) -> list[int]:
+    """Return the numbers of the shards that are not there, after writing what the entry holds if none are."""
+    # listed, not looked for one by one: network file systems remember for a while that a file was not there
+    present = set(os.listdir(folder)) if folder.is_dir() else set()
+    missing = [number for number, path in enumerate(paths) if path.name not in present]
+    if 0 in missing:
+        write_json(folder / "about.json", about)
+    return missing

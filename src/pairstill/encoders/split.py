@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from pairstill.core.errors import DataError
 from pairstill.core.rng import make_generator
 from pairstill.core.schema import Split
+from pairstill.core.world import World
 from pairstill.data.loader import normalise, read_images
 from pairstill.data.manifest import Manifest
-from pairstill.encoders.cache import CachedRows, cached_rows
+from pairstill.encoders.cache import ALONE, CachedRows, cached_rows
 from pairstill.encoders.image import ImageEncoder, ImageSpec, to_channels_last
 from pairstill.encoders.row_files import RowFile
 from pairstill.encoders.text import PrecomputedTexts, TextEncoder
@@ -140,6 +141,7 @@ class Encoding:
         emit: told of rows while they are computed.
         background: what shows through transparent pixels of images.
         tower_batch: images that go through the frozen tower at a time.
+        world: the ranks that share out what is to be encoded; all of them encode the same.
     """
 
     image: ImageEncoder
@@ -151,6 +153,7 @@ class Encoding:
     emit: Emit = silent
     background: str = "white"
     tower_batch: int = TOWER_BATCH
+    world: World = ALONE
 
     def images(self, paths: Sequence[Path], digests: Iterable[str], about: str) -> CachedRows:
         """Return features (images, features), or uint8 pixels (images, 3, size, size) for a trainable tower.
@@ -170,6 +173,7 @@ class Encoding:
             about={"kind": kind, "split": about, "images": len(paths), "encoder": spec.to_json()},
             what=f"Encoding {self.what}: {kind}",
             emit=self.emit,
+            world=self.world,
         )
 
     def given_images(self, given: RowFile, paths: Sequence[Path], digests: Sequence[str]) -> CachedRows:
@@ -223,6 +227,7 @@ class Encoding:
                 about={"kind": "features", "augmented view": view, "images": len(paths), "encoder": spec.to_json()},
                 what=f"Encoding {self.what}: view {view + 1} of {count}",
                 emit=self.emit,
+                world=self.world,
             )
             for view in range(count)
         )
@@ -239,6 +244,7 @@ class Encoding:
             about={"kind": "texts", "split": about, "captions": len(captions), "encoder": spec.to_json()},
             what=f"Encoding {self.what}: texts",
             emit=self.emit,
+            world=self.world,
         )
 
     def _pixels(self, paths: Sequence[Path]) -> Tensor:

@@ -340,7 +340,8 @@ class RunContext:
     def _split(self, manifest: Manifest, split: Split) -> EncodedSplit:
         with self.encoding(f"the {split} split") as encoding:
             views = self.num_views if split == "train" else 0
-            encoded = encode_split(manifest, split, encoding, self.given_features, views)
+            shared = replace(encoding, world=self.world)
+            encoded = encode_split(manifest, split, shared, self.given_features, views)
         if split == "train" and self.config.teacher.image_is_view:
             return replace(encoded, views=(encoded.images, *encoded.views))
         return encoded
@@ -363,8 +364,8 @@ class RunContext:
         def encode() -> Splits:
             return Splits(*(self._split(manifest, name) for name in ("train", "val", "test")))
 
-        manifest = self.manifest  # all ranks together, before they take turns
-        return self._part(self._splits_key, lambda: self.world.main_first(encode))
+        manifest = self.manifest
+        return self._part(self._splits_key, encode)  # all ranks together: each encodes its share
 
     @property
     def evaluator(self) -> Evaluator:

@@ -90,6 +90,7 @@ class Run:
             ConfigError: features are asked for, but the image tower is trained.
             DataError: a value is not finite in the asked-for type.
         """
+        _ = self.context.splits  # all ranks together, before the main one goes on
         return self.context.world.main_first(lambda: encoded.write(self.context, asked))
 
     @as_set

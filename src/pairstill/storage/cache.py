@@ -56,7 +56,7 @@ def cache_folder(cache_dir: Path, kind: str) -> Path:
     folder = cache_dir.expanduser() / kind
     if (folder / MARKER).is_file():
         return folder
-    names = content_of(folder)
+    names = [name for name in content_of(folder) if name != MARKER]  # which another process may have written just now
     if foreign := [name for name in names if not re.fullmatch(KINDS[kind].entry, name)]:
         raise ConfigError(
             f"cache_dir is {str(cache_dir)!r}, whose folder {kind} holds what pairstill did not make "
