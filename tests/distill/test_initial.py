@@ -9,7 +9,15 @@ from pairstill.core.errors import DataError
 from pairstill.core.schema import ImageRecord
 from pairstill.data.loader import normalise, read_image
 from pairstill.data.manifest import Manifest
-from pairstill.distill.initial import InitialPairs, draw_pairs, initial_pairs, noise_like, pixel_range, real_pairs
+from pairstill.distill.initial import (
+    InitialPairs,
+    draw_glossary,
+    draw_pairs,
+    initial_pairs,
+    noise_like,
+    pixel_range,
+    real_pairs,
+)
 
 
 def draw(seed=0):
@@ -96,3 +104,14 @@ def test_pixel_range_is_that_of_black_and_white(make_split):
     for value, bound in ((0, low), (255, high)):
         pixels = torch.full((3, 1, 1), value, dtype=torch.uint8)
         torch.testing.assert_close(bound, normalise(pixels, spec.mean, spec.std))
+
+
+def test_a_glossary_has_short_captions_none_twice_and_is_the_same_for_a_seed():
+    captions = ("a dog", "a cat", "a dog", "a bird", "a cat")
+    assert sorted(draw_glossary(captions, 3, draw())) == ["a bird", "a cat", "a dog"]
+    assert draw_glossary(captions, 2, draw(1)) == draw_glossary(captions, 2, draw(1))
+    # of two drawn the shorter: never the longest
+    assert {draw_glossary(captions, 1, draw(seed)) for seed in range(20)} == {("a dog",), ("a cat",)}
+    assert draw_glossary(captions, 0, draw()) == ()
+    with pytest.raises(DataError, match="asks for 4 captions, but the training split has 3 different ones"):
+        draw_glossary(captions, 4, draw())

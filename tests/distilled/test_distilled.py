@@ -234,6 +234,16 @@ def test_mixtures_that_do_not_go_with_their_weights_are_refused(kept, tmp_path, 
         DistilledSet.load(tmp_path / "set")
 
 
+def test_a_glossary_is_stored_and_one_that_is_garbled_is_refused(make, tmp_path):
+    plain = make()
+    assert "glossary" not in plain.description()
+    replace(plain, glossary=("a dog", "née")).save(tmp_path / "set")
+    assert DistilledSet.load(tmp_path / "set").glossary == ("a dog", "née")
+    rewrite(tmp_path / "set", lambda content: content.update(glossary=["a dog", 3]))
+    with pytest.raises(ArtifactError, match="lacks or garbles 3, which must be a caption"):
+        DistilledSet.load(tmp_path / "set")
+
+
 def test_only_captions_that_play_a_part_are_encoded():
     mixtures = Mixtures((("b", "a"), ("a", "c")), torch.tensor([[1.0, 2.0], [1.0, 0.0]]))
     assert mixtures.distinct() == ["b", "a"]

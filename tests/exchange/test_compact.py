@@ -38,6 +38,12 @@ def test_bytes_of_photos_and_captions_by_hand(make):
     assert found.texts == 2 * (6 + 5) + 4 * 2 * (5 + 3)
 
 
+def test_a_glossary_counts_by_its_captions(make):
+    made = make("full")
+    found = sizes(replace(made, glossary=("a dog", "née")))
+    assert found.texts == sizes(made).texts + 6 + 5 and found.total == sizes(made).total + 6 + 5
+
+
 def test_a_caption_ends_with_its_line():
     assert caption_bytes(["a dog", "née"]) == 6 + 5 and caption_bytes([]) == 0
 

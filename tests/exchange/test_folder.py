@@ -5,6 +5,7 @@ import io
 import json
 import sys
 import tarfile
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -37,6 +38,13 @@ def test_photos_that_are_kept_stay_the_files_that_they_were(tmp_path, make, layo
     assert read.photos == written.photos
     assert layout in ("parquet", "huggingface") or all(photo in content for photo in written.photos)
     assert [phase.mixtures.captions for phase in read.phases] == [phase.mixtures.captions for phase in written.phases]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_glossary_goes_along(tmp_path, make, layout):
+    written = replace(make(), glossary=("a dog", "Straße 日本 \u2028", ""))
+    write_export(written, layout, tmp_path / "out", "", None)
+    assert read_export(tmp_path / "out").glossary == written.glossary
 
 
 def test_extreme_float32_values_survive(tmp_path, make, same):

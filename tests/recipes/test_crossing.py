@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from pairstill.cli import main
+from pairstill.distilled import DistilledSet
 from pairstill.encoders.text import HashedNgrams
+from pairstill.exchange.compact import caption_bytes, sizes
 from pairstill.studies.cross_encoder import study as module
 
 RECALLS = ("text_to_image_r1", "image_to_text_r10", "mean_recall", "validation_mean_recall", "epoch")
@@ -69,6 +72,22 @@ def test_a_matrix_is_measured_once_cell_by_cell_and_goes_on_where_it_stopped(do,
             assert line[key] == same[key], key
     assert len({line["encoders"] for line in found}) == 4 and len({line["ranks"] for line in found}) == 8
     assert labels[1] in (folder / "cross.md").read_text()
+
+
+def test_a_glossary_reads_another_text_encoder_without_real_data(do, run, capsys):
+    folder, options = run
+    made = DistilledSet.load(folder / "distilled")
+    captions = tuple(dict.fromkeys(caption for phase in made.phases for caption in phase.captions))
+    replace(made, glossary=captions).save(folder / "distilled")
+    foreign = ("--text-encoder", "hashed_ngrams,width=24", "--evaluate.rate_scales", "[1]")
+    do("evaluate", folder, *options, *foreign)
+    for line in lines(folder):
+        assert (line["own_texts"], line["text_map"], line["text"]) == (False, "glossary", "hashed_ngrams (24)")
+        assert line["map_explains_validation_captions"] < 1
+        assert line["disk_bytes"] == sizes(made).total + caption_bytes(captions)
+    assert len(lines(folder)) == 2 and "explains" in (folder / "cross.md").read_text()
+    do("evaluate", folder, *options, *foreign, "--map-text")  # by the real captions, if that is asked for
+    assert [line["text_map"] for line in lines(folder)] == ["glossary"] * 2 + ["ridge"] * 2
 
 
 def test_another_width_needs_the_map(do, tiny, run, capsys):

@@ -138,7 +138,7 @@ def test_a_killed_process_leaves_a_folder_that_goes_on_to_the_same_bits(
 
 
 def test_a_run_goes_on_with_the_photos_and_captions_that_it_has_chosen(tiny, do, options_of, interrupt, tmp_path):
-    more = ("--method", "ptm_st_kept", "--distill.texts", "mixture", "--reuse", "false")
+    more = ("--method", "ptm_st_kept", "--distill.texts", "mixture", "--distill.glossary", "20", "--reuse", "false")
     folder = tmp_path / "run"
     interrupt(event="distill_step", phase=1, step=1)
     assert main(tiny("distill", folder, *options_of["frozen"], *more)) == 130
@@ -155,3 +155,4 @@ def test_a_run_goes_on_with_the_photos_and_captions_that_it_has_chosen(tiny, do,
     captions = build_manifest(settings_of_run(folder).data, tmp_path / "cache").captions("train")
     told = [caption for phase in made.phases for caption in phase.captions]
     assert told == [captions[n] for name in sorted(other) for n in other[name].tolist()]
+    assert len(set(made.glossary)) == len(made.glossary) == 20 and set(made.glossary) <= set(captions)

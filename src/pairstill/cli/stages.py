@@ -151,7 +151,7 @@ def _evaluate_parser(text: str, arguments: Sequence[str]) -> ArgumentParser:
         "--map_text",
         action="store_true",
         help="map the pairs' text embeddings into the space of another text tower, by a ridge regression on the real "
-        "training captions; texts that are mixtures of captions need none: they are encoded anew",
+        "training captions; sets with a glossary, or with texts that are mixtures of captions, need none",
     )
     return parser
 

@@ -12,6 +12,9 @@ from pairstill.config.phases import AutoPhasesConfig, PhaseConfig
 if TYPE_CHECKING:
     from pairstill.config.run import RunConfig
 
+LEAST_GLOSSARY = 3
+"""Captions of the smallest glossary: a line through two of them has no error to tell a good map by."""
+
 
 @dataclass(frozen=True)
 class TrajectoryConfig(LearnedConfig):
@@ -48,6 +51,8 @@ class TrajectoryConfig(LearnedConfig):
         texts: `free` embeddings are learned; a `mixture` is a learned combination of a few real training captions, so
             that any text encoder can read it.
         mixture: which captions, and how many.
+        glossary: short real training captions that go along with the set, of which nothing is learned: with them alone
+            the captions of any other text encoder are read in the space of the set's texts. 0 gives none along.
         similarity: the learned similarity matrix.
         outer: the outer optimiser.
         hypergradient: how its gradient is computed.
@@ -74,6 +79,7 @@ class TrajectoryConfig(LearnedConfig):
     photos: PhotosConfig = field(default_factory=PhotosConfig)
     texts: Literal["free", "mixture"] = "free"
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
+    glossary: int = 0
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
     outer: OuterConfig = field(default_factory=OuterConfig)
     hypergradient: HypergradientConfig = field(default_factory=HypergradientConfig)
@@ -113,6 +119,11 @@ class TrajectoryConfig(LearnedConfig):
         require(
             self.init == "real" or (self.images == "pixels" and self.texts == "free"),
             "distill.init is noise, but photos that are kept and mixtures of captions are real; set init to real",
+        )
+        require(
+            self.glossary == 0 or self.glossary >= LEAST_GLOSSARY,
+            f"distill.glossary is {self.glossary}; it must be 0, or {LEAST_GLOSSARY} captions or more, of which a map "
+            "can be learned",
         )
         require(
             self.images == "pixels" or not self.features_first.steps,

@@ -1,5 +1,6 @@
 """Where distilled pairs start: real pairs drawn at random, or noise of the same moments."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from pairstill.config import MixtureConfig, PhaseConfig
 from pairstill.core.errors import DataError
+from pairstill.core.formatting import counted
 from pairstill.data.loader import normalise, read_images
 from pairstill.data.manifest import Manifest
 from pairstill.distill.mixture import Mixture, begun
@@ -76,6 +78,24 @@ def with_mixture(
     """Return real pairs whose texts are mixtures, of candidates with these numbers; they begin as the first ones."""
     begin = begun(candidates, manifest.captions("train"), split.text_batches(), config)
     return replace(pairs, mixture=begin)
+
+
+def draw_glossary(captions: Sequence[str], count: int, generator: torch.Generator) -> tuple[str, ...]:
+    """Draw twice as many captions at random, none of them twice, and return the shorter half.
+
+    Short ones take fewer bytes, and a map learns from them as much.
+
+    Raises:
+        DataError: there are fewer different ones.
+    """
+    different = list(dict.fromkeys(captions))
+    if count > len(different):
+        raise DataError(
+            f"distill.glossary asks for {counted(count, 'caption')}, but the training split has {len(different)} "
+            "different ones; ask for fewer"
+        )
+    order = torch.randperm(len(different), generator=generator)[: 2 * count].tolist()
+    return tuple(sorted((different[i] for i in order), key=len)[:count])
 
 
 def noise_like(real: InitialPairs, generator: torch.Generator) -> InitialPairs:

@@ -56,6 +56,8 @@ class DistilledSet:
         info_nce: how `infonce` puts its two directions together, which the rates belong to.
         towers: specifications of the image towers that the set was made for, if they are several.
         background: what shows through transparent pixels of the photos, as `data.background` has it.
+        glossary: real captions that go along, by which captions of other text towers are read in the space of the
+            texts: both towers encode them, and a map is fitted to that.
     """
 
     phases: tuple[DistilledPhase, ...]
@@ -67,6 +69,7 @@ class DistilledSet:
     info_nce: InfoNCE = "mean"
     towers: tuple[Mapping[str, Any], ...] = ()
     background: str = "white"
+    glossary: tuple[str, ...] = ()
 
     def of_tower(self, number: int) -> "DistilledSet":
         """Return the set as students with one of its several towers take it: its pixels, its rates.
@@ -160,6 +163,7 @@ class DistilledSet:
             "info_nce": self.info_nce,
             **({"towers": [dict(tower) for tower in self.towers]} if self.towers else {}),
             **({"background": self.background} if self.background != "white" else {}),
+            **({"glossary": list(self.glossary)} if self.glossary else {}),
             "phases": [
                 {
                     "num_pairs": phase.num_pairs,
@@ -234,6 +238,7 @@ class DistilledSet:
             info_nce=info_nce,
             towers=towers,
             background=background,
+            glossary=tuple(map(_caption, description.get("glossary", ()))),
         )
 
     @staticmethod
@@ -313,6 +318,12 @@ def photo_name(phase: DistilledPhase, number: int, index: int) -> str:
     """Return where in a set's folder a photo that is kept stands, such as `photos/phase1/0007.jpg`."""
     ending = PurePosixPath(phase.sources[index]).suffix.lower()
     return f"{PHOTOS}/phase{number}/{index:04d}{ending}"
+
+
+def _caption(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r}, which must be a caption")
+    return value
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

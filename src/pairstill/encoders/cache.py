@@ -53,6 +53,10 @@ class CachedRows:
         """Return rows `start` to `stop`."""
         return self.take(torch.arange(start, min(stop, len(self))))
 
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "CachedRows":
+        """Return the rows that `change` makes of these, shard by shard, in memory."""
+        return CachedRows([change(shard) for shard in self._shards])
+
     def all(self) -> Tensor:
         """Return every row; for rows that fit in memory."""
         return self._shards[0] if len(self._shards) == 1 else torch.cat(self._shards)

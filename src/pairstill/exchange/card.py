@@ -132,12 +132,18 @@ def _images(distilled: DistilledSet, shape: str, space: str) -> str:
 
 
 def _texts(distilled: DistilledSet) -> str:
+    words = ", not strings"
     if all(phase.mixtures is not None for phase in distilled.phases):
-        return (
+        words = (
             ", each the sum of its captions' (`mixture`) times their weights (`mixture_weights`), so that any other "
             "text tower can make its own"
         )
-    return ", not strings"
+    if distilled.glossary:
+        words += (
+            f"; by {counted(len(distilled.glossary), 'real caption')} (`glossary` in `pairstill.json`) the captions of "
+            "any other text tower are read in their space"
+        )
+    return words
 
 
 def _loss(distilled: DistilledSet) -> str:
@@ -196,6 +202,8 @@ def _sources(distilled: DistilledSet, facts: CardFacts) -> str:
         traces = " **The images are real photos, as they were: the set is not anonymous.**"
     if any(phase.mixtures is not None for phase in distilled.phases):
         traces += " The texts are weighted real captions, in their authors' words."
+    if distilled.glossary:
+        traces += " The glossary is real captions, in their authors' words."
     return (
         "## Sources and licences\n\n"
         f"- Real pairs: source `{data.get('source', 'unknown')}`, {pairs}, fingerprint "
@@ -234,6 +242,8 @@ def _png(distilled: DistilledSet, facts: CardFacts) -> str:
 
 
 def _bound(distilled: DistilledSet) -> str:
+    if distilled.glossary:
+        return "- The texts are embeddings: other text towers need the set's own once, to encode its glossary.\n"
     if all(phase.mixtures is not None for phase in distilled.phases):
         return ""
     return "- The texts are embeddings: a set is of no use without its text tower.\n"

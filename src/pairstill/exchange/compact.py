@@ -1,8 +1,8 @@
 """The smallest form of a distilled set on a disk, what it takes, and what a reader gets back from it.
 
 Pictures are files: photos that are kept as they were, and PNG of pixels, or JPEG where that is asked for. Texts are
-caption strings with weights in float16 where they are mixtures, and embeddings in float16 elsewhere; similarities are
-in float16, rates in float32.
+caption strings with weights in float16 where they are mixtures, and embeddings in float16 elsewhere; a glossary is its
+caption strings; similarities are in float16, rates in float32.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class Sizes:
 
     Attributes:
         pictures: the files of the pictures.
-        texts: caption strings and weights, or embeddings.
+        texts: caption strings and weights, or embeddings; and the glossary.
         similarities: the factors of the similarities.
         rates: the learned rates.
     """
@@ -59,7 +59,8 @@ def sizes(distilled: DistilledSet, quality: int | None = None) -> Sizes:
     pictures = sum(len(file) for phase in phases for file in (phase.photos or map(picture, phase.images)))
     factors = sum(factor.numel() for phase in phases for factor in phase.similarity_factors.values())
     rates = sum(2 * len(phase.rates) for phase in phases)
-    return Sizes(pictures, sum(map(_text_bytes, phases)), NUMBER_BYTES * factors, RATE_BYTES * rates)
+    texts = sum(map(_text_bytes, phases)) + caption_bytes(distilled.glossary)
+    return Sizes(pictures, texts, NUMBER_BYTES * factors, RATE_BYTES * rates)
 
 
 def _text_bytes(phase: DistilledPhase) -> int:

@@ -12,7 +12,7 @@ from pairstill.core.errors import ConfigError
 from pairstill.core.rng import make_generator
 from pairstill.distill.coreset import candidates, choose_rows, coreset_phase, joint_features
 from pairstill.distill.features_first import FeatureRange
-from pairstill.distill.initial import real_pairs
+from pairstill.distill.initial import draw_glossary, real_pairs
 from pairstill.distill.phases import Distillation
 from pairstill.distill.recipe import Recipe, towers_recipe
 from pairstill.distilled import DistilledSet
@@ -55,7 +55,7 @@ def distill(context: RunContext) -> DistilledSet:
         config=distill,
         recipe=_recipe(context),
         device=context.device,
-        describe=description(context),
+        describe={**description(context), "glossary": _glossary(context)},
         world=context.world,
         feature_ranges=_feature_ranges(context),
         validate=lambda distilled: context.world.from_main(lambda: _validation(context, distilled)),
@@ -76,6 +76,12 @@ def _recipe(context: RunContext) -> Recipe:
         drawn = chosen_photos(towers[0], experts[0]) if context.config.loop.images == "kept" else None
         return towers_recipe(towers, experts, context.pixel_space, drawn=drawn)
     return context.method.recipe(context, teach(context) if "trajectories" in context.method.needs else [])
+
+
+def _glossary(context: RunContext) -> tuple[str, ...]:
+    """Return the captions that go along with the pairs."""
+    generator = make_generator(context.config.distillation_seed, "glossary")
+    return draw_glossary(context.manifest.captions("train"), context.config.loop.glossary, generator)
 
 
 def _feature_ranges(context: RunContext) -> tuple[FeatureRange, ...]:

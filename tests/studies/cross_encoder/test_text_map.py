@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pairstill.studies.cross_encoder.text_map import explained_variance, fit_text_map
+from pairstill.studies.cross_encoder.text_map import explained_variance, fit_left_out, fit_text_map
 
 ROWS, FROM, TO = 40, 5, 3
 
@@ -71,3 +71,47 @@ def test_explained_variance(rows):
     assert explained_variance(fitted, lambda: zip(x.split(9), y.split(9), strict=True)) == pytest.approx(
         expected, abs=1e-4
     )
+
+
+def by_hand(x, y, penalty):
+    """Return weight and offset of a ridge regression with an offset that is free, by its normal equations."""
+    centred = x - x.mean(0)
+    weight = torch.linalg.solve(
+        centred.T @ centred + penalty * torch.eye(x.shape[1]).double(), centred.T @ (y - y.mean(0))
+    )
+    return weight, y.mean(0) - x.mean(0) @ weight
+
+
+def left_out_error(x, y, penalty):
+    """Return the summed square error on each row of the map that was fitted without it."""
+    total = 0.0
+    for i in range(len(x)):
+        others = torch.arange(len(x)) != i
+        weight, offset = by_hand(x[others], y[others], penalty)
+        total += float((y[i] - x[i] @ weight - offset).square().sum())
+    return total
+
+
+@pytest.mark.parametrize("noise", [0.01, 3.0, 100.0])
+def test_the_strength_is_the_best_on_captions_left_out_one_by_one(rows, noise):
+    x, y = (value.double() for value in rows)
+    x = x[:12] - 100 * (noise > 1)  # far from zero, and near
+    y = y[:12] + noise * torch.randn(12, TO, generator=torch.Generator().manual_seed(1)).double()
+    strengths = (0.001, 0.03, 1.0, 30.0)
+    unit = float((x - x.mean(0)).square().mean()) * len(x)
+    penalty = min((s * unit for s in strengths), key=lambda penalty: left_out_error(x, y, penalty))
+    weight, offset = by_hand(x, y, penalty)
+    found = fit_left_out(x, y, strengths)
+    torch.testing.assert_close(found.weight, weight)
+    torch.testing.assert_close(found.offset, offset)
+
+
+def test_a_map_of_few_captions_is_that_of_many_batches_at_the_same_strength(rows):
+    found, expected = fit_left_out(*rows, strengths=(0.3,)), fit_text_map(whole(*rows), 0.3)
+    torch.testing.assert_close(found.weight, expected.weight)
+    torch.testing.assert_close(found.offset, expected.offset)
+
+
+def test_captions_that_are_all_the_same_map_to_the_mean():
+    y = torch.tensor([[1.0], [3.0], [5.0]])
+    assert fit_left_out(torch.ones(3, 2), y)(torch.ones(1, 2)).tolist() == [[3.0]]

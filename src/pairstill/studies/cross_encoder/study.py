@@ -30,7 +30,13 @@ from pairstill.studies.cross_encoder.adapt import (
 )
 from pairstill.studies.cross_encoder.encoders import image_label, named_image, named_text, text_label
 from pairstill.studies.cross_encoder.table import Cell, cells_of, crossing_page
-from pairstill.studies.cross_encoder.text_map import Batches, TextMap, explained_variance, fit_text_map
+from pairstill.studies.cross_encoder.text_map import (
+    Batches,
+    TextMap,
+    explained_variance,
+    fit_left_out,
+    fit_text_map,
+)
 
 PAGE = "cross.md"
 MAP_BATCH = 4096
@@ -44,7 +50,7 @@ class Crossing:
         image_encoders: as `image.name`, with options as in `named_image`; none takes the run's own.
         text_encoders: as `text.name`, with options as in `named_text`; none takes the run's own.
         map_text: whether the pairs' text embeddings go through a ridge map into the space of another text encoder, also
-            where texts are mixtures of captions, which it would otherwise encode anew.
+            where the set has a glossary, or mixtures of captions, which would otherwise do without real data.
     """
 
     image_encoders: tuple[str, ...] = ()
@@ -64,7 +70,8 @@ class _Measured:
     """A cell that is being measured.
 
     Attributes:
-        context: with the cell's encoders.
+        context: with the cell's encoders; of a text tower whose captions are read through the set's glossary, with the
+            set's own text tower, in whose space its captions are then.
         evaluator: what measures its students, under `strict`.
         course: what these learn from: the set as their encoders see it, which is found once for all of them.
         facts: what describes the cell, the same for every student.
@@ -89,7 +96,7 @@ def cross(context: RunContext, asked: Crossing) -> list[Cell]:
     images = [_image(name, config.images) for name in asked.image_encoders] or list(config.images)
     texts = [named_text(name, config.text) for name in asked.text_encoders] or [config.text]
     distilled = distilled_set(context)
-    if not asked.map_text and not has_mixtures(distilled):
+    if not asked.map_text and not distilled.glossary and not has_mixtures(distilled):
         for text in texts:
             check_width(distilled, context.with_encoders(config.image, text).text.spec)  # before anything is computed
     _ = context.manifest  # the cells share it
@@ -119,7 +126,7 @@ def _measure_cell(
     foreign_text = not has_own_texts(distilled, cell.text.spec)
     way = "none"
     if foreign_text:
-        way = "ridge" if map_text else "captions" if has_mixtures(distilled) else "none"
+        way = "ridge" if map_text else _way(distilled)
     facts = {
         "image": image_label(image, cell.image.spec.size),
         "text": text_label(cell.text.spec.name, cell.text.spec.width),
@@ -148,9 +155,20 @@ def _measure_cell(
     return keys[0]
 
 
+def _way(distilled: DistilledSet) -> str:
+    """Return how a set and another text tower come together without real data."""
+    if distilled.glossary:
+        return "glossary"
+    return "captions" if has_mixtures(distilled) else "none"
+
+
 def _prepared(context: RunContext, cell: RunContext, distilled: DistilledSet, facts: dict[str, Any]) -> _Measured:
     texts: TextMap | Encode | None = None
-    if facts["text_map"] == "captions":
+    students = cell
+    if facts["text_map"] == "glossary":
+        students, explained = _through_glossary(context, cell, distilled.glossary)
+        facts = {**facts, "map_explains_validation_captions": round(explained, 4)}
+    elif facts["text_map"] == "captions":
         texts = cell.text.encode
     elif facts["text_map"] == "ridge":
         texts = text_map = _text_map(context, cell)
@@ -162,11 +180,26 @@ def _prepared(context: RunContext, cell: RunContext, distilled: DistilledSet, fa
     if not facts["own_texts"]:
         foreign.append("text")
     facts = {**facts, **about_pairs(context, "distilled", distilled)}
-    adapted = adapted_set(distilled, cell.image.spec, cell.text.spec, texts)
-    evaluator = replace(cell.evaluator, evaluate=replace(cell.config.evaluate, protocol="strict"))
+    adapted = adapted_set(distilled, cell.image.spec, students.text.spec, texts)
+    evaluator = replace(students.evaluator, evaluate=replace(cell.config.evaluate, protocol="strict"))
     learned = not rates_are_chosen(cell.config)
     course = evaluator.of_pairs(adapted, tuple(foreign)) if learned else evaluator.at_teachers_rates(adapted)
-    return _Measured(cell, evaluator, course, facts)
+    return _Measured(students, evaluator, course, facts)
+
+
+def _through_glossary(context: RunContext, cell: RunContext, glossary: Sequence[str]) -> tuple[RunContext, float]:
+    """Return the context of students that see a cell's captions through a glossary, and the variance that it explains.
+
+    Their text side is the map, then the head: behind a linear head that is a linear head of the cell's embeddings.
+    """
+    text_map = fit_left_out(cell.text.encode(glossary), context.text.encode(glossary))
+    explained = explained_variance(text_map, _both(cell.splits.val, context.splits.val))
+    own = context.with_encoders(cell.config.image, context.config.text)
+    val, test = (
+        replace(images, text_embeddings=texts.text_embeddings.mapped(text_map))
+        for images, texts in ((own.splits.val, cell.splits.val), (own.splits.test, cell.splits.test))
+    )
+    return own.with_splits(replace(own.splits, val=val, test=test)), explained
 
 
 def _text_map(context: RunContext, cell: RunContext) -> TextMap:

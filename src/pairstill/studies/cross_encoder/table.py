@@ -15,8 +15,9 @@ NOTES = """\
 Recalls on the test split in %. For every student the validation split chose the epoch, and once for all students of a
 cell the rates of each side whose encoder is not the pairs' own (marked *), or of all sides with
 `evaluate.scale_learned`. Distilled images were resized and normalised anew, photos that are kept were decoded anew.
-Texts that are mixtures of captions were encoded anew. A ridge map of the texts was fitted on the real
-training captions, which are more than the distilled pairs; the share of variance that it explains is on validation
+Texts that are mixtures of captions were encoded anew. With a glossary, captions were mapped into the space of the set's
+texts, by a ridge regression on the captions that the set holds. A ridge map of the texts was fitted on the real
+training captions, which are more than the distilled pairs. The share of variance that a map explains is on validation
 captions. "none" between different text encoders: the embeddings were taken as they are.
 """
 
@@ -61,7 +62,8 @@ def _text_map(result: Mapping[str, Any]) -> str:
     if result.get("text_map") == "captions":
         return "captions encoded anew"
     explained = result.get("map_explains_validation_captions")
-    return "none" if explained is None else f"ridge, explains {100 * explained:.0f} %"
+    name = "glossary" if result.get("text_map") == "glossary" else "ridge"
+    return "none" if explained is None else f"{name}, explains {100 * explained:.0f} %"
 
 
 def _cell(members: Sequence[Mapping[str, Any]]) -> Cell:

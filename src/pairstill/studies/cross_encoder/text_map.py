@@ -1,6 +1,6 @@
 """A linear map between the spaces of two text encoders, by ridge regression on the same captions."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,6 +60,46 @@ def fit_text_map(batches: Batches, strength: float) -> TextMap:
     covariance += strength * covariance.diagonal().mean() * torch.eye(len(mean_x), dtype=covariance.dtype)
     weight = torch.linalg.solve(covariance, product / count - torch.outer(mean_x, mean_y))
     return TextMap(weight, mean_y + shift_y[0] - (mean_x + shift_x[0]) @ weight)
+
+
+def fit_left_out(
+    x: Tensor, y: Tensor, strengths: Sequence[float] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+) -> TextMap:
+    """Return the ridge regression of few captions, of the strength with the least error on captions that are left out.
+
+    Each caption is left out in turn, which has a closed form: with rows x_i and y_i about their means, n captions, the
+    inverse P of C_xx + s m I (see `fit_text_map`) and r_i = y_i - C_yx P x_i, the error on caption i of the map without
+    it is r_i / (1 - x_i^T P x_i / n - 1 / n) (Allen 1974, PRESS).
+
+    Args:
+        x: embeddings of the captions by the source, (captions, width).
+        y: the same by the target.
+        strengths: those that are tried, above 0; of equal ones the first wins.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+        >>> fitted = fit_left_out(x, 3 * x + 1, strengths=(10.0, 1e-6))
+        >>> round(fitted.weight.item(), 4), round(fitted.offset.item(), 4)
+        (3.0, 1.0)
+    """
+    x, y = x.double(), y.double()
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    x, y = x - mean_x, y - mean_y
+    covariance = x.T @ x / len(x)
+    scale = covariance.diagonal().mean().clamp_min(1e-200)  # of captions that are all the same there is nothing to map
+    values, vectors = torch.linalg.eigh(covariance)
+    rotated = x @ vectors
+    product = rotated.T @ y / len(x)
+
+    def error(strength: float) -> float:
+        inverse = 1 / (values.clamp_min(0) + strength * scale)
+        residual = y - rotated @ (inverse[:, None] * product)
+        leverage = (rotated.square() * inverse).sum(1) / len(x) + 1 / len(x)
+        return float((residual / (1 - leverage)[:, None]).square().sum())
+
+    best = min(strengths, key=error)
+    weight = vectors @ (product / (values.clamp_min(0) + best * scale)[:, None])
+    return TextMap(weight, mean_y - mean_x @ weight)
 
 
 def explained_variance(text_map: TextMap, batches: Batches) -> float:

@@ -47,7 +47,7 @@ KINDS = (
 def transfer_rows(settings: Reproduction) -> list[Row]:
     """Return all rows: full data behind each pair of encoders, and each kind of sets at each size."""
     configs = settings.configs_folder / "transfer"
-    students = Crossing(tuple(_typed(name, settings) for name in TOWERS), TEXTS, map_text=True)
+    students = Crossing(tuple(_typed(name, settings) for name in TOWERS), TEXTS)
     full = [_full_row(configs / "full.yaml", tower, text) for text in TEXTS for tower in TOWERS]
     return full + [_set_row(configs / kind.settings, kind, pairs, students) for kind in KINDS for pairs in SIZES]
 
