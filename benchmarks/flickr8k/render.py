@@ -1,30 +1,98 @@
-"""Render `results.jsonl`, one object per student, into the tables of RESULTS.md and the figure `figures/recall`.
+"""Render `results.jsonl`, one object per student, into the tables of RESULTS.md, its sentences and the figure `recall`.
 
-python benchmarks/flickr8k/render.py
+python benchmarks/flickr8k/render.py          # also the sentence of the README
+python benchmarks/flickr8k/render.py RESULTS  # first takes in rows of `pairstill reproduce flickr8k`, of one commit
 """
 
 import json
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from pairstill.evaluate.results import Row, summarise
 from pairstill.methods import METHODS, find_method
+from pairstill.methods.base import AUTO, FEATURES
 from pairstill.report.figures import MUTED, Cell, drawing, save_figure, series_style
 from pairstill.report.tables import markdown
 
 HERE = Path(__file__).parent
-TABLES = {"frozen": "frozen", "auto": "frozen", "short": "frozen", "residual": "residual", "trainable": "trainable"}
-"""The tables, and the configs whose full data their shares are of."""
+PAGE, README = HERE / "RESULTS.md", HERE.parents[1] / "README.md"
+TABLES = {
+    **{"long": "long", "frozen": "frozen", "auto": "frozen", "short": "frozen"},
+    **{"residual": "residual", "trainable": "trainable"},
+}
+"""The tables, one for each length of distillation, and those whose full data their shares are of."""
 SYMMETRIC = str(find_method("lors").frozen_title)
 LINEAR = ("frozen", "short")
-"""Configs with linear heads, which blending is of no use to; no row of theirs is measured with it any more."""
-DRAWN = ("Full data", "PTM-ST", SYMMETRIC, "MTT-VL", "Herding", "Random")
+"""Tables with linear heads, which blending is of no use to; no row of theirs is measured with it any more."""
+ON_FEATURES = ("short", "residual")
+"""Tables of before results named themselves, whose methods that match trajectories do most steps on features."""
 ORDER = [method.name for method in METHODS]
+SIZES = (100, 200, 500)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve of the figure: rows of one name and one length.
+
+    Attributes:
+        title: the rows'.
+        table: theirs, which is their length.
+        label: what the legend says of it.
+    """
+
+    title: str
+    table: str
+    label: str
+
+
+AUTO_PHASES = Curve(f"PTM-ST{AUTO}", "auto", f"PTM-ST{AUTO}")
+RANDOM = Curve("Random", "frozen", "Random")
+DRAWN = (
+    AUTO_PHASES,
+    Curve("PTM-ST", "frozen", "PTM-ST, on pixels"),
+    Curve(f"{SYMMETRIC}{FEATURES}", "short", f"{SYMMETRIC}, short"),
+    Curve(f"MTT-VL{FEATURES}", "short", "MTT-VL, short"),
+    Curve("Herding", "frozen", "Herding"),
+    RANDOM,
+)
+FULL = Curve("Full data", "frozen", "all pairs")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row as a point of a curve.
+
+    Attributes:
+        pairs: its pairs.
+        mean: its mean recall.
+        std: over its students, 0 for a single one.
+        commits: that measured them, short, in order.
+    """
+
+    pairs: int
+    mean: float
+    std: float
+    commits: tuple[str, ...]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file of one a line."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def config_of(result: dict[str, Any]) -> str:
     """Return the config's name, such as frozen_100."""
     return result.get("row") or Path(result["config"]).parent.name
+
+
+def table_of(result: dict[str, Any]) -> str:
+    """Return the name of the table that a result is in, such as frozen."""
+    return config_of(result).rpartition("_")[0]
 
 
 def place(result: dict[str, Any]) -> tuple[int, int]:
@@ -34,75 +102,158 @@ def place(result: dict[str, Any]) -> tuple[int, int]:
 
 
 def titled(result: dict[str, Any]) -> dict[str, Any]:
-    """Return a result with its row's title, where that is not the method's."""
-    method, config = result["method"], config_of(result)
-    if method == "lors" and not config.startswith("trainable"):
-        return {**result, "title": SYMMETRIC}
-    if method in ("repblend", "ptm_st_blend") and config.startswith(LINEAR):
-        return {**result, "title": f"{find_method(method).title}, linear heads"}
-    return result
+    """Return a result with its row's title; those of before results named themselves are named here."""
+    table = table_of(result)
+    if "title" in result or result["method"] not in ORDER or table == "trainable":
+        return result
+    method = find_method(result["method"])
+    title = method.frozen_title or method.title
+    if method.name in ("repblend", "ptm_st_blend") and table in LINEAR:
+        title += ", linear heads"
+    if method.matches_trajectories and table in (*ON_FEATURES, "auto"):
+        title += AUTO if table == "auto" else FEATURES
+    return {**result, "title": title}
 
 
-def rows_of(results: list[dict[str, Any]], table: str) -> list[Row]:
+def rows_of(results: Sequence[dict[str, Any]], table: str) -> list[Row]:
     """Return a table's rows; full data is among them once, where its shares come from."""
-    whole = TABLES[table]
-    of_table = [r for r in results if config_of(r).startswith(table if r["method"] != "full" else whole)]
-    return summarise(map(titled, sorted(of_table, key=place)))
+    of_table = [r for r in results if table_of(r) == (TABLES[table] if r["method"] == "full" else table)]
+    return summarise(map(titled, sorted(of_table, key=place))) if any(r["method"] != "full" for r in of_table) else []
 
 
-def draw_recall(rows: list[Row]) -> None:
-    """Draw the best row of each method and size as mean recall by pairs, with the spread over students."""
-    best: dict[tuple[str, int], Row] = {}
-    for row in rows:
-        size = min((100, 200, 500), key=lambda pairs: abs(pairs - row.num_pairs))
-        if row.title == "Full data" or abs(size - row.num_pairs) <= 1:
-            key = (row.title, 0 if row.title == "Full data" else size)
-            if key not in best or row.mean > best[key].mean:
-                best[key] = row
-    data: list[dict[str, Cell]] = []
+def points_of(results: Sequence[dict[str, Any]], curve: Curve) -> list[Point]:
+    """Return the points of a curve, by size."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for result in map(titled, results):
+        title = result.get("title") or {"random": "Random", "full": "Full data"}.get(result["method"])
+        if (title, table_of(result), result["protocol"]) == (curve.title, curve.table, "strict"):
+            found.setdefault(result["num_pairs"], []).append(result)
+    return [_point(pairs, found[pairs]) for pairs in sorted(found)]
+
+
+def _point(pairs: int, results: Sequence[dict[str, Any]]) -> Point:
+    means = [result["mean_recall"] for result in results]
+    commits = tuple(sorted({result["commit"][:7] for result in results}))
+    return Point(pairs, mean(means), stdev(means) if len(means) > 1 else 0.0, commits)
+
+
+def lines_of(points: Sequence[Point]) -> Iterator[tuple[Point, Point]]:
+    """Yield neighbouring points that a line may join: both were measured at one commit, the same."""
+    for left, right in zip(points, points[1:], strict=False):
+        if left.commits == right.commits and len(left.commits) == 1:
+            yield left, right
+
+
+def listed(words: Sequence[Any]) -> str:
+    """Return words as a list in a sentence.
+
+    Example:
+        >>> listed([99, 199, 499])
+        '99, 199 and 499'
+    """
+    *first, last = map(str, words)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def sentence(results: Sequence[dict[str, Any]]) -> str:
+    """Return what the README says of the table, in numbers of the table."""
+    auto, random, (full,) = (points_of(results, curve) for curve in (AUTO_PHASES, RANDOM, FULL))
+    shares = [listed([f"{100 * point.mean / full.mean:.0f}" for point in points]) for points in (auto, random)]
+    pairs = [listed([f"{point.pairs:,}" for point in points]) for points in (auto, random)]
+    commits = sorted({commit for point in (*auto, *random, full) for commit in point.commits})
+    said = (
+        f"Behind frozen towers, {pairs[0]} distilled pairs of Flickr8k ({AUTO_PHASES.title}) teach a retrieval model "
+        f"{shares[0]} % of what {full.pairs:,} real ones do; {pairs[1]} random pairs teach {shares[1]} % "
+        f"({'commit' if len(commits) == 1 else 'commits'} {listed(commits)})."
+    )
+    return textwrap.fill(said, 120)
+
+
+def pages(results: Sequence[dict[str, Any]]) -> dict[Path, str]:
+    """Return RESULTS.md and the README as they are with these results."""
+    page, readme = (path.read_text(encoding="utf-8") for path in (PAGE, README))
+    for table in TABLES:
+        rows = rows_of(results, table)
+        page = _between(page, table, markdown(rows) if rows else "Not measured yet.\n")
+    shares = f"{sentence(results)}\n"
+    return {PAGE: _between(page, "shares", shares), README: _between(readme, "shares", shares)}
+
+
+def _between(page: str, name: str, content: str) -> str:
+    """Return a page with other content between the two marks of a name."""
+    mark = f"<!-- {name} -->"
+    before, _, after = page.split(mark)
+    return f"{before}{mark}\n{content}{mark}{after}"
+
+
+def figure_data(results: Sequence[dict[str, Any]]) -> list[dict[str, Cell]]:
+    """Return the figure's numbers: each point with the name, the length and the commits of its rows."""
+    return [
+        {
+            "method": curve.title,
+            "table": curve.table,
+            "pairs": point.pairs,
+            "mean_recall": round(point.mean, 2),
+            "std": round(point.std, 2),
+            "commits": " ".join(point.commits),
+        }
+        for curve in (FULL, *DRAWN)
+        for point in points_of(results, curve)
+    ]
+
+
+def draw_recall(results: Sequence[dict[str, Any]]) -> None:
+    """Draw mean recall by pairs, with the spread over students; lines join what one commit measured."""
     with drawing(7.2, 4.0) as figure:
         axes = figure.subplots()
-        for number, title in enumerate(DRAWN):
-            found = {size: row for (name, size), row in best.items() if name == title}
-            sizes = sorted(found)
-            means, spreads = [found[s].mean for s in sizes], [found[s].spread or 0.0 for s in sizes]
-            if title == "Full data":
-                axes.axhline(means[0], color=MUTED, linestyle="--", linewidth=1.2)
-                axes.annotate(
-                    f"all {found[0].num_pairs:,} pairs", (500, means[0]), (0, 4), textcoords="offset points", ha="right"
-                )
-            else:
-                axes.errorbar(sizes, means, spreads, label=title, capsize=2.5, **series_style(number - 1))
-            data += [
-                {
-                    "method": title,
-                    "pairs": row.num_pairs,
-                    "mean_recall": round(row.mean, 2),
-                    "std": round(row.spread or 0, 2),
-                }
-                for row in (found[s] for s in sizes)
-            ]
+        (full,) = points_of(results, FULL)
+        axes.axhline(full.mean, color=MUTED, linestyle="--", linewidth=1.2)
+        axes.annotate(
+            f"all {full.pairs:,} pairs", (SIZES[-1], full.mean), (0, 4), textcoords="offset points", ha="right"
+        )
+        for number, curve in enumerate(DRAWN):
+            points, style = points_of(results, curve), series_style(number)
+            sizes, means = [point.pairs for point in points], [point.mean for point in points]
+            axes.errorbar(
+                sizes, means, [p.std for p in points], label=curve.label, capsize=2.5, **{**style, "linestyle": "none"}
+            )
+            for left, right in lines_of(points):
+                axes.plot([left.pairs, right.pairs], [left.mean, right.mean], **{**style, "marker": ""})
         axes.set_xscale("log")
-        axes.set_xticks([100, 200, 500], ["100", "200", "500"])
+        axes.set_xticks(SIZES, [str(size) for size in SIZES])
         axes.minorticks_off()
         axes.set_ylim(0)
         axes.set_xlabel("pairs, or as many bytes")
         axes.set_ylabel("mean recall on test, %")
-        axes.legend(ncols=len(DRAWN) - 1, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    save_figure(figure, HERE / "figures" / "recall", data)
+        axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    save_figure(figure, HERE / "figures" / "recall", figure_data(results))
+
+
+def taken_in(known: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> tuple[list[Any], list[Any]]:
+    """Return the results with new ones in the place of those of the same rows, and those that are replaced.
+
+    Raises:
+        SystemExit: the new ones are not of one commit, or lack their rows.
+    """
+    commits = {result["commit"] for result in new}
+    if len(commits) != 1 or not all("row" in result for result in new):
+        raise SystemExit(f"give the results.jsonl of rows that one commit measured; these are of {len(commits)}")
+    rows = {(config_of(result), result["method"]) for result in new}
+    replaced = [result for result in known if (config_of(result), result["method"]) in rows]
+    return [result for result in known if result not in replaced] + list(new), replaced
 
 
 def main() -> None:
-    """Render everything."""
-    results = [json.loads(line) for line in (HERE / "results.jsonl").read_text(encoding="utf-8").splitlines()]
-    path = HERE / "RESULTS.md"
-    page = path.read_text(encoding="utf-8")
-    for table in TABLES:
-        mark = f"<!-- {table} -->"
-        before, _, after = page.split(mark)
-        page = f"{before}{mark}\n{markdown(rows_of(results, table))}{mark}{after}"
-    path.write_text(page, encoding="utf-8")
-    draw_recall([row for table in ("frozen", "auto", "short") for row in rows_of(results, table)])
+    """Take in new results, if there are any, and render everything."""
+    path, history = HERE / "results.jsonl", HERE / "history.jsonl"
+    results = read(path)
+    if sys.argv[1:]:
+        results, replaced = taken_in(results, read(Path(sys.argv[1])))
+        for file, lines in ((history, [*read(history), *replaced]), (path, results)):
+            file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    for page, text in pages(results).items():
+        page.write_text(text, encoding="utf-8")
+    draw_recall(results)
 
 
 if __name__ == "__main__":
