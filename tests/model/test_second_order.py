@@ -7,6 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pairstill.encoders.convolution import Geometry
+from pairstill.encoders.folded import FREE, Bounds, Folding, folded_convolution
+from pairstill.model.differentiable import TWICE, DifferentiableLayers
 from pairstill.model.second_order import CACHED, SecondOrderLayers
 
 
@@ -41,10 +44,26 @@ def _normalise(x: Tensor, g: Tensor, b: Tensor) -> Tensor:
     return F.batch_norm(x, mean, var, g, b, training=False, eps=0.1)
 
 
+def _folded(bounds: Bounds, **form: Any) -> tuple[Any, list[Tensor]]:
+    mean, factor = torch.linspace(-1, 1, 4, dtype=torch.float64), torch.linspace(0.5, 2, 4, dtype=torch.float64)
+    geometry = Geometry(**{"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1, **form})
+    folding = Folding(mean, factor, geometry, bounds)
+    inputs = [
+        _random(2, 4, 5, 6),
+        _random(4, 4 // geometry.groups, 3, 3, seed=1),
+        _random(4, seed=2),
+        _random(4, seed=3),
+    ]
+    return lambda *of: folded_convolution(*of, folding), inputs
+
+
 LAYERS = {
     **{f"convolution, {name}": _convolve(name, bias=False) for name in CONVOLUTIONS},
     "convolution, with a bias": _convolve("padded", bias=True),
     "weights standardised": (_standardise, [_random(1, 3, 8), _random(3, seed=1)]),
+    "folded": _folded(FREE),
+    "folded, with ReLU": _folded((0.0, float("inf"))),
+    "folded, with ReLU6, depthwise": _folded((0.0, 1.0), groups=4, padding=[1, 1], stride=[2, 1]),
     "fixed statistics": (_normalise, [_random(2, 3, 4, 4), _random(3, seed=1), _random(3, seed=2)]),
 }
 
@@ -62,7 +81,8 @@ def _first_and_second(layer: Any, inputs: list[Tensor]) -> tuple[Tensor, list[Te
 @pytest.mark.parametrize("name", LAYERS)
 def test_derivatives_equal_those_of_pytorch(name: str) -> None:
     layer, inputs = LAYERS[name]
-    expected = _first_and_second(layer, inputs)
+    with DifferentiableLayers(TWICE):
+        expected = _first_and_second(layer, inputs)
     with SecondOrderLayers():
         found = _first_and_second(layer, inputs)
     assert type(found[0].grad_fn) is not type(expected[0].grad_fn)
@@ -85,11 +105,12 @@ def test_second_derivatives_equal_finite_differences(name: str) -> None:
 @pytest.mark.parametrize("name", LAYERS)
 def test_first_gradients_have_the_same_bits(name: str) -> None:
     layer, inputs = LAYERS[name]
-    expected = torch.autograd.grad(layer(*inputs).square().sum(), inputs)
+    with DifferentiableLayers(TWICE):
+        expected = torch.autograd.grad(layer(*inputs).square().sum(), inputs)
     with SecondOrderLayers():
         found = torch.autograd.grad(layer(*inputs).square().sum(), inputs)
     for ours, theirs in zip(found, expected, strict=True):
-        assert torch.equal(ours, theirs)
+        torch.testing.assert_close(ours, theirs, rtol=1e-14 if name.startswith("folded") else 0, atol=0)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -102,6 +123,17 @@ def test_gradients_in_single_precision_have_the_same_bits(layout: torch.memory_f
     with SecondOrderLayers():
         found = torch.autograd.grad(F.conv2d(x, w, b).square().sum(), [x, w, b])
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
+def test_a_folded_convolution_whose_input_needs_no_gradient() -> None:
+    layer, (x, *inputs) = LAYERS["folded, with ReLU"]
+    x = x.detach()
+    with DifferentiableLayers(TWICE):
+        expected = _first_and_second(lambda *of: layer(x, *of), inputs)
+    with SecondOrderLayers():
+        found = _first_and_second(lambda *of: layer(x, *of), inputs)
+    for ours, theirs in zip(found[2], expected[2], strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_a_convolution_whose_input_needs_no_gradient() -> None:

@@ -10,8 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from pairstill.core.errors import ConfigError
 from pairstill.core.rng import make_generator
 from pairstill.encoders.image import ImageEncoder
-
-FOLDING_TOLERANCE = 1e-3  # of the features' norm: far above float32 rounding, far below a wrong fold
+from pairstill.encoders.trained import FOLDING_TOLERANCE
 
 
 class _Clamp(torch.autograd.Function):

@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pairstill.encoders import towers as _registered  # noqa: F401 - importing r
 from pairstill.encoders.dual import Channels, DualImages, dual_images
 from pairstill.encoders.hub import without_waiting
 from pairstill.encoders.open_clip_towers import PREFIX, open_clip_images
+from pairstill.encoders.trained import trained_tower
 from pairstill.encoders.weights import check_finite, check_keys
 
 
@@ -68,6 +70,11 @@ class ImageEncoder:
 
     tower: nn.Module
     spec: ImageSpec
+
+    @cached_property
+    def trained(self) -> nn.Module:
+        """The tower as it is trained: lean, with the same parameters."""
+        return trained_tower(self.tower, self.spec.size)
 
 
 def check_image_tower(config: ImageConfig) -> None:

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from pairstill.encoders.folded import composed_convolution, folded_convolution
+
 Swapped = Mapping[Any, Callable[..., Any]]
 
 _NO_TANGENT = re.compile(r"forward AD with (\S+) that does not support it|(custom autograd\.Function) to use it with")
@@ -48,8 +50,12 @@ def _attention(*args: Any, **kwargs: Any) -> Tensor:
         return F.scaled_dot_product_attention(*args, **kwargs)
 
 
-TWICE: Swapped = {F.hardsigmoid: _hardsigmoid, F.scaled_dot_product_attention: _attention}
-"""Layers whose gradient PyTorch cannot differentiate in any way."""
+TWICE: Swapped = {
+    F.hardsigmoid: _hardsigmoid,
+    F.scaled_dot_product_attention: _attention,
+    folded_convolution: composed_convolution,
+}
+"""Layers whose gradient PyTorch cannot differentiate by itself in any way."""
 ALONG: Swapped = {**TWICE, F.silu: _silu, F.mish: _mish, F.group_norm: _group_norm}
 """Layers whose gradient cannot carry tangents: those, and some that double backward knows."""
 

@@ -181,7 +181,7 @@ class ModelFactory:
         make = LinearHead if self.heads.kind == "linear" else ResidualHead
         with torch.random.fork_rng(devices=[]):  # what draws them is not the program's own generator
             model = DualEncoder(
-                self.encoder.tower if self.trainable else None,
+                self.encoder.trained if self.trainable else None,
                 make(self.encoder.spec.width, self.width) if self.heads.image else None,
                 make(self.text_width, self.width),
                 self.precision,

@@ -15,23 +15,22 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from pairstill.encoders.convolution import Geometry, convolution_gradients, convolve
+from pairstill.encoders.folded import Folding, composed_convolution, folded_convolution
 from pairstill.model.differentiable import TWICE, DifferentiableLayers, Swapped
 
 CACHED = 1 << 15
 """Entries of a block that a CPU's cache holds together with what is computed from it."""
-
-_Geometry = tuple[list[int], list[int], list[int], int]
 
 
 class _Convolution(Function):
     """y = x * w + b."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, geometry: _Geometry) -> Tensor:
-        stride, padding, dilation, groups = geometry
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(x, w)
         ctx.geometry, ctx.has_bias = geometry, b is not None
-        return torch.ops.aten.convolution(x, w, b, stride, padding, dilation, False, [0, 0], groups)
+        return convolve(x, w, b, geometry)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -44,41 +43,32 @@ class _ConvolutionBackward(Function):
     """The gradients of <gy, x * w + b> for x, w and b: bilinear in (gy, w) and in (gy, x), and the sum of gy."""
 
     @staticmethod
-    def forward(ctx: Any, gy: Tensor, x: Tensor, w: Tensor, geometry: _Geometry, wanted: list[bool]) -> Any:
+    def forward(ctx: Any, gy: Tensor, x: Tensor, w: Tensor, geometry: Geometry, wanted: list[bool]) -> Any:
         ctx.save_for_backward(gy, x, w)
         ctx.geometry = geometry
         ctx.set_materialize_grads(False)
-        return tuple(_backward(gy, x, w, geometry, wanted))
+        return tuple(convolution_gradients(gy, x, w, geometry, wanted))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator's type
         gy, x, w = ctx.saved_tensors
         vx, vw, vb = grads
-        stride, padding, dilation, groups = ctx.geometry
-
-        def convolve(a: Tensor, b: Tensor) -> Tensor:
-            return torch.ops.aten.convolution(a, b, None, stride, padding, dilation, False, [0, 0], groups)
-
         to_gy = to_x = to_w = None
         if vx is not None:
-            to_gy = convolve(vx, w)
+            to_gy = convolve(vx, w, None, ctx.geometry)
         if vw is not None:
-            to_gy = convolve(x, vw) if to_gy is None else to_gy.add_(convolve(x, vw))
+            along_w = convolve(x, vw, None, ctx.geometry)
+            to_gy = along_w if to_gy is None else to_gy.add_(along_w)
         if vb is not None:
             vb = vb.view(1, -1, 1, 1)
             to_gy = vb.expand_as(gy) if to_gy is None else to_gy.add_(vb)
         # <gy, vx * w + x * vw> for x and w: what a convolution of vx with vw would give back
         mask = [vw is not None and ctx.needs_input_grad[1], vx is not None, False]
         if any(mask):
-            to_x, to_w = _backward(gy, x if vx is None else vx, w if vw is None else vw, ctx.geometry, mask)[:2]
+            a, b = x if vx is None else vx, w if vw is None else vw
+            to_x, to_w, _ = convolution_gradients(gy, a, b, ctx.geometry, mask)
         return to_gy, to_x, to_w, None, None
-
-
-def _backward(gy: Tensor, x: Tensor, w: Tensor, geometry: _Geometry, mask: list[bool]) -> Any:
-    stride, padding, dilation, groups = geometry
-    biases = [len(w)] if mask[2] else None
-    return torch.ops.aten.convolution_backward(gy, x, w, biases, stride, padding, dilation, False, [0, 0], groups, mask)
 
 
 class _Standardise(Function):
@@ -202,7 +192,7 @@ def _conv2d(
         # here, because what a function saves must be what it multiplied
         dtype = torch.get_autocast_dtype(input.device.type)
         input, weight, bias = (None if v is None else v.to(dtype) for v in (input, weight, bias))
-    geometry = (_pair(stride), _pair(padding), _pair(dilation), groups)
+    geometry = Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
     return _Convolution.apply(input, weight, bias, geometry)  # pyright: ignore[reportReturnType]
 
 
@@ -225,11 +215,17 @@ def _batch_norm(
     return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
+def _folded(x: Tensor, w: Tensor, gain: Tensor, shift: Tensor, folding: Folding) -> Tensor:
+    if torch.is_autocast_enabled(x.device.type):
+        return composed_convolution(x, w, gain, shift, folding, _conv2d)
+    return folded_convolution(x, w, gain, shift, folding)
+
+
 def _pair(value: Any) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
-_FAST: Swapped = {F.conv2d: _conv2d, F.batch_norm: _batch_norm}
+_FAST: Swapped = {F.conv2d: _conv2d, F.batch_norm: _batch_norm, folded_convolution: _folded}
 
 
 class SecondOrderLayers(DifferentiableLayers):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pairstill.distill.bilevel.inner_loop import InnerData, InnerLoop, InnerStep, LossHalves
 from pairstill.distill.bilevel.step_derivative import StepDerivative, tangents
-from pairstill.model.differentiable import differentiated
+from pairstill.model.differentiable import ALONG, DifferentiableLayers, differentiated
 from pairstill.model.dual_encoder import DropoutMasks, Parameters, split_sides
 from pairstill.model.second_order import SecondOrderLayers
 
@@ -116,7 +116,7 @@ def _moving_embeddings(
     """Return the embeddings and how they change along the direction, by tangents, without a graph."""
     parameters, direction = moving
     values, moved = [], []
-    with torch.no_grad(), tangents():
+    with torch.no_grad(), tangents(), DifferentiableLayers(ALONG):
         duals = {n: forward_ad.make_dual(v.detach(), direction[n]) for n, v in parameters.items()}
         for at in _parts(size, images):
             value, tangent = forward_ad.unpack_dual(micro.embed_images(duals, images[at], _rows(step.masks, at)))
