@@ -1,12 +1,17 @@
 """Students of the smallest files of a run's pairs, and real pairs that take as many bytes."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pairstill.cli.command import settings_of_run
 from pairstill.distilled import DistilledSet
+from pairstill.evaluate.protocol import Evaluator
 from pairstill.exchange.compact import caption_bytes, sizes
+from pairstill.run.context import RunContext
+from pairstill.run.on_disk import jpeg_quality
 
 
 @pytest.fixture
@@ -40,3 +45,14 @@ def test_a_coreset_has_as_many_photos_with_captions_as_take_the_bytes_of_a_run(d
     captions = sum(caption_bytes(phase.captions) for phase in chosen.phases)
     assert captions < measured, "photos are files, not pixels of the tower's size"
     assert chosen.num_pairs >= 2
+
+
+@pytest.mark.parametrize(("recalls", "chosen"), [((5, 6, 5, 4, 9), 90), ((5, 4, 9, 9, 9), None), ((5, 5, 5, 5, 5), 70)])
+def test_the_quality_goes_down_until_validation_recall_falls(finished, monkeypatch, recalls, chosen):
+    config = settings_of_run(finished)
+    qualities = replace(config.evaluate, jpeg_qualities=(70, 80, 90, 100))
+    context = RunContext.open(replace(config, evaluate=qualities), writes=False)
+    found = iter(recalls)  # of PNG, then of JPEG from 100 on
+    monkeypatch.setattr(Evaluator, "validate", lambda self, distilled: next(found))
+    made = DistilledSet.load(finished / "distilled")
+    assert jpeg_quality(context, made) == chosen == jpeg_quality(context, made)

@@ -112,8 +112,8 @@ class EvaluateConfig:
             coresets, full data), and the learned ones of sides with another encoder.
         scale_learned: whether learned rates are scaled in the same way behind their own encoders, too; off trains
             students at the rates that were learned.
-        jpeg_qualities: what `on_disk_jpeg` chooses from: the lowest with which the validation recall of a student is no
-            lower than from PNG; where none is, PNG stays.
+        jpeg_qualities: what `on_disk_jpeg` tries from the highest on, until the validation recall of a student is lower
+            than from PNG; the last before counts, and where there is none, PNG stays.
         references: settings of the rows `random` and `full`.
         cross: settings of students with other encoders.
         closed_form: settings of the students in closed form.
@@ -128,7 +128,7 @@ class EvaluateConfig:
     )
     rate_scales: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     scale_learned: bool = False
-    jpeg_qualities: tuple[int, ...] = (60, 75, 85, 90, 95, 98)
+    jpeg_qualities: tuple[int, ...] = (80, 85, 90, 95, 98, 100)
     references: ReferencesConfig = field(default_factory=ReferencesConfig)
     cross: CrossConfig = field(default_factory=CrossConfig)
     closed_form: ClosedFormConfig = field(default_factory=ClosedFormConfig)

@@ -36,9 +36,10 @@ def stored_form(context: RunContext, distilled: DistilledSet, quality: int | Non
 
 
 def jpeg_quality(context: RunContext, distilled: DistilledSet) -> int | None:
-    """Return the lowest quality of JPEG with which validation recall does not fall below that of PNG.
+    """Return the quality of JPEG down to which validation recall does not fall below that of PNG.
 
-    It is the recall of one student, at the learned rates; of several image towers, the mean of theirs.
+    They are tried from the highest on, and the first with which it falls ends that. It is the recall of one student, at
+    the learned rates; of several image towers, the mean of theirs.
 
     Args:
         context: the run; if it is of one of several towers, the choice is that of all.
@@ -47,16 +48,18 @@ def jpeg_quality(context: RunContext, distilled: DistilledSet) -> int | None:
     Returns:
         The quality; None where none is good enough, and PNG stays.
     """
-    qualities = tuple(sorted(set(context.config.evaluate.jpeg_qualities)))
+    qualities = tuple(sorted(set(context.config.evaluate.jpeg_qualities), reverse=True))
     key = ("jpeg quality", file_digest(context.folder.distilled / TENSORS), qualities)
 
     def choose() -> int | None:
-        least = _validation(context, stored_form(context, distilled))
+        least, good = _validation(context, stored_form(context, distilled)), None
         for quality in qualities:
-            if _validation(context, stored_form(context, distilled, quality)) >= least:
-                return quality
-        context.warn(f"No quality of JPEG among {list(qualities)} keeps the validation recall of PNG, which stays")
-        return None
+            if _validation(context, stored_form(context, distilled, quality)) < least:
+                break
+            good = quality
+        if good is None:
+            context.warn(f"JPEG of quality {qualities[0]} has a lower validation recall than PNG, which stays")
+        return good
 
     return context.memo.get(key, choose)
 

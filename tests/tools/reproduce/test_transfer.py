@@ -64,6 +64,11 @@ def test_a_set_has_its_towers_with_their_weights_and_teachers_from_the_cache(con
     assert config.trajectories_dir is None and config.run_dir == f"out/transfer/{name}/seed0"
 
 
+def test_the_largest_sets_of_photos_take_more_steps(config_of):
+    steps = {pairs: config_of(f"kept_both/{pairs}").matching.phases[0].outer_steps for pairs in (99, 199, 499)}
+    assert steps == {99: 300, 199: 300, 499: 800}
+
+
 def test_full_data_is_of_its_own_encoders(config_of):
     config = config_of("full/tf_efficientnet_lite1/hashed_ngrams")
     assert (config.image.name, config.image.weights, config.text.name) == (*list(LITE.items())[1], "hashed_ngrams")

@@ -1,6 +1,7 @@
 """What pairs teach behind encoders that they were not made with, as rows: sets, and the encoders' own full data."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,17 +28,20 @@ class Kind:
         title: what they are, for tables.
         settings: their settings file.
         towers: the image towers that they are made with.
+        of_size: the settings file of sizes that have one of their own.
     """
 
     name: str
     title: str
     settings: str
     towers: tuple[str, ...]
+    of_size: Mapping[int, str] = field(default_factory=dict)
 
 
+_LARGE = {499: "kept_free_499.yaml"}
 KINDS = (
-    Kind("kept_mobilenet", "kept photos, MobileNet", "kept_free.yaml", (MOBILENET,)),
-    Kind("kept_both", "kept photos, MobileNet and Lite0", "kept_free.yaml", (MOBILENET, LITE0)),
+    Kind("kept_mobilenet", "kept photos, MobileNet", "kept_free.yaml", (MOBILENET,), _LARGE),
+    Kind("kept_both", "kept photos, MobileNet and Lite0", "kept_free.yaml", (MOBILENET, LITE0), _LARGE),
     Kind("pixels_both", "pixels, MobileNet and Lite0", "pixels_both.yaml", (MOBILENET, LITE0)),
     Kind("pixels_mobilenet", "pixels, MobileNet", "pixels.yaml", (MOBILENET,)),
     Kind("pixels_lite0", "pixels, Lite0", "pixels.yaml", (LITE0,)),
@@ -49,7 +53,7 @@ def transfer_rows(settings: Reproduction) -> list[Row]:
     configs = settings.configs_folder / "transfer"
     students = Crossing(tuple(_typed(name, settings) for name in TOWERS), TEXTS)
     full = [_full_row(configs / "full.yaml", tower, text) for text in TEXTS for tower in TOWERS]
-    return full + [_set_row(configs / kind.settings, kind, pairs, students) for kind in KINDS for pairs in SIZES]
+    return full + [_set_row(configs, kind, pairs, students) for kind in KINDS for pairs in SIZES]
 
 
 def _typed(tower: str, settings: Reproduction) -> str:
@@ -68,8 +72,8 @@ def _full_row(path: Path, tower: str, text: str) -> Row:
     return Row(name, name, path, change, teachers=None, makes_pairs=False)
 
 
-def _set_row(path: Path, kind: Kind, pairs: int, students: Crossing) -> Row:
-    name = f"{kind.name}/{pairs}"
+def _set_row(configs: Path, kind: Kind, pairs: int, students: Crossing) -> Row:
+    name, path = f"{kind.name}/{pairs}", configs / kind.of_size.get(pairs, kind.settings)
     return Row(name, name, path, partial(_of_kind, kind=kind, pairs=pairs), teachers=None, students=students)
 
 

@@ -80,20 +80,29 @@ def transfer_tables(lines: Iterable[Result]) -> list[str]:
     return [f"### {text}\n\n{_table(lines, text)}" for text in TEXTS if any(_text(line) == text for line in lines)]
 
 
-def _table(lines: Sequence[Result], text: str) -> str:
-    recalls: dict[tuple[str, str], list[Result]] = {}
+def recalls_of(lines: Iterable[Result], text: str) -> dict[tuple[str, str], float]:
+    """Return the mean recall over students with a text encoder, by set (KIND/PAIRS, or `full`) and image tower."""
+    return {key: mean(_means(found)) for key, found in _grouped(lines, text).items()}
+
+
+def _grouped(lines: Iterable[Result], text: str) -> dict[tuple[str, str], list[Result]]:
+    found: dict[tuple[str, str], list[Result]] = {}
     for line in lines:
         if _text(line) == text:
-            recalls.setdefault((_set(line), _tower(line)), []).append(line)
-    full = {tower: mean(_means(found)) for tower in TOWERS if (found := recalls.get((FULL, tower)))}
+            found.setdefault((_set(line), _tower(line)), []).append(line)
+    return found
+
+
+def _table(lines: Sequence[Result], text: str) -> str:
+    found, recalls = _grouped(lines, text), recalls_of(lines, text)
     titles = {f"{kind.name}/{pairs}": (str(pairs), kind.title) for pairs in SIZES for kind in KINDS}
     body = []
     for name, first in {FULL: ("", "full data"), **titles}.items():
-        of_set = {tower: found for tower in TOWERS if (found := recalls.get((name, tower)))}
+        of_set = {tower: members for tower in TOWERS if (members := found.get((name, tower)))}
         if of_set:
-            whole = {} if name == FULL else full
-            cells = [_cell(of_set.get(tower, ()), whole.get(tower)) for tower in TOWERS]
             known = next(iter(of_set.values()))[0]
+            whole = {} if name == FULL else {tower: recalls.get((FULL, tower)) for tower in TOWERS}
+            cells = [_cell(of_set.get(tower, ()), whole.get(tower)) for tower in TOWERS]
             body.append([*first, *cells, *size_cells(known["bytes"], known.get("disk_bytes"))])
     return markdown_table(["pairs", "made of", *TOWERS, *SIZE_HEADER], body, words=2)
 
