@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -246,6 +247,14 @@ def test_saved_manifest_comes_back_equal(make_karpathy, tmp_path):
     loaded = Manifest.load(tmp_path / "manifest.arrow")
     assert loaded == manifest
     assert loaded.fingerprint == manifest.fingerprint and loaded.records == manifest.records
+
+
+def test_other_ranks_are_sent_where_the_columns_are(make_karpathy, tmp_path):
+    manifest = build_manifest(make_karpathy(GOOD), tmp_path)
+    assert manifest.parts("train") and manifest.captions("train")
+    sent = pickle.dumps(manifest)
+    assert len(sent) < 2000
+    assert pickle.loads(sent) == manifest and pickle.loads(sent).records == manifest.records
 
 
 @pytest.mark.parametrize(

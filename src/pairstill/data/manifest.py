@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,23 @@ from pairstill.core.errors import ArtifactError
 from pairstill.core.schema import SPLITS, ImageRecord, Split
 from pairstill.data.overlaps import Overlaps
 from pairstill.data.rows import Rows
-from pairstill.storage import digest_all
+from pairstill.storage import Digest, digest_all
 from pairstill.storage.columns import Columns, writing_columns
 from pairstill.storage.files import write_atomic
 
 _FORMAT = "pairstill-manifest-2"
 COLUMNS = {"image": "text", "sha256": "text", "split": "text", "captions": "texts"}
 """What is kept of each image that may be used."""
+
+
+@dataclass(frozen=True)
+class _States:
+    """Digests of a split: of its image paths, image contents and captions, and of the last two together."""
+
+    names: Digest = field(default_factory=Digest)
+    images: Digest = field(default_factory=Digest)
+    captions: Digest = field(default_factory=Digest)
+    pairs: Digest = field(default_factory=Digest)
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,10 @@ class Manifest:
     notes: tuple[str, ...] = ()
     overlaps: Overlaps | None = field(default=None, compare=False)
     fingerprint: str = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send other ranks where the columns are, and nothing of what each finds out from them."""
+        return {own.name: getattr(self, own.name) for own in fields(self)}
 
     @classmethod
     def of_records(
@@ -168,22 +182,24 @@ class Manifest:
 
     def split_fingerprint(self, name: Split) -> str:
         """SHA-256 over the image contents and captions of one split, in order; file names play no part."""
-        return digest_all(
-            part
-            for content, split, captions in self.columns.rows("sha256", "split", "captions")
-            if split == name
-            for part in (content, str(len(captions)), *captions)
-        )
+        return self._states[name].pairs.hex()
 
     def parts(self, name: Split) -> dict[str, str]:
         """SHA-256 over the image paths, over the image contents and over the captions of one split, each in order."""
-        records = self.split(name)
-        captions = (part for record in records for part in (str(len(record.captions)), *record.captions))
-        return {
-            "names": digest_all(record.image for record in records),
-            "images": digest_all(self.digests(name)),
-            "captions": digest_all(captions),
-        }
+        state = self._states[name]
+        return {"names": state.names.hex(), "images": state.images.hex(), "captions": state.captions.hex()}
+
+    @cached_property
+    def _states(self) -> dict[Split, "_States"]:
+        """The digests of each split, all from going through the pairs once."""
+        states: dict[Split, _States] = {split: _States() for split in SPLITS}
+        for image, content, split, captions in self.columns.rows(*COLUMNS):
+            state, words = states[split], (str(len(captions)), *captions)
+            state.names.add(image)
+            state.images.add(content)
+            state.captions.add(*words)
+            state.pairs.add(content, *words)
+        return states
 
     def save(self, path: Path) -> None:
         """Write the manifest as a file of Arrow, atomically."""

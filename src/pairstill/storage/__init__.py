@@ -6,6 +6,7 @@ before there were digests are read without the check.
 """
 
 from pairstill.storage.files import (
+    Digest,
     digest,
     digest_all,
     file_digest,
@@ -29,6 +30,7 @@ from pairstill.storage.json_files import (
 from pairstill.storage.tensors import StoredTensors, load_tensors, open_tensors, save_tensors
 
 __all__ = [
+    "Digest",
     "append_json_line",
     "digest",
     "digest_all",

@@ -18,22 +18,49 @@ _PIECES = 256
 """Pieces that are hashed at once; they may be captions, or whole files."""
 
 
+class Digest:
+    """SHA-256 of parts that are added one after another, and of their lengths, so ("ab", "c") differs from ("a", "bc").
+
+    Example:
+        >>> state = Digest()
+        >>> state.add("ab", "c")
+        >>> state.hex() == digest("ab", "c")
+        True
+    """
+
+    def __init__(self) -> None:
+        """Begin without parts."""
+        self._state, self._pieces = hashlib.sha256(), list[bytes]()
+
+    def add(self, *parts: str | bytes) -> None:
+        """Add parts to those from before."""
+        for part in parts:
+            data = part.encode() if isinstance(part, str) else part
+            self._pieces += (len(data).to_bytes(8, "big"), data)
+        if len(self._pieces) >= _PIECES:
+            self._hash()
+
+    def _hash(self) -> None:
+        self._state.update(b"".join(self._pieces))
+        self._pieces.clear()
+
+    def hex(self) -> str:
+        """Return the digest of all parts so far."""
+        self._hash()
+        return self._state.hexdigest()
+
+
 def digest(*parts: str | bytes) -> str:
-    """Return the hex SHA-256 of the parts; lengths are hashed too, so ("ab", "c") differs from ("a", "bc")."""
+    """Return the hex `Digest` of the parts."""
     return digest_all(parts)
 
 
 def digest_all(parts: Iterable[str | bytes]) -> str:
-    """Return the `digest` of any number of parts, of which few are in memory."""
-    state, pieces = hashlib.sha256(), list[bytes]()
+    """Return the hex `Digest` of any number of parts, of which few are in memory."""
+    state = Digest()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        pieces += (len(data).to_bytes(8, "big"), data)
-        if len(pieces) >= _PIECES:
-            state.update(b"".join(pieces))
-            pieces.clear()
-    state.update(b"".join(pieces))
-    return state.hexdigest()
+        state.add(part)
+    return state.hex()
 
 
 def read_text(path: Path) -> str:
