@@ -18,7 +18,7 @@ from pairstill.data.inside import MissingFileError, read_inside
 from pairstill.events import Emit, ImagesChecked, silent
 from pairstill.storage import digest
 
-_MAX_THREADS = 8
+_MAX_THREADS = 32
 _SHORT = re.compile(r"(?:(?!\.{0,2}/)[^/\0]+/)*(?!\.{1,2}$)[^/\0]+", re.DOTALL)
 _AT_ONCE = 32
 BLOCK_IMAGES = 4096

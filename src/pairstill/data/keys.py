@@ -9,7 +9,7 @@ import numpy
 from numpy.typing import NDArray
 
 KEY_BYTES = 16
-MOST_AT_ONCE = 2**22
+MOST_AT_ONCE = 2**20
 """Keys that are sorted at a time, in some 100 bytes each."""
 _BLOCK = 2**18
 
