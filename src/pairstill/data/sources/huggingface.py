@@ -1,7 +1,7 @@
 """Datasets of the Hugging Face hub, or local folders in their formats."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from pairstill.config import DataConfig
 from pairstill.core.errors import DataError
 from pairstill.core.schema import Split
 from pairstill.data.images import decode_rgb
-from pairstill.data.sources.extraction import extract_once
+from pairstill.data.sources.extraction import extract_once, write_once
 from pairstill.data.sources.hub import HubSplit, load_split
 from pairstill.data.sources.raw import RawPair, RawPairs, parse_listing
-from pairstill.storage import digest, writing
+from pairstill.storage import digest
 
 # Raise it when extracted folders change, so that old ones are not taken for new ones.
 _VERSION = 3
@@ -52,7 +52,9 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     }
     facts = [fact for split, table in tables.items() for fact in (split, *table.facts)]
     parts = (str(_VERSION), str(config.max_pixels), config.background, *columns.values(), *facts)
-    return extract_once(cache_dir, f"huggingface-{digest(*parts)[:16]}", lambda folder: _write(folder, tables, config))
+    decode = partial(decode_rgb, background=config.background, max_pixels=config.max_pixels)
+    writes = [partial(extract_pairs, split=split, table=table, decode=decode) for split, table in tables.items()]
+    return extract_once(cache_dir, f"huggingface-{digest(*parts)[:16]}", writes)
 
 
 def _split_column(config: DataConfig) -> str:
@@ -62,12 +64,6 @@ def _split_column(config: DataConfig) -> str:
             "the column that names splits, or how they are drawn, such as data.split 'random 8:1:1'"
         )
     return config.columns.split
-
-
-def _write(folder: Path, tables: Mapping[Split, HubSplit], config: DataConfig) -> Iterator[RawPair | str]:
-    for split, table in tables.items():
-        decode = partial(decode_rgb, background=config.background, max_pixels=config.max_pixels)
-        yield from extract_pairs(folder, split, table, decode)
 
 
 def extract_pairs(
@@ -103,8 +99,5 @@ def extract_pairs(
 def _write_png(folder: Path, content: bytes, decode: Decode) -> str:
     """Write an image and return the new file's name."""
     name = f"{hashlib.sha256(content).hexdigest()}.png"
-    if not (folder / name).exists():
-        image = decode(content)
-        with writing(folder / name):
-            image.save(folder / name)
+    write_once(folder / name, lambda path: decode(content).save(path))
     return name

@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from pairstill.config import DataConfig
@@ -10,12 +11,12 @@ from pairstill.core.errors import DataError, shown
 from pairstill.core.schema import Split
 from pairstill.data.captions import caption_lines
 from pairstill.data.inside import MAX_FILE_BYTES, find_inside
-from pairstill.data.sources.extraction import extract_once
+from pairstill.data.sources.extraction import extract_once, write_once
 from pairstill.data.sources.patterns import expand_braces
 from pairstill.data.sources.raw import RawPair, RawPairs, parse_listing, root_of
 from pairstill.data.sources.recognition import hint
 from pairstill.data.sources.shards import read_samples
-from pairstill.storage import digest, writing
+from pairstill.storage import digest
 
 # Raise it when extracted folders change, so that old ones are not taken for new ones.
 _VERSION = 3
@@ -41,14 +42,15 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     shards: dict[Split, list[Path]] = {
         split: _find_shards(config, split, pattern) for split, pattern in config.splits.named.items()
     }
-    parts = [str(_VERSION), config.columns.image, config.columns.caption]
+    facts = [str(_VERSION), config.columns.image, config.columns.caption]
     for split, paths in shards.items():
         for path in paths:
             # Size and time instead of content: reading terabytes again only to name a folder would be absurd.
             status = path.stat()
-            parts += [split, str(path), str(status.st_size), str(status.st_mtime_ns)]
-    key = f"webdataset-{digest(*parts)[:16]}"
-    return extract_once(cache_dir, key, lambda folder: _write(folder, shards, config))
+            facts += [split, str(path), str(status.st_size), str(status.st_mtime_ns)]
+    key = f"webdataset-{digest(*facts)[:16]}"
+    parts = [partial(_write, split=split, shard=path, config=config) for split in shards for path in shards[split]]
+    return extract_once(cache_dir, key, parts)
 
 
 def _find_shards(config: DataConfig, split: Split, pattern: str) -> list[Path]:
@@ -73,35 +75,31 @@ def _find_shards(config: DataConfig, split: Split, pattern: str) -> list[Path]:
     return list(found)
 
 
-def _write(folder: Path, shards: Mapping[Split, list[Path]], config: DataConfig) -> Iterator[RawPair | str]:
+def _write(folder: Path, split: Split, shard: Path, config: DataConfig) -> Iterator[RawPair | str]:
     extensions = [part.strip().lower().lstrip(".") for part in config.columns.image.split(";")]
     text = config.columns.caption.lower().lstrip(".")
     wanted = {**dict.fromkeys(extensions, MAX_MEMBER_BYTES), text: MAX_TEXT_BYTES}
-    for split, paths in shards.items():
-        for shard in paths:
-            for sample in read_samples(shard, wanted):
-                if isinstance(sample, str):
-                    yield f"{shard.name}: {sample}"
-                    continue
-                where = f"{shard.name}: {sample.key if sample.key.isprintable() else shown(sample.key)}"
-                extension = next((e for e in extensions if e in sample.contents), None)
-                if extension is None or text not in sample.contents:
-                    members = ", ".join(sorted([*sample.contents, *sample.others]))
-                    yield (
-                        f"{where}: members {members}; it needs an image ({' or '.join(extensions)}) and {text}. "
-                        "Set data.columns.image and data.columns.caption"
-                    )
-                    continue
-                image = _write_image(folder, sample.contents[extension], extension)
-                yield _listing(image, sample.contents[text], split, where)
+    for sample in read_samples(shard, wanted):
+        if isinstance(sample, str):
+            yield f"{shard.name}: {sample}"
+            continue
+        where = f"{shard.name}: {sample.key if sample.key.isprintable() else shown(sample.key)}"
+        extension = next((e for e in extensions if e in sample.contents), None)
+        if extension is None or text not in sample.contents:
+            members = ", ".join(sorted([*sample.contents, *sample.others]))
+            yield (
+                f"{where}: members {members}; it needs an image ({' or '.join(extensions)}) and {text}. "
+                "Set data.columns.image and data.columns.caption"
+            )
+            continue
+        image = _write_image(folder, sample.contents[extension], extension)
+        yield _listing(image, sample.contents[text], split, where)
 
 
 def _write_image(folder: Path, content: bytes, extension: str) -> str:
     safe = re.sub(r"[^a-z0-9]", "", extension) or "image"
     name = f"{hashlib.sha256(content).hexdigest()}.{safe}"
-    if not (folder / name).exists():
-        with writing(folder / name):
-            (folder / name).write_bytes(content)
+    write_once(folder / name, lambda path: path.write_bytes(content))
     return name
 
 

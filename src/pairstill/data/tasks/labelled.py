@@ -129,7 +129,7 @@ def read_hub(task: ZeroShot, checking: Checking) -> LabelledImages:
     def write(folder: Path) -> Iterator[RawPair | str]:
         return extract_pairs(folder, "test", table, decode, caption)
 
-    raw = extract_once(checking.cache_dir, key, write)
+    raw = extract_once(checking.cache_dir, key, [write])
     if raw.unreadable:
         raise DataError(f"{len(raw.unreadable)} problems in {task.root}:\n{list_problems(raw.unreadable)}")
     names = known or sorted({pair.captions[0] for pair in raw.pairs})

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from pairstill.config import DataConfig
 from pairstill.core.schema import Split
-from pairstill.data.sources.extraction import extract_once
+from pairstill.data.sources.extraction import extract_once, write_once
 from pairstill.data.sources.raw import RawPair, RawPairs
 from pairstill.data.sources.scenes.captions import describe
 from pairstill.data.sources.scenes.picture import render
 from pairstill.data.sources.scenes.scene import SceneListing, generate_scenes
-from pairstill.storage import digest, writing
+from pairstill.storage import digest
 
 # Raise it with any change of pixels, scenes or captions, so that no cache mixes two kinds.
 VERSION = 1
@@ -28,7 +28,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     parts = (VERSION, scenes.size, scenes.seed, *counts.values())
     key = f"scenes-v{VERSION}-{digest(*map(str, parts))[:16]}"
     return extract_once(
-        cache_dir, key, lambda folder: _write(folder, generate_scenes(scenes.seed, counts), scenes.size)
+        cache_dir, key, [lambda folder: _write(folder, generate_scenes(scenes.seed, counts), scenes.size)]
     )
 
 
@@ -36,6 +36,5 @@ def _write(folder: Path, listings: tuple[SceneListing, ...], size: int) -> Itera
     for listing in listings:
         name = f"{listing.split}-{listing.index:06d}.png"
         image = render(listing.scene, size)
-        with writing(folder / name):
-            image.save(folder / name)
+        write_once(folder / name, image.save)
         yield RawPair(name, describe(listing.scene, listing.seed), listing.split, name)
