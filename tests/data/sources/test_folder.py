@@ -1,4 +1,5 @@
 import os
+from zlib import crc32
 
 import pytest
 
@@ -14,7 +15,7 @@ def pairs(tmp_path, make_image):
 
     def write(name, caption, end=".txt", picture=".png"):
         stem = tmp_path / "data" / name
-        make_image(stem.parent / f"{stem.name}{picture}", colour=(len(os.listdir(tmp_path)), hash(name) % 250, 7))
+        make_image(stem.parent / f"{stem.name}{picture}", colour=tuple(crc32(name.encode()).to_bytes(4)[:3]))
         (stem.parent / f"{stem.name}{end}").write_bytes(caption if isinstance(caption, bytes) else caption.encode())
         return stem
 

@@ -112,3 +112,11 @@ def test_a_key_that_stands_twice_in_an_object_would_lose_what_it_held_first(tmp_
     config = DataConfig(source="karpathy", root=str(tmp_path), annotations="d.json")
     with pytest.raises(DataError, match="not valid JSON .the key 'images' stands twice in one object"):
         read(config, tmp_path)
+
+
+def test_a_file_that_memory_does_not_hold_is_refused(tmp_path):
+    config = config_for(tmp_path, {"images": []})
+    with (tmp_path / config.annotations).open("r+b") as stream:
+        stream.truncate(2**31 + 1)  # a hole, which takes no room on the disk
+    with pytest.raises(DataError, match="has 2147483649 bytes, more than the 2147483648 of JSON that fit into memory"):
+        read(config, tmp_path)

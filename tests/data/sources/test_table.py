@@ -7,7 +7,8 @@ from pairstill.config import ColumnsConfig, DataConfig
 from pairstill.core.errors import DataError
 from pairstill.core.schema import ImageRecord
 from pairstill.data.build import build_manifest
-from pairstill.data.sources.raw import MAX_LISTING_BYTES, RawPair
+from pairstill.data.sources import csv_records
+from pairstill.data.sources.raw import RawPair
 from pairstill.data.sources.table import read
 
 
@@ -88,12 +89,14 @@ def test_many_open_quotes_are_found_in_one_go(tmp_path):
     assert len(raw.pairs) == 20_000 and len(raw.unreadable) == 20_000
 
 
-def test_a_table_that_memory_does_not_hold_is_refused(tmp_path):
-    config = config_for(tmp_path, "pairs.csv", GOOD)
-    with (tmp_path / "pairs.csv").open("r+b") as stream:
-        stream.truncate(MAX_LISTING_BYTES + 1)
-    with pytest.raises(DataError, match="has 2147483649 bytes, more than 2147483648; split it"):
-        read(config, tmp_path)
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.jsonl"])
+def test_a_line_that_memory_does_not_hold_is_refused(tmp_path, monkeypatch, name):
+    config = config_for(tmp_path, name, GOOD if name == "pairs.csv" else "")
+    with (tmp_path / name).open("r+b") as stream:
+        stream.truncate(3 * 2**31)  # a hole, which takes no room on the disk
+    monkeypatch.setattr(csv_records, "MAX_LINE", 1000)
+    with pytest.raises(DataError, match=f"{name} has a line of 1000 characters or more; it is no table"):
+        list(read(config, tmp_path).listings)
 
 
 def test_csv_rows_of_one_image_merge_in_order(tmp_path, make_image):

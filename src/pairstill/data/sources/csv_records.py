@@ -2,12 +2,17 @@
 
 import csv
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import AnyStr
+
+from pairstill.core.errors import DataError
 
 _MAX_FIELD = 2**31 - 1
+MAX_LINE = 2**28
+"""More characters than a line of a table has, whatever its captions."""
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 """What may stand between the fields of a record, and how it is called."""
 
@@ -36,9 +41,25 @@ def csv_lines(path: Path) -> Iterator[Iterator[str]]:
     try:
         # What is no UTF-8 becomes half a surrogate pair, so that it is found in the record where it is.
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            yield stream
+            yield bounded(path, stream.readline)
     finally:
         csv.field_size_limit(before)
+
+
+def bounded(path: Path, read_line: Callable[[int], AnyStr]) -> Iterator[AnyStr]:
+    """Yield lines until there are none.
+
+    Args:
+        path: the file that they are of.
+        read_line: returns the next line, or as much of it as it is asked for.
+
+    Raises:
+        DataError: one is so long that it would fill the memory.
+    """
+    while line := read_line(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise DataError(f"{path} has a line of {MAX_LINE} characters or more; it is no table")
+        yield line
 
 
 def csv_records(lines: Iterable[str], separator: str) -> Iterator[CsvRecord | str]:

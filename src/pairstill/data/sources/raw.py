@@ -14,7 +14,7 @@ from pairstill.data.sources.cells import all_captions
 from pairstill.data.sources.recognition import hint
 
 MAX_LISTING_BYTES = 2**31
-"""A listing is held in memory, several times over."""
+"""A listing of JSON is held in memory, several times over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def annotations_of(config: DataConfig) -> Path:
     """Return the path of the annotations file.
 
     Raises:
-        DataError: it is not set, not a file, or too large.
+        DataError: it is not set, or not a file.
     """
     if config.annotations is None:
         raise DataError(f"data.source is {config.source}: set data.annotations to its file, relative to data.root")
@@ -144,10 +144,6 @@ def _listing_file(config: DataConfig, name: str, setting: str) -> Path:
     if not path.is_file():
         raise DataError(
             f"{path} is not a file{hint(path, config.source)}; set data.root and {setting} to the annotations file"
-        )
-    if (size := path.stat().st_size) > MAX_LISTING_BYTES:
-        raise DataError(
-            f"{path} has {size} bytes, more than {MAX_LISTING_BYTES}; split it, or pack the pairs in shards"
         )
     return path
 
@@ -211,6 +207,11 @@ def read_annotations_json(config: DataConfig) -> Any:
 
 
 def _json_of(path: Path, source: str) -> Any:
+    if (size := path.stat().st_size) > MAX_LISTING_BYTES:
+        raise DataError(
+            f"{path} has {size} bytes, more than the {MAX_LISTING_BYTES} of JSON that fit into memory; write the pairs "
+            "as a table or as tar shards, which are read piece by piece"
+        )
     try:
         return parse_data_json(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # not JSON, numbers of thousands of digits, brackets without end

@@ -12,7 +12,7 @@ from typing import Any
 from pairstill.config import ColumnsConfig, DataConfig
 from pairstill.core.errors import DataError, shown
 from pairstill.data.sources.cells import caption_columns, numbered, together
-from pairstill.data.sources.csv_records import SEPARATORS, CsvRecord, csv_lines, csv_records
+from pairstill.data.sources.csv_records import SEPARATORS, CsvRecord, bounded, csv_lines, csv_records
 from pairstill.data.sources.raw import (
     Lazily,
     RawPair,
@@ -188,7 +188,7 @@ def _numbered_listing(line: str, where: str) -> RawPair | str:
 
 def _json_rows(path: Path, config: DataConfig) -> Iterator[RawPair | str]:
     with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(bounded(path, stream.readline), 1):
             text = line.removeprefix(BOM_UTF8) if number == 1 else line
             if text.strip():
                 yield _parse_json_line(text.rstrip(b"\n"), config, f"line {number}")
