@@ -25,6 +25,7 @@ from pairstill.config.outer import (
     HypergradientConfig,
     Mode,
     OuterConfig,
+    RateTrialsConfig,
     SimilarityConfig,
 )
 from pairstill.config.phases import AutoPhasesConfig, PhaseConfig
@@ -52,6 +53,7 @@ __all__ = [  # in the order in which the documentation shows them
     "Derivative",
     "HypergradientConfig",
     "FeaturesFirstConfig",
+    "RateTrialsConfig",
     "PhotosConfig",
     "MixtureConfig",
     "MethodConfig",

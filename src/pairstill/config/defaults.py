@@ -36,7 +36,7 @@ def filled(values: Mapping[str, Any], default: Any) -> dict[str, Any]:
     return found
 
 
-SWITCHES = {"features_first": "steps"}
+SWITCHES = {"features_first": "steps", "rate_trials": "steps"}
 """Groups of settings that mean nothing while one of them, named here, is 0."""
 
 

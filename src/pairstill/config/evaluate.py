@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from pairstill.config.checks import require, require_positive
 from pairstill.config.roles import setting
+from pairstill.config.scales import require_scales, trials_of
 
 EvaluationProtocol = Literal["strict", "paper"]
 EvaluatedRow = Literal["random", "distilled", "closed_form", "full", "on_disk", "on_disk_jpeg", "random_on_disk"]
@@ -143,10 +144,7 @@ class EvaluateConfig:
             len(self.jpeg_qualities) > 0 and all(1 <= quality <= 100 for quality in self.jpeg_qualities),
             f"evaluate.jpeg_qualities are {list(self.jpeg_qualities)}; give at least one, each from 1 to 100",
         )
-        require(
-            all(0 < scale < float("inf") for scale in self.rate_scales),
-            f"evaluate.rate_scales are {list(self.rate_scales)}; each must be above 0, and finite",
-        )
+        require_scales("evaluate.rate_scales", self.rate_scales)
 
     def rate_trials(self, sides: int = 2) -> int:
         """Return how many students are trained in order to choose the scales of the rates of so many sides.
@@ -155,8 +153,7 @@ class EvaluateConfig:
             >>> EvaluateConfig(rate_scales=(0.1, 1.0, 3.0)).rate_trials()
             5
         """
-        others = len(set(self.rate_scales) - {1.0})
-        return 1 + sides * others if sides and others else 0
+        return trials_of(self.rate_scales, sides)
 
     @property
     def protocols(self) -> tuple[EvaluationProtocol, ...]:

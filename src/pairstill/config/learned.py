@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pairstill.config.checks import require, require_positive
 from pairstill.config.method import MethodConfig
-from pairstill.config.outer import FeaturesFirstConfig
+from pairstill.config.outer import FeaturesFirstConfig, RateTrialsConfig
 
 if TYPE_CHECKING:
     from pairstill.config.trajectory import TrajectoryConfig
@@ -19,6 +19,7 @@ class LearnedConfig(MethodConfig):
         lr_image: initial inner rate of the image side; null takes the teachers'.
         lr_text: initial inner rate of the text side; null takes the teachers'.
         features_first: a warm start for frozen towers.
+        rate_trials: short distillations that choose the outer rates and the initial inner ones.
         checkpoint_every: outer steps between checkpoints.
         validate_every: outer steps between validations of a student on the pairs so far; 0 never validates.
         patience: stop a phase after this many validations without a better recall, and keep the best;
@@ -28,6 +29,7 @@ class LearnedConfig(MethodConfig):
     lr_image: float | None = None
     lr_text: float | None = None
     features_first: FeaturesFirstConfig = field(default_factory=FeaturesFirstConfig)
+    rate_trials: RateTrialsConfig = field(default_factory=RateTrialsConfig)
     checkpoint_every: int = 25
     validate_every: int = 0
     patience: int = 0

@@ -6,6 +6,7 @@ from typing import Literal
 from pairstill.config.changed import changed
 from pairstill.config.checks import require, require_positive
 from pairstill.config.encoders import ImageConfig
+from pairstill.config.scales import require_scales, trials_of
 
 Mode = Literal["exact_span", "exact_store", "exact_recompute", "truncated", "unrolled"]
 Derivative = Literal["double_backward", "forward_over_reverse"]
@@ -130,6 +131,34 @@ class HypergradientConfig:
         if linear:
             return ("exact_span",)
         return ("exact_store", "exact_recompute") if self.micro_batch is None else ("exact_recompute",)
+
+
+@dataclass(frozen=True)
+class RateTrialsConfig:
+    """Short distillations that choose the rates of the whole one, by the validation recall of one student each.
+
+    Attributes:
+        steps: outer steps of each, on the pairs of the first phase: on features where there is a warm start, before one
+            step on the pixels that have them, else on pixels. 0 tries nothing.
+        scales: what the outer rates are multiplied with, and then, where inner rates are learned, the initial inner
+            rates of both sides; 1 is always tried. Every method has these trials and no more.
+    """
+
+    steps: int = 0
+    scales: tuple[float, ...] = (0.3, 1.0, 3.0)
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 0, f"distill.rate_trials.steps is {self.steps}; it must not be negative")
+        require_scales("distill.rate_trials.scales", self.scales)
+
+    def count(self, kinds: int = 2) -> int:
+        """Return how many short distillations there are for so many kinds of rates: outer ones, and inner ones.
+
+        Example:
+            >>> RateTrialsConfig(steps=9).count()
+            5
+        """
+        return trials_of(self.scales, kinds) if self.steps else 0
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,10 @@ class Evaluator:
             NumericalError: every student diverged.
         """
         return choose_scales(
-            recall or (lambda scales: self.try_scales(course, scales)), course.sides, self.evaluate.rate_scales
+            recall or (lambda scales: self.try_scales(course, scales)),
+            Scales(),
+            course.sides,
+            self.evaluate.rate_scales,
         )
 
     def try_scales(self, course: Course, scales: Scales) -> float | None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pairstill.core.errors import NumericalError
 from pairstill.model.dual_encoder import Parameters, Side
@@ -15,28 +15,36 @@ CHOOSING = "rates"
 
 
 @dataclass(frozen=True)
-class Scales:
+class Factors:
+    """What some rates are multiplied with, a field each."""
+
+    @property
+    def distance(self) -> float:
+        """How far the rates are from what they are multiplied from, whether up or down."""
+        return sum(abs(math.log(factor)) for factor in vars(self).values())
+
+
+@dataclass(frozen=True)
+class Scales(Factors):
     """What the rates of each side are multiplied with."""
 
     image: float = 1.0
     text: float = 1.0
 
-    @property
-    def distance(self) -> float:
-        """How far the rates are from what they are multiplied from, whether up or down."""
-        return abs(math.log(self.image)) + abs(math.log(self.text))
+
+F = TypeVar("F", bound=Factors)
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Generic[F]):
     """A student that was trained in order to choose.
 
     Attributes:
-        scales: of its rates.
+        scales: of its rates, or of those by which its pairs were made.
         recall: mean recall of its best epoch on the validation split, in percent; None where it diverged.
     """
 
-    scales: Scales
+    scales: F
     recall: float | None
 
     @property
@@ -45,16 +53,16 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class RateChoice:
-    """The scales of a set's students, and how they were chosen.
+class Chosen(Generic[F]):
+    """Scales of rates, and how they were chosen.
 
     Attributes:
-        scales: what all its students train at.
+        scales: the scales.
         trials: the students that chose, in order; none where the rates are taken as they are.
     """
 
-    scales: Scales = Scales()
-    trials: tuple[Trial, ...] = ()
+    scales: F
+    trials: tuple[Trial[F], ...] = ()
 
     @property
     def rates_tried(self) -> int:
@@ -67,7 +75,9 @@ class RateChoice:
         return {**asdict(self.scales), "trials": trials}
 
 
-AS_THEY_ARE = RateChoice()
+RateChoice = Chosen[Scales]
+"""The scales that all students of a set train at."""
+AS_THEY_ARE = RateChoice(Scales())
 """No choice: rates are what they were learned or set to."""
 
 
@@ -93,30 +103,35 @@ class Course:
         return {"lr_image": self.rates[0] * choice.scales.image, "lr_text": self.rates[1] * choice.scales.text}
 
 
-def choose_scales(recall: Callable[[Scales], float | None], sides: Sequence[Side], grid: Sequence[float]) -> RateChoice:
+def choose_scales(
+    recall: Callable[[F], float | None], as_they_are: F, sides: Sequence[str], grid: Sequence[float]
+) -> Chosen[F]:
     """Choose the scales with the best recall, one side after the other; of equal ones those nearest to 1.
 
-    First the image side, with the text side's rates as they are, then the text side, with the image side's best: as
-    many trials as both grids have scales, not as their product has. The rates as they are, 1 and 1, are always tried;
-    without sides or other scales than 1 nothing is.
+    First the first side, with the other's rates as they are, then the other, with the first's best: as many trials as
+    both grids have scales, not as their product has. The rates as they are are always tried; without sides or other
+    scales than 1 nothing is.
 
     Args:
         recall: trains a student at these scales and returns its mean recall on the validation split, or None where it
             diverges.
-        sides: the sides whose scales are chosen.
+        as_they_are: scales of 1.
+        sides: the fields that are chosen, in order.
         grid: the scales of a side.
 
     Raises:
         NumericalError: every student diverged.
 
     Example:
-        >>> choose_scales(lambda scales: 30 - abs(scales.image - 3) - scales.text, ["image", "text"], [0.3, 3]).scales
+        >>> def recall(scales: Scales) -> float:
+        ...     return 30 - abs(scales.image - 3) - scales.text
+        >>> choose_scales(recall, Scales(), ["image", "text"], [0.3, 3]).scales
         Scales(image=3, text=0.3)
     """
     others = sorted({scale for scale in grid if scale != 1.0})
     if not sides or not others:
-        return AS_THEY_ARE
-    best = Trial(Scales(), recall(Scales()))
+        return Chosen(as_they_are)
+    best = Trial(as_they_are, recall(as_they_are))
     trials = [best]
     for side in sides:
         scales = [replace(best.scales, **{side: scale}) for scale in others]
@@ -125,12 +140,13 @@ def choose_scales(recall: Callable[[Scales], float | None], sides: Sequence[Side
         best = max([best, *tried], key=lambda trial: trial._worth)
     if best.recall is None:
         raise NumericalError(
-            f"students diverged at every one of {len(trials)} scales of their rates; give lower ones as "
-            f"evaluate.rate_scales, which are {list(grid)}"
+            f"students diverged at every one of {len(trials)} scales of rates ({', '.join(sides)}); give lower scales "
+            f"than {list(grid)}"
         )
-    return RateChoice(best.scales, tuple(trials))
+    return Chosen(best.scales, tuple(trials))
 
 
-def trial_of(stored: Mapping[str, Any]) -> Trial:
-    """Return a trial as `RateChoice.to_json` states it."""
-    return Trial(Scales(stored["image"], stored["text"]), stored["validation_mean_recall"])
+def trial_of(stored: Mapping[str, Any], kind: type[F]) -> Trial[F]:
+    """Return a trial as `Chosen.to_json` states it, with scales of a kind."""
+    factors = {name: value for name, value in stored.items() if name != "validation_mean_recall"}
+    return Trial(kind(**factors), stored["validation_mean_recall"])

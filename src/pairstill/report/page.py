@@ -51,7 +51,7 @@ def rate_facts(results: Iterable[Mapping[str, Any]]) -> list[Fact]:
         if not rates["trials"]:
             continue
         tried = ", ".join(
-            f"{trial['image']:g} and {trial['text']:g}: {_recall(trial['validation_mean_recall'])}"
+            f"{trial['image']:g} and {trial['text']:g}: {recall_in_words(trial['validation_mean_recall'])}"
             for trial in rates["trials"]
         )
         title = of_tower(result.get("title", TITLES.get(result["method"], result["method"])), result.get("tower"))
@@ -60,7 +60,8 @@ def rate_facts(results: Iterable[Mapping[str, Any]]) -> list[Fact]:
     return list(facts.values())
 
 
-def _recall(recall: float | None) -> str:
+def recall_in_words(recall: float | None) -> str:
+    """Return the recall of a trial, or that it diverged."""
     return "diverged" if recall is None else f"{recall:.1f}"
 
 

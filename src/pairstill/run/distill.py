@@ -22,6 +22,7 @@ from pairstill.methods.photos import chosen_photos
 from pairstill.run.context import RunContext
 from pairstill.run.description import description
 from pairstill.run.phases import settle_phases
+from pairstill.run.rate_trials import DistillScales, at_scales, chosen_rates
 from pairstill.run.reuse import begin, content_key, make_known, take_known
 from pairstill.run.teach import teach, teach_all
 from pairstill.teachers.training import epochs_to_keep
@@ -51,7 +52,7 @@ def distill(context: RunContext) -> DistilledSet:
         )
     if context.world.is_main:
         begin(context, key)  # before anything is chosen
-    distillation = Distillation(
+    whole = Distillation(
         config=distill,
         recipe=_recipe(context),
         device=context.device,
@@ -61,11 +62,25 @@ def distill(context: RunContext) -> DistilledSet:
         validate=lambda distilled: context.world.from_main(lambda: _validation(context, distilled)),
     )
     with context.timed("distill"), context.display.bars():
-        distilled = distillation.run(context.folder.distillation, context.emit)
+        distilled = _at_best_rates(context, whole).run(context.folder.distillation, context.emit)
     if context.world.is_main:
         distilled.save(context.folder.distilled)
         make_known(context, key)
     return distilled
+
+
+def _at_best_rates(context: RunContext, whole: Distillation) -> Distillation:
+    """Return a distillation at the rates that short ones choose, if they are to; the pairs say how they were chosen."""
+
+    def at(scales: DistillScales) -> Distillation:
+        rated, loop = at_scales(context, scales)
+        return replace(whole, config=loop, recipe=_recipe(rated))
+
+    choice = chosen_rates(context, at, whole.validate)
+    if not choice.trials:
+        return whole
+    provenance = {**whole.describe["provenance"], "rates": choice.to_json()}
+    return replace(at(choice.scales), describe={**whole.describe, "provenance": provenance})
 
 
 def _recipe(context: RunContext) -> Recipe:

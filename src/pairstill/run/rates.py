@@ -9,7 +9,7 @@ from pairstill.distilled import DistilledSet
 from pairstill.evaluate.ledger import Key
 from pairstill.evaluate.measurement import rates_are_chosen
 from pairstill.evaluate.protocol import Evaluator
-from pairstill.evaluate.rates import Course, RateChoice, Scales, Trial, trial_of
+from pairstill.evaluate.rates import Course, F, RateChoice, Scales, Trial, trial_of
 from pairstill.events import Notice, RatesTried
 from pairstill.run.context import RunContext
 from pairstill.storage import read_object, write_json
@@ -36,7 +36,7 @@ def choose_rates(context: RunContext, course: Course, key: Key) -> RateChoice:
     """
     name = replace(key, protocol="strict", student=None).file_name
     path = context.folder.path / "rates" / f"{name}.json"
-    known = {trial.scales: trial for trial in _stored(path)}
+    known = {trial.scales: trial for trial in stored_trials(path, Scales)}
     before = len(known)
 
     def recall(scales: Scales) -> float | None:
@@ -45,7 +45,7 @@ def choose_rates(context: RunContext, course: Course, key: Key) -> RateChoice:
             tower = None if context.one_of is None else context.one_of.label
             context.emit(RatesTried(method=key.row, tower=tower, **vars(scales), validation_mean_recall=trial.recall))
             if context.folder.writes:
-                write_json(path, RateChoice(trials=tuple(known.values())).to_json())
+                write_json(path, RateChoice(Scales(), tuple(known.values())).to_json())
         return known[scales].recall
 
     choice = context.evaluator.choose(course, recall)
@@ -56,10 +56,15 @@ def choose_rates(context: RunContext, course: Course, key: Key) -> RateChoice:
     return choice
 
 
-def _stored(path: Path) -> list[Trial]:
+def stored_trials(path: Path, kind: type[F]) -> list[Trial[F]]:
+    """Return the trials that a file states, with scales of a kind; no file has none.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
     if not path.is_file():
         return []
     try:
-        return [trial_of(stored) for stored in read_object(path, "trials")["trials"]]
+        return [trial_of(stored, kind) for stored in read_object(path, "trials")["trials"]]
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{path} is damaged; delete it, and the rates are chosen anew") from error

@@ -17,7 +17,7 @@ from pairstill.report.charts import draw
 from pairstill.report.costs import cost_charts
 from pairstill.report.curves import run_charts
 from pairstill.report.gallery import PhaseView, Real, phase_view, picture_side
-from pairstill.report.page import Fact, Page, Retrieval, rate_facts, refuse_other_file, render
+from pairstill.report.page import Fact, Page, Retrieval, rate_facts, recall_in_words, refuse_other_file, render
 from pairstill.run.context import RunContext
 from pairstill.run.description import check_data
 from pairstill.run.evaluate import as_seen, current_results, unmeasured
@@ -227,6 +227,7 @@ def _provenance(context: RunContext, distilled: DistilledSet | None) -> list[Fac
         images = [("image tower", tower) for tower in distilled.towers or (distilled.image_encoder,)]
         for name, encoder in (*images, ("text tower", distilled.text_encoder)):
             facts.append(Fact(name, f"{encoder['name']}, {encoder['width']} wide", f"digest {encoder['digest'][:16]}"))
+        facts += _chosen_rates(distilled)
         made = distilled.provenance.get("commit")
         facts += [
             Fact("pairs made by", f"commit {made}" if made else "code outside of version control"),
@@ -237,6 +238,19 @@ def _provenance(context: RunContext, distilled: DistilledSet | None) -> list[Fac
         packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items() if version)
         facts.append(Fact("last used with", f"Python {environment['python']}, {packages}", environment["machine"]))
     return facts
+
+
+def _chosen_rates(distilled: DistilledSet) -> list[Fact]:
+    """Return at which rates the pairs were made, if short distillations chose them."""
+    rates = distilled.provenance.get("rates")
+    if rates is None:
+        return []
+    tried = ", ".join(
+        f"{trial['outer']:g} and {trial['inner']:g}: {recall_in_words(trial['validation_mean_recall'])}"
+        for trial in rates["trials"]
+    )
+    value = f"outer times {rates['outer']:g}, initial inner times {rates['inner']:g}"
+    return [Fact("rates of the distillation", value, f"validation recall of short ones at {tried}")]
 
 
 def _told_of(data: Mapping[str, Any]) -> list[Fact]:

@@ -97,12 +97,16 @@ def _distilling(config: RunConfig, counts: Counts, found: Found) -> float:
     phases = _student_phases(config, found.students)
     # while a phase is distilled, its students go through the earlier ones too, but only its own epochs are validated
     validations = [found.students.tower + sum(phases[: number + 1]) + recalls for number in range(len(phases))]
-    return sum(probed.warm_seconds) + sum(
+    first = distill.features_first.steps
+    trial = probed.warm_seconds[0] if first else distill.rate_trials.steps * probed.step_seconds[0]  # at most
+    tried = distill.rate_trials.count() * (trial + validations[0])
+    steps = sum(
         phase.outer_steps * step + times * validation
         for phase, step, times, validation in zip(
             distill.phases, probed.step_seconds, counts.validations, validations, strict=True
         )
     )
+    return tried + sum(probed.warm_seconds) + steps
 
 
 def _steps(config: RunConfig, counts: Counts, found: Found) -> str:
@@ -114,7 +118,8 @@ def _steps(config: RunConfig, counts: Counts, found: Found) -> str:
     warm = "a warm start, " if any(probed.warm_seconds) else ""
     if distill.auto_phases is not None:
         warm += f"as if {len(distill.phases)} equal phases set themselves, without the choice, "
-    return f"{at_most}{steps}, {warm}and {sum(counts.validations)} validations"
+    tried = f"{trials} short ones that choose its rates, " if (trials := distill.rate_trials.count()) else ""
+    return f"{tried}{at_most}{steps}, {warm}and {sum(counts.validations)} validations"
 
 
 def _measuring(config: RunConfig, counts: Counts, found: Found) -> float:
