@@ -58,7 +58,7 @@ def _about(table: PaperTable, base: RunConfig | None) -> list[str]:
     if base is None:
         return [
             f"{numbers}. Settings and protocol are the paper's: each student's best epoch on the test split, which is "
-            "optimistic; rates of real pairs are chosen on it too. Beside it: what was chosen on the test split, and "
+            "optimistic; rates are chosen on validation. Beside it: what was chosen on the test split, and "
             "how often that was read for a student; and, of the same students, the epoch that validation chooses (by "
             "validation, which is the protocol strict)."
         ]
