@@ -296,7 +296,7 @@ REFUSED = [
             "heads": HeadsConfig(image=True, width=4),
             "teacher": TeacherConfig(augment="paper"),
         },
-        "teacher.augment is paper but the image tower is frozen: its features are computed beforehand",
+        "teacher.augment is paper but the image tower is frozen, or its first stages are: features are computed",
     ),
     (
         RunConfig,

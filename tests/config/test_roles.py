@@ -23,7 +23,7 @@ def test_lists_of_settings_are_those_that_digests_of_old_were_made_of():
     assert set(MADE_SETTINGS) == {"method", "distill"}
     assert with_role(RunConfig, "loss") == ("info_nce",)
     assert with_role(TeacherConfig, "extent") == ("num_experts", "keep")
-    assert with_role(ImageConfig, "model") == ("trainable", "precision")
+    assert with_role(ImageConfig, "model") == ("trainable", "last_stages", "precision")
     always = ("epochs", "batch_size", "momentum", "weight_decay", "validate_every")
     assert always_counted(StudentConfig) == always
     assert always_counted(ReferencesConfig) == ("momentum", "weight_decay", "random_pairs", "full_epochs")

@@ -39,7 +39,7 @@ def _value_and_gradients(tower: nn.Module, x: torch.Tensor) -> tuple[torch.Tenso
 @pytest.mark.parametrize(("name", "norms"), [("mobilenetv1_075", 27), ("resnet18", 20), ("mobilenetv3_small_050", 34)])
 def test_a_folded_tower_is_the_same_function_of_the_same_parameters(name: str, norms: int) -> None:
     tower = _randomised(build_image_encoder(ImageConfig(name=name, size=32)).tower)
-    folded = trained_tower(tower, 32)
+    folded = trained_tower(tower, (3, 32, 32))
     assert _folded(folded) == norms and _folded(tower) == 0
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     value, gradients = _value_and_gradients(folded, x)
@@ -52,7 +52,7 @@ def test_a_folded_tower_is_the_same_function_of_the_same_parameters(name: str, n
 
 def test_a_folded_tower_shares_its_parameters() -> None:
     tower = build_image_encoder(ImageConfig(name="mobilenetv1_075", size=32)).tower
-    own, shared = dict(tower.named_parameters()), dict(trained_tower(tower, 32).named_parameters())
+    own, shared = dict(tower.named_parameters()), dict(trained_tower(tower, (3, 32, 32)).named_parameters())
     assert list(own) == list(shared) and all(shared[name] is value for name, value in own.items())
 
 
@@ -80,7 +80,7 @@ class _Twice(nn.Module):
 
 @pytest.mark.parametrize("tower", [_Between(taken=True), _Between(taken=False), _Twice()])
 def test_a_tower_that_cannot_be_folded_stays_as_it_is(tower: nn.Module) -> None:
-    assert trained_tower(_randomised(tower), 8) is tower
+    assert trained_tower(_randomised(tower), (3, 8, 8)) is tower
 
 
 @pytest.mark.parametrize(
@@ -96,4 +96,4 @@ def test_a_tower_that_cannot_be_folded_stays_as_it_is(tower: nn.Module) -> None:
 )
 def test_layers_that_are_not_a_plain_pair_stay(layers: list[nn.Module]) -> None:
     tower = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-    assert trained_tower(tower, 8) is tower
+    assert trained_tower(tower, (3, 8, 8)) is tower

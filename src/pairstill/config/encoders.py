@@ -21,6 +21,8 @@ class ImageConfig:
         pretrained: fetch the weights that timm knows for this name from the hub.
         weights: a local safetensors file with the tower's weights, instead of `pretrained`.
         trainable: train the tower (the paper's main protocol); otherwise it is frozen and only the heads learn.
+        last_stages: of a trained tower, how many of its last stages train; what is before them is frozen, and real
+            images are kept as it gives them. Stages are timm's (`feature_info`); 0 trains none, null all of the tower.
         size: side of the square input in pixels; null takes the encoder's own.
         mean: per-channel mean of the input normalisation; null takes the encoder's own.
         std: per-channel standard deviation of the input normalisation; null takes the encoder's own.
@@ -36,6 +38,7 @@ class ImageConfig:
     pretrained: bool = False
     weights: str | None = None
     trainable: bool = setting(True, role="model")
+    last_stages: int | None = setting(None, role="model")
     size: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
@@ -46,12 +49,17 @@ class ImageConfig:
 
     def __post_init__(self) -> None:
         require(
-            not (self.trainable and self.features is not None),
+            self.last_stages is None or (self.trainable and self.last_stages >= 0),
+            f"image.last_stages is {self.last_stages}: how many stages of a trained tower train, 0 or more; set "
+            "image.trainable to true, or leave image.last_stages out",
+        )
+        require(
+            not (self.trains and self.features is not None),
             "image.features is set but the image tower is trained: its features change while it learns; set "
             "image.trainable to false, or leave image.features out",
         )
         require(
-            self.trainable or self.precision == "float32",
+            self.trains or self.precision == "float32",
             f"image.precision is {self.precision} but the image tower is frozen: its features are computed once, and "
             "kept in float32; leave image.precision out",
         )
@@ -71,6 +79,16 @@ class ImageConfig:
             f"image.mean is {list(self.mean or ())}; it is taken from pixels between 0 and 1: no value may be beyond "
             f"{1 / LEAST_STD:g}",
         )
+
+    @property
+    def trains(self) -> bool:
+        """Whether the tower trains, or some of it."""
+        return self.trainable and self.last_stages != 0
+
+    @property
+    def sees_features(self) -> bool:
+        """Whether what trains is given features: those of a frozen tower, or of its frozen stages."""
+        return not self.trainable or self.last_stages is not None
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ class FeaturesFirstConfig:
             ConfigError: it is.
         """
         require(
-            not (image.trainable and self.steps),
+            not (image.trains and self.steps),
             "distill.features_first.steps is set but the image tower is trained: its features change while it learns; "
             "set image.trainable to false, or leave features_first out",
         )

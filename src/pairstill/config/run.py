@@ -104,7 +104,7 @@ class RunConfig:
             require(getattr(self, name) != "", f"{name} is empty; name a folder, or `.` for the one that you are in")
         check_bounds(self)
         require(
-            self.image.trainable or self.heads.image,
+            self.image.trains or self.heads.image,
             "image.trainable is off and heads.image is off: nothing on the image side can learn; turn one on",
         )
         self._check_tower()
@@ -113,17 +113,18 @@ class RunConfig:
     def _check_tower(self) -> None:
         """Refuse what needs a trained image tower where it is frozen, and the other way round."""
         require(
-            self.image.trainable or self.teacher.augment == "none" or self.teacher.views is not None,
-            "teacher.augment is paper but the image tower is frozen: its features are computed beforehand; set "
-            "teacher.views to how many augmented views of each image, such as 4, or teacher.augment to none",
+            not self.image.sees_features or self.teacher.augment == "none" or self.teacher.views is not None,
+            "teacher.augment is paper but the image tower is frozen, or its first stages are: features are computed "
+            "beforehand; set teacher.views to how many augmented views of each image, such as 4, or teacher.augment to "
+            "none",
         )
         require(
-            not (self.image.trainable and self.teacher.views is not None),
+            self.image.sees_features or self.teacher.views is None,
             f"teacher.views is {self.teacher.views} but the image tower is trained: every mini-batch is augmented "
             "anew; leave views out",
         )
         require(
-            not (self.towers and self.image.trainable),
+            not (self.towers and self.image.trains),
             f"towers names {len(self.towers)} more, but the image tower is trained: pairs are made for several towers "
             "that are frozen; set image.trainable to false, or leave towers out",
         )

@@ -189,16 +189,16 @@ class TrajectoryConfig(LearnedConfig):
             ConfigError: they do not.
         """
         image, heads = run.image, run.heads
-        linear = not image.trainable and heads.kind == "linear"
-        self.hypergradient.modes(trained=image.trainable, linear=linear)
+        linear = not image.trains and heads.kind == "linear"
+        self.hypergradient.modes(trained=image.trains, linear=linear)
         require(
-            not (image.trainable and self.blend),
+            not (image.trains and self.blend),
             "distill.blend is on but the image tower is trained: representations are blended behind a frozen tower; "
             "set image.trainable to false, or leave blend off",
         )
         self.features_first.check_in(image)
         require(
-            not (image.trainable and self.images == "kept"),
+            not (image.trains and self.images == "kept"),
             "distill.images is kept but the image tower is trained: photos are kept behind a frozen tower, whose "
             "features are all that the loops see; set image.trainable to false, or leave images out",
         )

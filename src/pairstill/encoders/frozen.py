@@ -89,13 +89,25 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     convolution.weight, convolution.bias = nn.Parameter(weight), nn.Parameter(bias)
 
 
+def frozen_part(encoder: ImageEncoder, device: torch.device, *, trains: bool) -> nn.Module | None:
+    """Return what of the tower is frozen, as `frozen_tower` does; None if all of it trains.
+
+    Args:
+        encoder: the tower.
+        device: where to.
+        trains: whether the tower trains, or its last stages.
+    """
+    return None if trains and encoder.spec.cut is None else frozen_tower(encoder, device)
+
+
 def frozen_tower(encoder: ImageEncoder, device: torch.device) -> nn.Module:
-    """Return a copy of the tower on `device`, folded where that is exact and without gradients for its parameters."""
-    folded = fold_batch_norm(copy.deepcopy(encoder.tower))
+    """Return a copy of the tower, or its stem, on `device`, folded where that is exact and without gradients."""
+    original = encoder.stem
+    folded = fold_batch_norm(copy.deepcopy(original))
     probe = torch.randn(2, 3, encoder.spec.size, encoder.spec.size, generator=make_generator("probe of folding"))
     with torch.no_grad():
-        expected, found = encoder.tower(probe), folded(probe)
+        expected, found = original(probe), folded(probe)
     # some towers (RepViT) register a convolution before a batch norm that sees more than its output: not foldable
     exact = bool((found - expected).norm() <= FOLDING_TOLERANCE * expected.norm())
-    tower = lean_activations(folded if exact else copy.deepcopy(encoder.tower))
+    tower = lean_activations(folded if exact else copy.deepcopy(original))
     return tower.requires_grad_(False).to(device).to(memory_format=torch.channels_last)

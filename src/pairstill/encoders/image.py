@@ -23,6 +23,7 @@ from pairstill.encoders import towers as _registered  # noqa: F401 - importing r
 from pairstill.encoders.dual import Channels, DualImages, dual_images
 from pairstill.encoders.hub import without_waiting
 from pairstill.encoders.open_clip_towers import PREFIX, open_clip_images
+from pairstill.encoders.stages import Cut, find_cut, rest_of, stem_of
 from pairstill.encoders.trained import trained_tower
 from pairstill.encoders.weights import check_finite, check_keys
 
@@ -39,6 +40,7 @@ class ImageSpec:
         width: number of pooled features.
         digest: SHA-256 of the tower's initial parameters and buffers.
         resizing: how photos are made square.
+        cut: where the frozen stem ends and the stages begin that train; None if there is one part alone.
     """
 
     name: str
@@ -48,16 +50,25 @@ class ImageSpec:
     width: int
     digest: str
     resizing: Resizing = field(default=SQUASH, repr=False)
+    cut: Cut | None = field(default=None, repr=False)
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """Shape of an image's features, those that the frozen part of the tower gives."""
+        return (self.width,) if self.cut is None else self.cut.shape
 
     @property
     def key(self) -> str:
-        """What features depend on, for digests: the same as before there was more than one way of resizing."""
-        return repr(self) if self.resizing == SQUASH else f"{self!r} {self.resizing!r}"
+        """What features depend on, for digests: the same as before there were other resizings, and cuts."""
+        return " ".join([repr(self), *(repr(getattr(self, name)) for name in self._uncommon())])
 
     def to_json(self) -> dict[str, object]:
-        """Return the fields as JSON values, without a resizing that is the common one."""
-        known = asdict(self)
-        return known if self.resizing != SQUASH else {name: known[name] for name in known if name != "resizing"}
+        """Return the fields as JSON values, without a resizing that is the common one, and a cut that there is not."""
+        known, uncommon = asdict(self), self._uncommon()
+        return {name: known[name] for name in known if name not in ("resizing", "cut") or name in uncommon}
+
+    def _uncommon(self) -> list[str]:
+        return ["resizing"] * (self.resizing != SQUASH) + ["cut"] * (self.cut is not None)
 
 
 @dataclass(frozen=True)
@@ -71,10 +82,17 @@ class ImageEncoder:
     tower: nn.Module
     spec: ImageSpec
 
+    @property
+    def stem(self) -> nn.Module:
+        """The tower up to the cut, or all of it; its modules are the tower's."""
+        return self.tower if self.spec.cut is None else stem_of(self.tower, self.spec.cut)
+
     @cached_property
     def trained(self) -> nn.Module:
-        """The tower as it is trained: lean, with the same parameters."""
-        return trained_tower(self.tower, self.spec.size)
+        """The tower, or what is behind the cut, as it is trained: lean, with the same parameters."""
+        if self.spec.cut is None:
+            return trained_tower(self.tower, (3, self.spec.size, self.spec.size))
+        return trained_tower(rest_of(self.tower, self.spec.cut), self.spec.cut.shape)
 
 
 def check_image_tower(config: ImageConfig) -> None:
@@ -112,7 +130,7 @@ def is_dual(name: str) -> bool:
 def _check_dual(config: ImageConfig) -> None:
     if config.name.startswith(PREFIX):
         need("open_clip", f"image.name {config.name}")
-    if config.trainable:
+    if config.trains:
         raise ConfigError(
             f"image.name is {config.name!r}, the image side of a dual encoder, which pairstill takes frozen: the "
             "hypergradient through its training is not made for it. Set image.trainable to false, heads.image to true "
@@ -157,6 +175,8 @@ def _encoder(config: ImageConfig, tower: Any, own: int, mean: Channels, std: Cha
     size = config.size or own
     width = _measured_width(config, tower, size, own)
     spec = ImageSpec(config.name, size, config.mean or mean, config.std or std, width, _state_digest(tower))
+    if config.trains and config.last_stages is not None:
+        spec = replace(spec, cut=find_cut(tower, config.name, size, config.last_stages))
     return ImageEncoder(tower, spec)
 
 

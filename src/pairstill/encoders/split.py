@@ -41,7 +41,8 @@ class EncodedSplit:
     """One split, encoded as far as frozen towers allow.
 
     Attributes:
-        images: rows (images, features) of a frozen tower, or uint8 pixels (images, 3, size, size) for a trainable one.
+        images: rows (images, features) of a frozen tower, or (images, ...) of its frozen stages, or uint8 pixels
+            (images, 3, size, size) for a tower all of which trains.
         text_embeddings: rows (captions, width).
         caption_owner: the image that each caption belongs to, (captions,).
         spec: the image tower's specification, with the normalisation of pixels.
@@ -78,7 +79,7 @@ class EncodedSplit:
         if rows.dtype != torch.uint8:
             if augment is not None:
                 raise ValueError("the rows are features of a frozen tower; augment pixels, or take a view's features")
-            return rows.to(self.device)
+            return _for_convolutions(rows.to(self.device))
         rows = rows.to(self.device)
         if augment is not None:
             rows = augment(rows.float() / 255, torch.Generator().manual_seed(seed))
@@ -95,7 +96,7 @@ class EncodedSplit:
         rows = torch.empty(len(index), *self.images.row_shape)
         for view in view_of.unique().tolist():
             rows[view_of == view] = self.views[view].take(index[view_of == view])
-        return rows.to(self.device)
+        return _for_convolutions(rows.to(self.device))
 
     def draw_views(self, generator: torch.Generator) -> Tensor:
         """Return a random view for every image, (images,)."""
@@ -134,7 +135,8 @@ class Encoding:
     Attributes:
         image: the image tower and its specification.
         text: the text tower.
-        tower: the frozen tower on `device`, whose features are cached; None caches pixels, for a trainable tower.
+        tower: the frozen tower, or its stem, on `device`, whose features are cached; None caches pixels, for a tower
+            all of which trains.
         cache_dir: the cache shared by runs.
         device: where the tower computes and batches are put.
         what: what is encoded, such as `the train split`.
@@ -156,7 +158,7 @@ class Encoding:
     world: World = ALONE
 
     def images(self, paths: Sequence[Path], digests: Iterable[str], about: str) -> CachedRows:
-        """Return features (images, features), or uint8 pixels (images, 3, size, size) for a trainable tower.
+        """Return features (images, ...), or uint8 pixels (images, 3, size, size) for a tower all of which trains.
 
         Args:
             paths: the image files.
@@ -298,6 +300,11 @@ def encode_split(
         device=encoding.device,
         views=encoding.views(paths, digests, views),
     )
+
+
+def _for_convolutions(features: Tensor) -> Tensor:
+    """Return features as they are, or those with places in the layout that convolutions run fastest on."""
+    return to_channels_last(features) if features.ndim == 4 else features
 
 
 @torch.no_grad()

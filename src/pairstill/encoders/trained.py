@@ -86,20 +86,20 @@ def _bounds(act: nn.Module) -> Bounds | None:
             return None
 
 
-def trained_tower(tower: nn.Module, size: int) -> nn.Module:
+def trained_tower(tower: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     """Return the tower with every batch norm that follows a convolution folded into it, where that is exact.
 
     It shares all parameters with the one that is given, under the same names.
 
     Args:
-        tower: the tower in evaluation mode.
-        size: side of the images in pixels that it takes.
+        tower: the tower in evaluation mode, or its last stages.
+        shape: of an image as it takes it, (channels, height, width).
     """
     shared: Any = {id(value): value for value in (*tower.parameters(), *tower.buffers())}
     folded = _fold(copy.deepcopy(tower, shared))
     if not any(isinstance(layer, _Folded) for layer in folded.modules()):
         return tower
-    return folded if _same(tower, folded, size) else tower
+    return folded if _same(tower, folded, shape) else tower
 
 
 def _fold(module: nn.Module) -> nn.Module:
@@ -127,10 +127,10 @@ _WITHOUT_DROPOUT = (nn.Identity, nn.BatchNorm2d)
 
 
 @torch.no_grad()
-def _same(tower: nn.Module, folded: nn.Module, size: int) -> bool:
+def _same(tower: nn.Module, folded: nn.Module, shape: tuple[int, ...]) -> bool:
     """Return whether both compute the same; in some towers a batch norm sees more than one convolution's output."""
     some = next(tower.parameters())
-    probe = torch.randn(2, 3, size, size, generator=make_generator("probe of folding")).to(some)
+    probe = torch.randn(2, *shape, generator=make_generator("probe of folding")).to(some)
     try:
         found = folded(probe)
     except (TypeError, AttributeError, RuntimeError):  # something else took the convolution that waits

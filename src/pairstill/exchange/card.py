@@ -157,12 +157,19 @@ def _similarity(factors: Mapping[str, Any]) -> str:
     return "full matrix" if "matrix" in factors else "low rank: diag(weights) + scale left right^T"
 
 
+def _training(tower: Mapping[str, Any]) -> str:
+    """Return what of an image tower is trained."""
+    if not tower.get("trainable", True):
+        return "frozen"
+    cut = tower.get("cut")
+    return "trained" if cut is None else f"trained behind `{cut['module']}`, frozen before it"
+
+
 def _making(distilled: DistilledSet, facts: CardFacts) -> str:
     image, text = distilled.image_encoder, distilled.text_encoder
     provenance = distilled.provenance
     towers = "".join(
-        f"- Image tower: {_name(tower)}, {tower.get('size')} px, "
-        f"{'trained' if tower.get('trainable', True) else 'frozen'}; digest `{tower.get('digest')}`.\n"
+        f"- Image tower: {_name(tower)}, {tower.get('size')} px, {_training(tower)}; digest `{tower.get('digest')}`.\n"
         for tower in distilled.towers or (image,)
     )
     return (

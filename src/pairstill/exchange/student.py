@@ -14,7 +14,7 @@ from pairstill.config import CaptionForm, HeadsConfig, ImageConfig, TextConfig
 from pairstill.core.errors import ArtifactError, ConfigError
 from pairstill.data.captions import caption_as
 from pairstill.data.loader import normalise, read_images
-from pairstill.encoders.frozen import frozen_tower
+from pairstill.encoders.frozen import frozen_part
 from pairstill.encoders.image import ImageEncoder, build_image_encoder, is_dual
 from pairstill.encoders.text import TextEncoder, build_text_encoder
 from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters
@@ -173,8 +173,8 @@ def load_student(folder: Path | str, device: str = "cpu") -> Student:
         image.tower.load_state_dict({**own, **{name: value.cpu() for name, value in trained.items()}})
         image = replace(image, spec=replace(image.spec, digest=str(about["image_encoder"]["digest"])))
     _check(folder, "text tower", about["text_encoder"], text.spec.to_json())
-    factory = ModelFactory(image, image_config.trainable, text.spec.width, heads, on, image_config.precision)
-    tower = None if image_config.trainable else frozen_tower(image, on)
+    factory = ModelFactory(image, image_config.trains, text.spec.width, heads, on, image_config.precision)
+    tower = frozen_part(image, on, trains=image_config.trains)
     background = about.get("background", "white")
     return Student(image, text, factory.build(), parameters, tower, settings["captions"], about["facts"], background)
 

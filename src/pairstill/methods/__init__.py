@@ -74,7 +74,7 @@ def with_method(config: RunConfig, among: Sequence[Method] | None = None) -> Run
         distill = one_phase(distill) if method.one_phase else distill
         distill = method.follow(distill, config)
     distill = replace(distill, **{fixed.name: fixed.value for fixed in method.fixed})
-    if "features" in method.needs and config.image.trainable:
+    if "features" in method.needs and config.image.trains:
         kind = "residual" if isinstance(distill, TrajectoryConfig) and distill.blend else "linear"
         raise ConfigError(
             f"method {method.name} needs a frozen image tower, but image.trainable is on; freeze it and give its side "

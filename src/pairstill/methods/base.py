@@ -101,13 +101,13 @@ class Method:
             >>> find_method("ptm_st").title_of(RunConfig(distill=TrajectoryConfig(auto_phases=AutoPhasesConfig())))
             'PTM-ST, auto phases'
         """
-        title = self.title if run.image.trainable else self.frozen_title or self.title
+        title = self.title if run.image.trains else self.frozen_title or self.title
         if not isinstance(run.distill, TrajectoryConfig):
             return title
         title = title.removesuffix(AUTO).removesuffix(FEATURES)
         on_features = run.distill.features_first.steps > 0
         if run.distill.auto_phases is not None:  # of which most steps are on features, unless the tower is trained
-            return title + AUTO + ", on pixels" * (not on_features and not run.image.trainable)
+            return title + AUTO + ", on pixels" * (not on_features and not run.image.trains)
         return title + FEATURES * on_features
 
     @property

@@ -50,7 +50,7 @@ def _features_first(distill: TrajectoryConfig, run: RunConfig) -> TrajectoryConf
 
 def _auto(distill: TrajectoryConfig, run: RunConfig) -> TrajectoryConfig:
     """Return settings with phases that set themselves, and behind a frozen tower most steps on features."""
-    distill = distill if run.image.trainable else _features_first(distill, run)
+    distill = distill if run.image.trains else _features_first(distill, run)
     return replace(distill, auto_phases=distill.auto_phases or AutoPhasesConfig())
 
 

@@ -24,7 +24,7 @@ from pairstill.core.torch_state import own_torch_state
 from pairstill.core.world import World
 from pairstill.data.build import build_manifest
 from pairstill.data.manifest import Manifest
-from pairstill.encoders.frozen import frozen_tower
+from pairstill.encoders.frozen import frozen_part
 from pairstill.encoders.image import ImageEncoder, build_image_encoder, check_image_tower
 from pairstill.encoders.pixel_space import PixelSpace
 from pairstill.encoders.row_files import RowFile
@@ -302,10 +302,9 @@ class RunContext:
 
     @property
     def tower(self) -> nn.Module | None:
-        """The image tower when it is frozen."""
-        if self.config.image.trainable:
-            return None
-        return self._part(("tower", self.config.image), lambda: frozen_tower(self.image, self.device))
+        """What of the image tower is frozen: all, the stages before those that train, or None."""
+        config = self.config.image
+        return self._part(("tower", config), lambda: frozen_part(self.image, self.device, trains=config.trains))
 
     @property
     def factory(self) -> ModelFactory:
@@ -315,7 +314,7 @@ class RunContext:
         def build() -> ModelFactory:
             return ModelFactory(
                 encoder=self.image,
-                trainable=image.trainable,
+                trainable=image.trains,
                 text_width=self.text.spec.width,
                 heads=heads,
                 device=self.device,

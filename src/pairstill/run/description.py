@@ -24,7 +24,7 @@ def encoders(context: RunContext) -> dict[str, Any]:
     own = [
         {
             **image_facts(one),
-            "trainable": one.config.image.trainable,
+            "trainable": one.config.image.trains,
             "precision": one.config.image.precision,
         }
         for one in context.towers

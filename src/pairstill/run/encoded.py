@@ -37,7 +37,7 @@ def write(context: RunContext, asked: EncodedFiles) -> dict[Path, int]:
         ConfigError: features are asked for, but the image tower is trained, or there are several.
         DataError: a value is not finite in the asked-for type.
     """
-    if asked.features is not None and context.config.image.trainable:
+    if asked.features is not None and context.config.image.trains:
         raise ConfigError(
             "features are asked for but the image tower is trained: it has none that stay; set image.trainable to false"
         )

@@ -50,7 +50,7 @@ def matching_problem(
     )
     images, texts = train.image_inputs(train.caption_owner[captions]).cpu(), train.texts(captions).cpu().clone()
     kind, outer = Pixels(None), distill.outer
-    if not config.image.trainable:
+    if context.tower is not None:
         kind, outer = Features(), outer_on_features(distill.outer, distill.features_first, images)
         settings = replace(settings, outer=outer)
     similarity = Similarity()

@@ -1,7 +1,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -28,7 +27,7 @@ from pairstill.run.pipeline import Run
 from pairstill.teachers.trajectory import SHARED
 from pairstill.tools.plan import make_plan
 from pairstill.tools.plan.counts import count, validated_epochs
-from pairstill.tools.plan.fit import PlannedMode, other_disk_bytes, warnings_of
+from pairstill.tools.plan.fit import PlannedMode, cache_bytes, warnings_of
 from pairstill.tools.plan.probe import batch_seconds, encoding_seconds, probe_context
 
 PHASES = (PhaseConfig(6, 9, 0, 1, 2), PhaseConfig(5, 4, 1, 1, 3))
@@ -92,8 +91,7 @@ def test_views_are_planned(config):
     plain, views = probe_context(frozen), probe_context(seen)
     assert len(views.splits.train.views) == 3 and views.splits.val.views == ()
     assert encoding_seconds(views) > 0
-    distilled = SimpleNamespace(storage_bytes=0)
-    assert other_disk_bytes(views, distilled) - other_disk_bytes(plain, distilled) == 3 * 24 * 128 * 4
+    assert cache_bytes(views) - cache_bytes(plain) == 3 * 24 * 128 * 4
     assert batch_seconds(views) > 0
 
 

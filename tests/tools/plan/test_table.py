@@ -10,6 +10,7 @@ PLAN = Plan(
     seconds_per_step=(2.0,),
     expert_bytes=10,
     trajectory_bytes=1_000,
+    cache_bytes=2_000,
     disk_bytes=5_000,
     free_disk_bytes=9_000,
     modes=MODES,
@@ -34,5 +35,6 @@ def test_modes_say_which_is_chosen_and_which_does_not_fit():
 
 def test_the_disk_in_one_line():
     assert disk_line(PLAN).startswith(
-        "Disk: 5.0 kB of 9.0 kB free; of these, 1.0 kB are trajectories (10 B per expert)"
+        "Disk: 5.0 kB of 9.0 kB free; of these, 1.0 kB are trajectories (10 B per expert), 2.0 kB encoded "
+        "images and captions"
     )

@@ -44,7 +44,9 @@ def named_image(asked: str, own: ImageConfig) -> ImageConfig:
     if name == own.name:
         # a file of features is of the tower as it is
         return replace(own, **options, features=None if options else own.features)
-    return replace(ImageConfig(name=name, trainable=own.trainable, precision=own.precision), **options)
+    return replace(
+        ImageConfig(name=name, trainable=own.trainable, last_stages=own.last_stages, precision=own.precision), **options
+    )
 
 
 def named_text(asked: str, own: TextConfig) -> TextConfig:

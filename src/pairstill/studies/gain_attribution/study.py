@@ -91,7 +91,7 @@ def _courses(context: RunContext, distilled: DistilledSet) -> dict[str, Course]:
     if distilled.loss == "wbce":
         courses[IDENTITY_WBCE] = evaluator.of_pairs(with_identity(distilled))
         courses[IDENTITY_INFONCE] = evaluator.at_teachers_rates(distilled)
-    if context.config.image.trainable:
+    if context.tower is None:
         augmented = replace(evaluator, augment=CropAndFlip())
         courses[AUGMENTED] = course_on_pairs(context.config, augmented, distilled)
         courses[RANDOM_AUGMENTED] = augmented.random(pairs)

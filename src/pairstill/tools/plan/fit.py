@@ -1,5 +1,6 @@
 """What the memory and the disk must hold, and what will not fit."""
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +37,19 @@ def trajectory_bytes(expert: Path, num_experts: int) -> int:
     return expert.stat().st_size * num_experts + (shared.stat().st_size if shared.is_file() else 0)
 
 
-def other_disk_bytes(probe: RunContext, distilled: DistilledSet) -> int:
-    """Return the bytes of the cache's rows, the distilled set, its phases, and a checkpoint five times as large."""
+def cache_bytes(probe: RunContext) -> int:
+    """Return the bytes of the cache's rows: pixels or features of all images, and embeddings of all captions."""
     manifest, size = probe.manifest, probe.image.spec.size
-    widths = sum(tower.image.spec.width for tower in probe.towers)
-    image = 3 * size**2 if probe.tower is None else 4 * widths
+    features = sum(math.prod(tower.image.spec.features) for tower in probe.towers)
+    image = 3 * size**2 if probe.tower is None else 4 * features
     images = sum(len(manifest.split(split)) for split in SPLITS) + probe.num_views * len(manifest.split("train"))
     captions = sum(len(manifest.captions(split)) for split in SPLITS)
-    return images * image + captions * 4 * probe.text.spec.width + (2 + 5) * distilled.storage_bytes
+    return images * image + captions * 4 * probe.text.spec.width
+
+
+def distilled_bytes(distilled: DistilledSet) -> int:
+    """Return the bytes of the distilled set, its phases, and a checkpoint five times as large."""
+    return (2 + 5) * distilled.storage_bytes
 
 
 def free_disk_bytes(path: Path) -> int:
@@ -77,7 +83,7 @@ def warnings_of(
     (used,) = (mode for mode in modes if mode.mode == chosen)
     if not used.fits:
         others = [mode.mode for mode in modes if mode.fits and mode.mode == "exact_recompute"]
-        smaller = f"{'set distill.hypergradient.micro_batch, ' if config.image.trainable else ''}lower image.size"
+        smaller = f"{'set distill.hypergradient.micro_batch, ' if config.image.trains else ''}lower image.size"
         knob = "set distill.hypergradient.mode to exact_recompute" if others else smaller
         warnings.append(
             f"{chosen} will not fit into memory: {knob}, or lower distill.batch_size or distill.inner_steps"

@@ -23,8 +23,9 @@ from pairstill.tools.plan.counts import count
 from pairstill.tools.plan.distill import probe_distillation
 from pairstill.tools.plan.fit import (
     PlannedMode,
+    cache_bytes,
+    distilled_bytes,
     free_disk_bytes,
-    other_disk_bytes,
     planned_modes,
     trajectory_bytes,
     warnings_of,
@@ -43,6 +44,7 @@ class Plan:
         seconds_per_step: seconds of an outer step of each phase.
         expert_bytes: one expert's file.
         trajectory_bytes: all experts that are not there yet, and what they share.
+        cache_bytes: the cache's rows: images as pixels or features, and embeddings of captions.
         disk_bytes: all that the run writes: trajectories, checkpoints, distilled set, and the cache's rows.
         free_disk_bytes: free where the run's folder lies.
         modes: predicted memory by mode.
@@ -55,6 +57,7 @@ class Plan:
     seconds_per_step: tuple[float, ...]
     expert_bytes: int
     trajectory_bytes: int
+    cache_bytes: int
     disk_bytes: int
     free_disk_bytes: int
     modes: tuple[PlannedMode, ...]
@@ -117,13 +120,15 @@ def _plan(config: RunConfig, probe: RunContext, folder: Path, emit: Emit, free: 
         trajectory_bytes(expert, config.teacher.num_experts - known)
         for expert, known in zip(experts, there, strict=True)
     )
-    disk = trajectories + other_disk_bytes(probe, distillation.distilled)
+    rows = cache_bytes(probe)
+    disk = trajectories + rows + distilled_bytes(distillation.distilled)
     modes = planned_modes(distillation, config.matching, memory)
     return Plan(
         stages=planned_stages(config, counts, found),
         seconds_per_step=distillation.step_seconds,
         expert_bytes=experts[0].stat().st_size,
         trajectory_bytes=trajectories,
+        cache_bytes=rows,
         disk_bytes=disk,
         free_disk_bytes=free,
         modes=modes,

@@ -44,7 +44,8 @@ def _made_up(context: RunContext, split: Split) -> EncodedSplit:
         one = torch.randint(256, (1, 3, size, size), generator=generator, dtype=torch.uint8)
         rows = one.expand(images, 3, size, size)
     else:
-        rows = torch.randn(images, context.image.spec.width, generator=generator)
+        shape = context.image.spec.features
+        rows = torch.randn(images if len(shape) == 1 else 1, *shape, generator=generator).expand(images, *shape)
     texts = torch.randn(len(owner), context.text.spec.width, generator=generator)
     made_up, views = CachedRows([rows]), context.num_views if split == "train" else 0
     return EncodedSplit(made_up, CachedRows([texts]), owner, context.image.spec, context.device, (made_up,) * views)

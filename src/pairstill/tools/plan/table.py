@@ -23,5 +23,6 @@ def disk_line(plan: Plan) -> str:
     """Return the disk in one line."""
     return (
         f"Disk: {human_bytes(plan.disk_bytes)} of {human_bytes(plan.free_disk_bytes)} free; of these, "
-        f"{human_bytes(plan.trajectory_bytes)} are trajectories ({human_bytes(plan.expert_bytes)} per expert)"
+        f"{human_bytes(plan.trajectory_bytes)} are trajectories ({human_bytes(plan.expert_bytes)} per expert), "
+        f"{human_bytes(plan.cache_bytes)} encoded images and captions"
     )

@@ -84,7 +84,7 @@ def _base(base: RunConfig) -> str:
     return "\n".join(
         [
             f"- data: {data}",
-            f"- towers: {base.image.name}, {'trained' if base.image.trainable else 'frozen'}; {base.text.name}, frozen",
+            f"- towers: {base.image.name}, {'trained' if base.image.trains else 'frozen'}; {base.text.name}, frozen",
             f"- pairs: {distill.num_pairs + 1} for the paper's {PAIRS}, one of which pays for the similarities",
             f"- similarities: {distill.similarity.kind}, in LoRS too",
             f"- InfoNCE: the {base.info_nce} of both directions",
