@@ -90,14 +90,15 @@ class Assembly:
 
     def _kept(self, listings: Listings, seen: NDArray[numpy.void]) -> Kept:
         holders = _Holders(linked(seen["digest"], self.scratch, "contents"), listings, self.scratch)
-        path, names = self.scratch.folder / "kept.arrow", [self.scratch.folder / name for name in ("numbers", "kept")]
-        with writing_columns(path, COLUMNS) as add, names[0].open("wb") as numbers, names[1].open("wb") as splits:
+        path = self.scratch.folder / "kept.arrow"
+        added = writing_columns(path, COLUMNS), self.scratch.appending("numbers"), self.scratch.appending("kept")
+        with added[0] as add, added[1] as add_number, added[2] as add_split:
             for image, own in listings.by_image():
                 if captions := self._good_captions(image, own, holders):
                     split = next(listing.split for listing in own if listing.split in SPLITS)
                     add(own[0].image, seen["digest"][image].tobytes().hex(), split, captions)
-                    numbers.write(image.to_bytes(8, "little"))
-                    splits.write(bytes((SPLITS.index(split),)))
+                    add_number(image.to_bytes(8, "little"))
+                    add_split(bytes((SPLITS.index(split),)))
         return self._gathered(Columns(path), self.scratch.written("numbers", "<i8"), seen)
 
     def _gathered(self, columns: Columns, numbers: NDArray[numpy.int64], seen: NDArray[numpy.void]) -> Kept:

@@ -1,17 +1,23 @@
 """Equal things among many, found by digests of 16 bytes that lie on the disk, a bounded number of them in memory."""
 
 import hashlib
-from collections.abc import Iterator
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy
 from numpy.typing import NDArray
 
+from pairstill.storage import writing
+
 KEY_BYTES = 16
 MOST_AT_ONCE = 2**20
 """Keys that are sorted at a time, in some 100 bytes each."""
 _BLOCK = 2**18
+_APPENDED = 2**20
 
 
 def key_of(text: str) -> bytes:
@@ -39,7 +45,34 @@ class Scratch:
         """Return a new array of zeros."""
         if 0 in shape:
             return numpy.zeros(shape, kind)
-        return numpy.asarray(numpy.memmap(self.folder / name, kind, "w+", shape=shape))
+        path, size = self.folder / name, math.prod(shape) * numpy.dtype(kind).itemsize
+        with writing(path), path.open("wb") as stream:
+            stream.truncate(size)
+            if hasattr(os, "posix_fallocate"):  # a mapped page that finds the disk full would end the process
+                os.posix_fallocate(stream.fileno(), 0, size)
+        return numpy.asarray(numpy.memmap(path, kind, "r+", shape=shape))
+
+    @contextmanager
+    def appending(self, name: str) -> Iterator[Callable[[bytes], None]]:
+        """Give a function that adds bytes to the file of this name.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        path, pending = self.folder / name, bytearray()
+
+        def write() -> None:
+            with writing(path), path.open("ab") as stream:
+                stream.write(pending)
+            pending.clear()
+
+        def add(more: bytes) -> None:
+            pending.extend(more)
+            if len(pending) >= _APPENDED:
+                write()
+
+        yield add
+        write()
 
     def written(self, name: str, kind: numpy.typing.DTypeLike) -> NDArray:
         """Return the array whose bytes were written to the file of this name."""

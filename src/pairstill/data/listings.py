@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy
 from numpy.typing import NDArray
@@ -100,8 +99,8 @@ _NUMBERS = {split: number for number, split in enumerate(SPLITS)}
 def listed(raw: RawPairs, scratch: Scratch) -> Listings:
     """Write the listings down; nothing is checked but the form of paths."""
     path, unreadable, unclean = scratch.folder / "listings.arrow", list[str](), list[str]()
-    names = [scratch.folder / name for name in ("keys", "splits")]
-    with writing_columns(path, _SCHEMA) as add, names[0].open("wb") as keys, names[1].open("wb") as splits:
+    added = writing_columns(path, _SCHEMA), scratch.appending("keys"), scratch.appending("splits")
+    with added[0] as add, added[1] as add_key, added[2] as add_split:
         for pair in raw.listings:
             if not isinstance(pair, RawPair):
                 unreadable.append(pair)
@@ -112,21 +111,21 @@ def listed(raw: RawPairs, scratch: Scratch) -> Listings:
                 unclean.append(f"{pair.where}: image {shown(pair.image)} {error}")
                 continue
             add(image, "" if pair.image == image else pair.image, pair.captions, pair.split, pair.where)
-            keys.write(key_of(image))
-            splits.write(bytes((_NUMBERS.get(pair.split, NO_SPLIT),)))
+            add_key(key_of(image))
+            add_split(bytes((_NUMBERS.get(pair.split, NO_SPLIT),)))
     links = linked(scratch.written("keys", numpy.uint64).reshape(-1, 2), scratch, "images")
     return Listings(
         Columns(path),
         scratch.written("splits", numpy.uint8),
         links,
-        _firsts(links, scratch.folder / "firsts", scratch),
+        _firsts(links, scratch),
         [*unreadable, *unclean],
     )
 
 
-def _firsts(links: Links, path: Path, scratch: Scratch) -> NDArray[numpy.int64]:
-    with path.open("wb") as stream:
+def _firsts(links: Links, scratch: Scratch) -> NDArray[numpy.int64]:
+    with scratch.appending("firsts") as add:
         for some in blocks(len(links.first)):
             rows = numpy.arange(some.start, some.stop)
-            stream.write(rows[links.first[some] == rows].tobytes())
+            add(rows[links.first[some] == rows].tobytes())
     return scratch.written("firsts", numpy.int64)

@@ -42,22 +42,30 @@ def writing_columns(
     types = [(name, kinds[kind]) for name, kind in schema.items()]
     arrow = pyarrow.schema(types, metadata=dict(metadata) if metadata else None)
     rows: list[tuple[Any, ...]] = []
-    with writing(path), pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_file(file, arrow) as writer:
+    with writing(path):  # not the whole block: where rows come from, another file may fail
+        file = pyarrow.OSFile(str(path), "wb")
+        writer = pyarrow.ipc.new_file(file, arrow)
 
-        def flush() -> None:
-            columns = zip(*rows, strict=True)
-            arrays = [pyarrow.array(column, kind) for column, (_, kind) in zip(columns, types, strict=True)]
+    def flush() -> None:
+        columns = zip(*rows, strict=True)
+        arrays = [pyarrow.array(column, kind) for column, (_, kind) in zip(columns, types, strict=True)]
+        with writing(path):
             writer.write_batch(pyarrow.RecordBatch.from_arrays(arrays, schema=arrow))
-            rows.clear()
+        rows.clear()
 
-        def add(*row: Any) -> None:
-            rows.append(row)
-            if len(rows) == BATCH_ROWS:
-                flush()
+    def add(*row: Any) -> None:
+        rows.append(row)
+        if len(rows) == BATCH_ROWS:
+            flush()
 
+    try:
         yield add
         if rows:
             flush()
+    finally:
+        with writing(path):
+            writer.close()
+            file.close()
 
 
 class Columns:
