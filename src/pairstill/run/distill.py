@@ -95,8 +95,11 @@ def _recipe(context: RunContext) -> Recipe:
 
 def _glossary(context: RunContext) -> tuple[str, ...]:
     """Return the captions that go along with the pairs."""
+    count = context.config.loop.glossary
+    if not count:
+        return ()  # without a look at all captions
     generator = make_generator(context.config.distillation_seed, "glossary")
-    return draw_glossary(context.manifest.captions("train"), context.config.loop.glossary, generator)
+    return draw_glossary(context.manifest.captions("train"), count, generator)
 
 
 def _feature_ranges(context: RunContext) -> tuple[FeatureRange, ...]:
