@@ -1,5 +1,7 @@
 """What each benchmark compares is the same computation, done in several ways."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,17 @@ def test_micro_batches_agree():
     tiny = HypergradientBench(model="nf_resnet_tiny", size=16, pairs=6, batch=3, inner_steps=3, micro_batch=2)
     found = outcome(hypergradient, tiny)
     assert found["exact_recompute, micro-batches of 2"]["relative_error"] < 1e-4
+
+
+def test_an_outer_step_of_the_last_stages_learns_pixels():
+    tiny = HypergradientBench(model="nf_resnet_tiny", size=16, pairs=6, batch=3, inner_steps=3, last_stages=2)
+    benchmark = hypergradient.build(tiny, CPU)
+    assert list(benchmark.variants)[-1] == "exact_store, last stages: 2"
+    found = benchmark.variants["exact_store, last stages: 2"]()
+    assert found.images.shape == (6, 3, 16, 16) and bool(found.images.abs().sum() > 0)
+    assert "exact_store, last stages: 2" not in outcome(hypergradient, tiny)
+    whole = hypergradient.build(replace(tiny, last_stages=5), CPU).variants
+    torch.testing.assert_close(whole["exact_store, last stages: 5"]().images, whole["exact_store"]().images)
 
 
 def test_lower_precisions_are_further_rows():

@@ -1,6 +1,7 @@
 """The hypergradient of one segment, in every mode."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -14,13 +15,16 @@ from pairstill.core.torch_state import use_tf32
 from pairstill.distill.bilevel.inner_loop import InnerData, InnerLoop, InnerRates, InnerStep, LossHalves, draw_batches
 from pairstill.distill.bilevel.matching import matching_losses
 from pairstill.distill.bilevel.solvers import Hypergradient, Solver, solver
-from pairstill.encoders.image import build_image_encoder
+from pairstill.distill.pairs import Pixels
+from pairstill.encoders.frozen import frozen_part
+from pairstill.encoders.image import ImageEncoder, build_image_encoder
 from pairstill.model.dual_encoder import DropoutMasks, ModelFactory, Parameters
 from pairstill.model.functional import embed_images, embedded_pair_loss, pair_loss
 from pairstill.tools.bench.measure import Benchmark, Extra
 from pairstill.tools.bench.settings import HypergradientBench
 
 BASELINE = "unrolled, plain contiguous memory"
+LAST = "exact_store, last stages: "
 RATE = 0.01
 STEP = 1e-3  # of a parameter tensor's standard deviation: what the target lies away from the start
 
@@ -40,6 +44,8 @@ def build(settings: HypergradientBench, device: torch.device) -> Benchmark:
     if settings.micro_batch is not None:
         name = f"exact_recompute, micro-batches of {settings.micro_batch}"
         variants[name] = _call(chosen, solver("exact_recompute", micro_batch=settings.micro_batch))
+    if settings.last_stages is not None:
+        variants[f"{LAST}{settings.last_stages}"] = _behind_a_stem(settings, device, layout)
     for precision in settings.precisions:
         if precision == "tf32" and device.type != "cuda":
             raise ConfigError(f"precisions hold tf32 but the device is {device}, which has none; leave it out")
@@ -62,12 +68,31 @@ def _call(
     return call
 
 
+def _behind_a_stem(
+    settings: HypergradientBench, device: torch.device, layout: torch.memory_format
+) -> Callable[[], Hypergradient]:
+    """Return an outer step whose pixels go through a frozen stem, and their gradient back through it."""
+    encoder = build_image_encoder(ImageConfig(settings.model, size=settings.size, last_stages=settings.last_stages))
+    stem, way = frozen_part(encoder, device, trains=True), solver("exact_store")
+    loop = segment(settings, device, layout, encoder=encoder)
+    pairs = replace(loop.data, images=loop.data.images.requires_grad_())
+
+    def call() -> Hypergradient:
+        seen = replace(pairs, images=Pixels(stem).seen(pairs.images))
+        found = way(replace(loop, data=seen))
+        (images,) = torch.autograd.grad(seen.images, pairs.images, found.images)
+        return replace(found, images=images)
+
+    return call
+
+
 def segment(
     settings: HypergradientBench,
     device: torch.device,
     layout: torch.memory_format,
     precision: Precision = "float32",
     dtype: torch.dtype = torch.float32,
+    encoder: ImageEncoder | None = None,
 ) -> InnerLoop:
     """Return a segment of a random walk, with images in the given layout and parameters as files hold them.
 
@@ -77,8 +102,9 @@ def segment(
         layout: of the images.
         precision: what the tower multiplies in.
         dtype: of everything; the numbers are drawn in single precision.
+        encoder: the image tower; None builds that of the settings, to be trained as a whole.
     """
-    encoder = build_image_encoder(ImageConfig(settings.model, size=settings.size))
+    encoder = encoder or build_image_encoder(ImageConfig(settings.model, size=settings.size))
     factory = ModelFactory(encoder, True, settings.text_width, HeadsConfig(), device, precision)
     model, generator = factory.build().to(dtype), make_generator(settings.seed, "bench hypergradient")
     start = {name: value.to(dtype).contiguous() for name, value in factory.initial_parameters(settings.seed).items()}
@@ -112,9 +138,12 @@ def _noise_like(value: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _compare(outputs: Mapping[str, Hypergradient]) -> Extra:
-    """Return the worst cosine and relative error of images, texts, similarities and both rates."""
+    """Return the worst cosine and relative error of images, texts, similarities and both rates.
+
+    What trains the last stages alone is another student, and compared with nothing.
+    """
     reference = outputs.get("unrolled", outputs[BASELINE])
-    return {name: agreement(found, reference) for name, found in outputs.items()}
+    return {name: agreement(found, reference) for name, found in outputs.items() if not name.startswith(LAST)}
 
 
 def agreement(found: Hypergradient, reference: Hypergradient) -> dict[str, float]:

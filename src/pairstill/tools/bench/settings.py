@@ -49,6 +49,8 @@ class HypergradientBench(BenchSettings):
         modes: the modes to measure.
         precisions: further rows for these: `bfloat16`, and on GPUs `tf32`; what they lose shows in the agreement.
         micro_batch: a further row where the tower takes so many images at a time; null leaves it out.
+        last_stages: a further row for an outer step in which so many of the tower's last stages are trained, and the
+            rest of it takes all pairs once, there and back; null leaves it out.
         layout: memory layout of the images; a first row always is `unrolled` in plain contiguous memory.
     """
 
@@ -66,6 +68,7 @@ class HypergradientBench(BenchSettings):
     )
     precisions: tuple[Literal["tf32", "bfloat16"], ...] = ()
     micro_batch: int | None = None
+    last_stages: int | None = None
     layout: Literal["channels_last", "contiguous"] = "channels_last"
 
 
