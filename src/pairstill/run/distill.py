@@ -52,9 +52,10 @@ def distill(context: RunContext) -> DistilledSet:
         )
     if context.world.is_main:
         begin(context, key)  # before anything is chosen
+    experts = _experts(context)
     whole = Distillation(
         config=distill,
-        recipe=_recipe(context),
+        recipe=_recipe(context, experts),
         device=context.device,
         describe={**description(context), "glossary": _glossary(context)},
         world=context.world,
@@ -62,19 +63,19 @@ def distill(context: RunContext) -> DistilledSet:
         validate=lambda distilled: context.world.from_main(lambda: _validation(context, distilled)),
     )
     with context.timed("distill"), context.display.bars():
-        distilled = _at_best_rates(context, whole).run(context.folder.distillation, context.emit)
+        distilled = _at_best_rates(context, whole, experts).run(context.folder.distillation, context.emit)
     if context.world.is_main:
         distilled.save(context.folder.distilled)
         make_known(context, key)
     return distilled
 
 
-def _at_best_rates(context: RunContext, whole: Distillation) -> Distillation:
+def _at_best_rates(context: RunContext, whole: Distillation, experts: list[list[Path]]) -> Distillation:
     """Return a distillation at the rates that short ones choose, if they are to; the pairs say how they were chosen."""
 
     def at(scales: DistillScales) -> Distillation:
         rated, loop = at_scales(context, scales)
-        return replace(whole, config=loop, recipe=_recipe(rated))
+        return replace(whole, config=loop, recipe=_recipe(rated, experts))
 
     choice = chosen_rates(context, at, whole.validate)
     if not choice.trials:
@@ -83,14 +84,21 @@ def _at_best_rates(context: RunContext, whole: Distillation) -> Distillation:
     return replace(at(choice.scales), describe={**whole.describe, "provenance": provenance})
 
 
-def _recipe(context: RunContext) -> Recipe:
-    """Return what the method distils; teachers that are missing are trained."""
+def _experts(context: RunContext) -> list[list[Path]]:
+    """Return the files of the teachers that the method reads, tower by tower; those that are missing are trained."""
     if context.config.towers:
-        towers, experts = context.towers, teach_all(context)
+        return teach_all(context)
+    return [teach(context) if "trajectories" in context.method.needs else []]
+
+
+def _recipe(context: RunContext, experts: list[list[Path]]) -> Recipe:
+    """Return what the method distils, with its teachers."""
+    if context.config.towers:
+        towers = context.towers
         # photos are chosen with the first tower
         drawn = chosen_photos(towers[0], experts[0]) if context.config.loop.images == "kept" else None
         return towers_recipe(towers, experts, context.pixel_space, drawn=drawn)
-    return context.method.recipe(context, teach(context) if "trajectories" in context.method.needs else [])
+    return context.method.recipe(context, experts[0])
 
 
 def _glossary(context: RunContext) -> tuple[str, ...]:
