@@ -3,7 +3,7 @@
 from typing import Any
 
 from pairstill.evaluate.results import RECALL_KEYS, Row, summarise
-from pairstill.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, draw
+from pairstill.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, Chart, draw
 from pairstill.report.costs import cost_charts, on_disk
 
 
@@ -56,3 +56,12 @@ def test_recall_by_encoder_is_the_mean_over_students_with_a_line_for_each_text_e
     drawing = draw(chart)
     assert [tick.label for tick in drawing.x_ticks] == ["a", "b"] and drawing.summary == "x: 15 at a, 5 at b; y: 7 at b"
     assert drawing.paths[0].count("M") == 2, "points are not joined"
+
+
+def test_long_names_of_encoders_are_written_smaller_so_that_they_stand_side_by_side():
+    def chart(*names: str) -> Chart:
+        return cost_charts([], [_student(name, "x", 1.0) for name in names])[0]
+
+    assert chart("a", "b").name_size == 11.0
+    long = chart(*(f"tf_efficientnet_lite{n}" for n in range(4)))
+    assert long.name_size < 8 and long.name_size * 0.6 * 4 * 21 <= WIDTH - LEFT - RIGHT + 20

@@ -46,6 +46,12 @@ class Chart:
     names: tuple[str, ...] = ()
 
     @property
+    def name_size(self) -> float:
+        """Size of letters, in units of the picture, with which the names below the x axis stand side by side."""
+        letters = len(self.names) * max(map(len, self.names), default=0)
+        return min(11.0, round(1.7 * (WIDTH - LEFT - RIGHT) / max(1, letters), 1))
+
+    @property
     def has_points(self) -> bool:
         """Whether what it shows are points, above an axis that begins at 0."""
         return self.x_axis != "linear"
