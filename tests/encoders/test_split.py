@@ -55,6 +55,21 @@ def test_features_of_a_frozen_tower_are_what_the_tower_says_of_the_pixels(parts,
     assert features.images.row_shape == (128,)
 
 
+def test_features_at_a_cut_keep_their_places_and_lie_in_files_of_bounded_size(parts, tmp_path, monkeypatch):
+    manifest, _, text = parts
+    image = build_image_encoder(ImageConfig(size=16, last_stages=2))
+    stem = frozen_tower(image, CPU)
+    monkeypatch.setattr("pairstill.encoders.split.SHARD_BYTES", 3 * 64 * 2 * 2 * 4)
+    features = encode_split(manifest, "train", Encoding(image, text, stem, tmp_path, CPU))
+    assert features.images.row_shape == (64, 2, 2) == image.spec.features
+    assert len(list((tmp_path / "features").rglob("*.safetensors"))) == 2, "three images and one"
+    pixels = encode_split(manifest, "train", Encoding(image, text, None, tmp_path, CPU))
+    index, seen = torch.arange(4), features.image_inputs(torch.arange(4))
+    with torch.no_grad():
+        torch.testing.assert_close(seen, stem(pixels.image_inputs(index)), rtol=1e-4, atol=1e-5)
+    assert seen.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.fixture
 def computed():
     """What is computed, and not read from the cache: the kind, and the rows that are done."""

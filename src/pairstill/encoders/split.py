@@ -1,5 +1,6 @@
 """A split as the model sees it: image inputs, text embeddings, and which caption belongs to which image."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from pairstill.core.schema import Split
 from pairstill.core.world import World
 from pairstill.data.loader import normalise, read_images
 from pairstill.data.manifest import Manifest
-from pairstill.encoders.cache import ALONE, CachedRows, cached_rows
+from pairstill.encoders.cache import ALONE, SHARD_ROWS, CachedRows, cached_rows
 from pairstill.encoders.image import ImageEncoder, ImageSpec, to_channels_last
 from pairstill.encoders.row_files import RowFile
 from pairstill.encoders.text import PrecomputedTexts, TextEncoder
@@ -32,6 +33,8 @@ VIEWS = "augmented view 1"
 CHECKED_IMAGES = 4
 """Images whose given features are compared with what the tower makes of them."""
 TOWER_BATCH = 64
+SHARD_BYTES = 1 << 28
+"""Of features at a cut, at most, in one file of the cache."""
 FEATURE_TOLERANCE = 0.05
 """Of the features' norm: above what float16, TF32 and other decoders of images change, below any other tower's."""
 
@@ -173,6 +176,7 @@ class Encoding:
             len(paths),
             lambda start, stop: compute(paths[start:stop]),
             about={"kind": kind, "split": about, "images": len(paths), "encoder": spec.to_json()},
+            shard_rows=self._shard_rows(),
             what=f"Encoding {self.what}: {kind}",
             emit=self.emit,
             world=self.world,
@@ -227,6 +231,7 @@ class Encoding:
                 len(paths),
                 partial(self._view_features, paths, view),
                 about={"kind": "features", "augmented view": view, "images": len(paths), "encoder": spec.to_json()},
+                shard_rows=self._shard_rows(),
                 what=f"Encoding {self.what}: view {view + 1} of {count}",
                 emit=self.emit,
                 world=self.world,
@@ -248,6 +253,12 @@ class Encoding:
             emit=self.emit,
             world=self.world,
         )
+
+    def _shard_rows(self) -> int | None:
+        """Return how many images' features at a cut are held at once, since they are large; else None."""
+        if self.tower is None or self.image.spec.cut is None:
+            return None
+        return max(1, min(SHARD_ROWS, SHARD_BYTES // (4 * math.prod(self.image.spec.features))))
 
     def _pixels(self, paths: Sequence[Path]) -> Tensor:
         spec = self.image.spec
