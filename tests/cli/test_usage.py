@@ -86,6 +86,38 @@ def test_an_option_is_not_taken_by_its_beginning(refused):
 
 
 @pytest.mark.parametrize(
+    "others",
+    [
+        ["run", "--teacher.epochs", "many"],
+        ["run", "--data.source", "tabel"],
+        ["run", "--config", "no_such_file.yaml"],
+        ["run", "--seed"],
+        ["analyze", "gradients", "--teacher.epochs", "many"],
+    ],
+    ids=" ".join,
+)
+def test_what_there_is_not_is_told_before_anything_else(refused, others):
+    command = others[:2] if others[0] == "analyze" else others[:1]
+    found = refused(*command, "--data.rot", "x", "--foo=1", "--data.rot", "y", *others[len(command) :])
+    assert found == [
+        "pairstill: error: there is no option --data.rot; did you mean --data.root?",
+        "there is no option --foo.",
+        f"All that is allowed: pairstill {' '.join(command)} --help",
+    ]
+
+
+def test_settings_of_a_file_that_there_are_not_are_told_before_anything_else(refused, tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "teacher: {epochs: many, epoks: 2}\ndistill: {auto_phases: {max_phase: 2}}\nfoo: {}"
+    )
+    assert refused("run", "--config", "a.yaml", "--teacher.batch_size", "many")[:-1] == [
+        "pairstill: error: in a.yaml, there is no setting teacher.epoks; did you mean teacher.epochs?",
+        "in a.yaml, there is no setting distill.auto_phases.max_phase; did you mean distill.auto_phases.max_phases?",
+        "in a.yaml, there is no setting foo.",
+    ]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("distill: {inner_step: 1}", "there is no setting distill.inner_step; did you mean distill.inner_steps?"),

@@ -32,7 +32,7 @@ from pairstill.cli import (
 )
 from pairstill.cli.command import Command
 from pairstill.cli.runs import error_line
-from pairstill.cli.usage import Parser, positionals_first
+from pairstill.cli.usage import Parser, positionals_first, refuse_unknown
 from pairstill.core.errors import ConfigError, PairstillError, shown
 
 COMMANDS: tuple[Command, ...] = (
@@ -206,7 +206,10 @@ def parsed_by(parser: ArgumentParser, parsers: Mapping[str, ArgumentParser], arg
     if broken := [argument for argument in arguments if "\0" in argument]:  # as no shell can give, but a program can
         raise ConfigError(f"{shown(broken[0])} holds a NUL, which is in no path and no name; leave it out")
     try:
-        return parser.parse_args(_expanded(parsers, _underscored(arguments)))
+        asked = _expanded(parsers, _underscored(arguments))
+        if asked[:1] and asked[0] in parsers:
+            refuse_unknown(parsers[asked[0]], asked[1:])
+        return parser.parse_args(asked)
     except PairstillError:
         raise
     except (ValueError, RecursionError) as error:  # what the parser does not expect: numbers of thousands of digits

@@ -15,7 +15,7 @@ from jsonargparse import (
 )
 
 from pairstill.cli.by_method import fixed_settings, for_method, is_a_file, method_of, refuse_options
-from pairstill.cli.usage import Parser
+from pairstill.cli.usage import Parser, refuse_unknown_settings
 from pairstill.config import RunConfig, TrajectoryConfig
 from pairstill.config.yaml_files import BASE, read_settings, to_yaml
 from pairstill.core.errors import ArtifactError, ConfigError
@@ -79,6 +79,7 @@ class FileSettings(ActionConfigFile):
                 raise TypeError(str(error)) from error  # which the parser reports as wrong usage
             parser.note_file(values, layers)
             layers, vain = for_method(layers, parser.method)
+            refuse_unknown_settings(parser, values, layers)
             if vain:
                 parser.notes.append(f"method {parser.method.name} leaves out of {values}: {', '.join(vain)}")
             values = json.dumps(layers)  # which is YAML too, and takes no time

@@ -125,6 +125,57 @@ def positionals_first(parser: ArgumentParser, arguments: Sequence[str]) -> list[
     return [*alone, *others]
 
 
+def refuse_unknown(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+    """Refuse options that there are not, all in one error, before anything else that may be wrong.
+
+    The library looks at values first, so that a misspelt name would be told only when all values are right.
+
+    Args:
+        parser: the parser of the command.
+        arguments: what follows its name.
+    """
+    if {"-h", "--help"} & set(arguments):
+        return
+    for word in arguments:
+        action = parser._subcommands_action  # what `add_subcommands` returned; the library has no other way to it
+        if action is not None and word in action.choices:
+            parser = action.choices[word]
+    names = [word.partition("=")[0] for word in arguments if word.startswith("--") and word != "--"]
+    if unknown := [name for name in dict.fromkeys(names) if not _is_known(parser, name)]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+
+
+def refuse_unknown_settings(parser: ArgumentParser, path: str, settings: Mapping[str, Any]) -> None:
+    """Refuse settings of a file that there are not, all in one error, before anything else that may be wrong.
+
+    Args:
+        parser: the parser of the command.
+        path: the file.
+        settings: what it says.
+    """
+    if unknown := list(_unknown(_names(parser), settings, "")):
+        near = ((name, [one.removeprefix("--") for one in _near(parser, name)]) for name in unknown)
+        parser.error("\n".join(f"in {path}, {_no_such('setting', name, like)}" for name, like in near))
+
+
+def _unknown(names: Mapping[str, str], settings: Mapping[Any, Any], above: str) -> Iterator[str]:
+    for key, value in settings.items():
+        name = f"{above}{key}"
+        inside = any(known.startswith(f"{name}.") for known in names) or name not in names
+        if isinstance(value, Mapping) and value and inside:
+            yield from _unknown(names, value, f"{name}.")
+        elif name not in names:
+            yield name
+
+
+def _is_known(parser: ArgumentParser, name: str) -> bool:
+    """Return whether an option is there, or is part of one whose value is settings."""
+    options = parser._option_string_actions
+    parts = name.removesuffix("+").split(".")
+    inside = (options.get(".".join(parts[:count])) for count in range(1, len(parts)))
+    return ".".join(parts) in options or any(hasattr(action, "_typehint") for action in inside)
+
+
 def _command_of(parser: ArgumentParser) -> ArgumentParser:
     """Return the parser of the command that the arguments name."""
     for word in getattr(parser, "args", ()):
