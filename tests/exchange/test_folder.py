@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from pairstill.core.errors import ArtifactError, ConfigError, MissingDependencyError, StorageError
+from pairstill.distilled.phase import TowerRates
 from pairstill.exchange import pictures
-from pairstill.exchange.folder import open_set, read_export, write_export
+from pairstill.exchange.columns import PLAIN
+from pairstill.exchange.folder import is_export_of, open_set, read_export, write_export
 from pairstill.exchange.settings import LAYOUTS
 from pairstill.exchange.shards import read_shards
 from pairstill.storage import file_digest, write_sealed
@@ -72,6 +74,43 @@ def test_an_export_never_overwrites(tmp_path, make):
     write_export(make(), "parquet", tmp_path / "out", "", None)  # empty: taken
     with pytest.raises(ConfigError, match="exists already"):
         write_export(make(), "imagefolder", tmp_path / "out", "", None)
+
+
+def test_an_export_is_known_again(tmp_path, make):
+    out = tmp_path / "out"
+    assert not is_export_of(out, "parquet", make())
+    write_export(make(), "parquet", out, "", None)
+    assert is_export_of(out, "parquet", make()) and not is_export_of(out, "imagefolder", make())
+    others = make()
+    others.phases[1].images[0, 0, 0, 0] += 1
+    assert not is_export_of(out, "parquet", others) and not is_export_of(out, "parquet", make("low_rank"))
+    assert not is_export_of(out, "parquet", replace(make(), loss="infonce"))
+    with (out / "README.md").open("a") as card, (out / PLAIN).open("a") as pairs:
+        card.write("of mine")
+        assert is_export_of(out, "parquet", make()), "the card is for people"
+        pairs.write("x")
+    with pytest.raises(ArtifactError):
+        is_export_of(out, "parquet", make())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_where_encoders_lie_is_not_told(tmp_path, make, layout):
+    here = str(tmp_path / "towers")
+    encoder = {**make().image_encoder, "name": f"{here}/clip + open_clip:{here}/siglip + resnet50"}
+    text = {**make().text_encoder, "name": f"open_clip:{here}/clip"}
+    towers = tuple({**make().image_encoder, "name": f"{here}/{name}"} for name in ("clip", "siglip"))
+    rates = (TowerRates(0.1, 0.2), TowerRates(0.3, 0.4))
+    phases = tuple(replace(phase, tower_rates=rates) for phase in make().phases)
+    written = replace(make(), phases=phases, image_encoder=encoder, text_encoder=text, towers=towers)
+    write_export(written, layout, tmp_path / "out", "", None)
+    assert not any(here.encode() in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    read = open_set(tmp_path / "out")
+    assert (read.image_encoder["name"], read.text_encoder["name"]) == (
+        "clip + open_clip:siglip + resnet50",
+        "open_clip:clip",
+    )
+    assert [tower["name"] for tower in read.towers] == ["clip", "siglip"]
+    assert is_export_of(tmp_path / "out", layout, written)
 
 
 def test_a_failed_export_leaves_nothing(tmp_path, make):

@@ -12,8 +12,11 @@ import yaml
 from pairstill.cli import main
 from pairstill.config import DataConfig, ImageConfig, RunConfig, TextConfig
 from pairstill.core.errors import DataError
+from pairstill.core.schema import ImageRecord
+from pairstill.data.manifest import Manifest
 from pairstill.distilled import DistilledSet
 from pairstill.exchange.settings import LAYOUTS
+from pairstill.run.data_facts import describe_data
 from pairstill.run.description import check_data
 from pairstill.run.export import public_settings
 
@@ -69,6 +72,16 @@ def test_a_run_on_a_disk_that_is_only_read_is_exported(run, monkeypatch, capsys)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
+def test_an_export_is_pushed_when_it_is_there_already(run, tmp_path, capsys, monkeypatch):
+    out, pushed = export(run, "parquet"), []
+    monkeypatch.setattr("pairstill.exchange.hub.push", lambda folder, name, public: pushed.append((folder, name)))
+    (out / "README.md").write_text("of mine")
+    assert main(["export", str(run), "--format", "parquet", "--out", str(out)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    export(run, "parquet", "--push", "someone/pairs")
+    assert pushed == [(out, "someone/pairs")] and (out / "README.md").read_text() == "of mine"
+
+
 def test_without_the_real_pairs_nothing_is_measured_or_guessed(run, capsys):
     settings = yaml.safe_load((run / "config.yaml").read_text())
     settings["data"] |= {"source": "table", "root": str(run / "gone"), "annotations": "pairs.csv"}
@@ -76,7 +89,7 @@ def test_without_the_real_pairs_nothing_is_measured_or_guessed(run, capsys):
     shutil.rmtree(run / "trajectories")
     (run / "trajectories").mkdir()
     text = (export(run, "imagefolder") / "README.md").read_text()
-    assert "not measured (the real pairs or the towers were not at hand)" in text and str(run) not in text
+    assert "not measured (the real pairs or the towers could not be used)" in text and str(run) not in text
     assert "What PNG costs is not measured" in capsys.readouterr().err
     out = run.parent / "asked"
     assert main(["export", str(run), "--format", "imagefolder", "--out", str(out), "--measure", "always"]) == 1
@@ -135,9 +148,13 @@ def test_runs_without_pairs_and_folders_without_runs_are_refused(tmp_path, capsy
     assert "is no run" in capsys.readouterr().err
 
 
-def test_a_set_that_was_made_of_other_pairs_is_told():
-    parts = SimpleNamespace(manifest=SimpleNamespace(fingerprint="a" * 64))
-    check_data(parts, SimpleNamespace(provenance={"data": {"fingerprint": "a" * 64}}))
-    for made_of, shown in (("b" * 64, "b" * 16), (None, "None")):
-        with pytest.raises(DataError, match=f"fingerprint is a{{16}}, and the set was made of {shown}; put .* or do"):
-            check_data(parts, SimpleNamespace(provenance={"data": {"fingerprint": made_of}}), ", or do")
+def test_a_set_that_was_made_of_other_pairs_is_told(tmp_path):
+    record = ImageRecord("a.png", ("a",), "train")
+    manifest = Manifest.of_records(tmp_path / "pairs.arrow", "table", Path(), [record], ["digest"])
+    parts = SimpleNamespace(manifest=manifest)
+    made_of = describe_data(parts.manifest)
+    check_data(parts, SimpleNamespace(provenance={"data": made_of}))
+    others = {**made_of, "fingerprint": "b", "captions": {"train": 2}}
+    for before, shown in ((others, r" \(train: 2 captions before, 1 now\)"), ({}, "")):
+        with pytest.raises(DataError, match=f"not those that the distilled set was made of{shown}; put .* or do"):
+            check_data(parts, SimpleNamespace(provenance={"data": before}), ", or do")

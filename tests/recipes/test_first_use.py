@@ -54,6 +54,15 @@ def test_a_finished_run_has_no_students_to_count(do, undisturbed, told, tmp_path
     assert not any("Students" in line for line in lines) and len(set(lines)) == len(lines)
 
 
+def test_of_finished_pairs_nobody_is_warned_again(undisturbed, told, tmp_path):
+    run = shutil.copytree(undisturbed["trainable"], tmp_path / "run")
+    assert main(["export", str(run), "--format", "imagefolder", "--out", str(tmp_path / "out")]) == 0
+    assert not [line for line in told() if "The test split" in line]
+    (run / "data.json").unlink()  # as where the pairs alone were copied
+    assert main(["student", str(run), "--out", str(tmp_path / "student")]) == 0
+    assert len([line for line in told() if line.startswith(WARNING)]) == 1
+
+
 def test_the_embedded_benchmark_has_enough_test_images():
     assert ScenesConfig().test >= FEW_TEST_IMAGES
 

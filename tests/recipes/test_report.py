@@ -63,7 +63,7 @@ def test_a_run_whose_real_pairs_have_changed(undisturbed, page, tmp_path):
     shown = page(run)
     assert "are not those that" in shown
     assert 'alt="Start of pair' not in shown and 'alt="Distilled image of pair' in shown
-    assert "The real pairs are not at hand" in shown
+    assert "The real pairs cannot be used" in shown
 
 
 def test_a_run_whose_real_pairs_are_gone(undisturbed, page, tmp_path):
@@ -74,7 +74,7 @@ def test_a_run_whose_real_pairs_are_gone(undisturbed, page, tmp_path):
     text = unsealed(settings).replace("source: scenes\n  root: null\n  annotations: null\n", gone)
     settings.write_text(text)
     shown = page(run)
-    assert "which are not at hand" in shown and "/nowhere" in shown
+    assert "which needs the run's real pairs and encoders: " in shown and "/nowhere" in shown
     assert 'alt="Distilled image of pair' in shown
 
 

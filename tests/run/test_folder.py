@@ -430,7 +430,8 @@ def test_settings_that_were_cut_are_damaged_wherever_they_were_cut(config, share
     folder.record_data({"fingerprint": "a", "captions": {}})
     folder.trajectories.mkdir()
     whole = (folder.path / "config.yaml").read_text()
-    (folder.path / "config.yaml").write_text(whole[: int(share * len(whole))])
+    # cut behind a line of the last list, they cannot be told from settings of before there were checksums
+    (folder.path / "config.yaml").write_text(whole[: int(share * len(whole))].rstrip("\n"))
     with pytest.raises(ArtifactError, match=r"config\.yaml is (damaged|not YAML of settings)"):
         RunFolder(config)
 

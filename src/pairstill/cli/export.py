@@ -28,7 +28,12 @@ def _parser(_: Sequence[str]) -> ArgumentParser:
         "the students do, once for all formats",
     )
     parser.add_argument(
-        "--push", type=str, default=None, metavar="OWNER/NAME", help="a dataset repository of the hub to upload it to"
+        "--push",
+        type=str,
+        default=None,
+        metavar="OWNER/NAME",
+        help="a dataset repository of the hub to upload it to; "
+        "the folder may be there from before, if it holds these pairs",
     )
     parser.add_argument(
         "--public", action="store_true", help="make a repository that is new public; else only its owner sees it"
@@ -42,7 +47,7 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
 
     if options.push is not None:
         check_repository(options.push)
-    asked = Export(options.format, Path(options.out), options.licence, options.measure)
+    asked = Export(options.format, Path(options.out), options.licence, options.measure, again=options.push is not None)
     may_write = asked.measure == "always" or os.access(
         options.run, os.W_OK
     )  # a run may lie on a disk that is only read

@@ -56,14 +56,10 @@ def _run(parser: ArgumentParser, options: Namespace) -> int:
 
 def _list(settings: SweepConfig) -> int:
     from pairstill.tools.sweep.rows import rows_of
-    from pairstill.tools.sweep.run import queue_of, states_of
+    from pairstill.tools.sweep.run import listing_of, queue_of
 
     rows = rows_of(settings, settings_from)
-    states = states_of(rows, queue_of(rows, Path(settings.out).expanduser()))
-    lines = (
-        [row.cell.name, str(row.seed), state.stage, state.since, state.error[-1] if state.error else ""]
-        for row, state in states.items()
-    )
+    lines = listing_of(rows, queue_of(rows, Path(settings.out).expanduser()))
     show_table(f"Rows below {settings.out}", ["row", "seed", "state", "since", "why"], lines)
     return 0
 

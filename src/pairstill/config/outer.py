@@ -173,7 +173,9 @@ class FeaturesFirstConfig:
         inversion_steps: steps of Adam that find the pixels, from the initial images; each image by itself.
         lr_pixels: its rate, in units of the images' initial standard deviation.
         smoothness: weight of the roughness of the change, the mean square of differences between neighbouring pixels,
-            against the relative square error of the features.
+            against the relative square error of the features. Differences are those of the space that the images are
+            in: in the common one of several towers, pixels in [0, 1], the same change weighs the square of `std` times
+            what it does in the space of a single tower, a quarter where `std` is 0.5.
         rate_after: outer rate of the pixels in the steps that follow, in units of `outer.lr_images`: full steps would
             undo what was found. Where `outer.rate_unit` is relative, the scales of these steps are those of what the
             warm start has left, of texts and inner rates too: an inner rate that has become small keeps small steps,

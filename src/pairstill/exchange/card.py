@@ -3,13 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pairstill.core.formatting import counted
 from pairstill.distilled import DistilledPhase, DistilledSet
-from pairstill.encoders.open_clip_towers import PREFIX
 from pairstill.exchange.png import PngCost, clipped_share
+from pairstill.exchange.public import public_name
 from pairstill.exchange.settings import WITH_PNG, Layout
 
 UNKNOWN_LICENCE = "unknown: you must check"
@@ -184,18 +183,6 @@ def _making(distilled: DistilledSet, facts: CardFacts) -> str:
 
 def _name(encoder: Mapping[str, Any]) -> str:
     return public_name(str(encoder.get("name")))
-
-
-def public_name(name: str) -> str:
-    """Return an encoder's name; of a local folder, where it lies is nobody else's business.
-
-    Example:
-        >>> public_name("/home/me/clip"), public_name("open_clip:/home/me/clip"), public_name("openai/clip")
-        ('clip', 'open_clip:clip', 'openai/clip')
-    """
-    before, place = (PREFIX, name.removeprefix(PREFIX)) if name.startswith(PREFIX) else ("", name)
-    local = Path(place).is_absolute() or place.startswith("~") or Path(place).exists()
-    return before + (Path(place).name if local else place)
 
 
 def _sources(distilled: DistilledSet, facts: CardFacts) -> str:

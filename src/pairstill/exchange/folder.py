@@ -1,10 +1,13 @@
 """An exported folder: written whole or not at all, checked when it is read."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
+
+import torch
 
 from pairstill.core.errors import ArtifactError, ConfigError
 from pairstill.distilled import MANIFEST as DISTILLED
@@ -83,6 +86,24 @@ def write_export(distilled: DistilledSet, layout: Layout, out: Path, card: str, 
         write_sealed(temporary / MANIFEST, manifest)
         write_text_atomic(temporary / CARD, card)
         temporary.replace(out)
+
+
+def is_export_of(folder: Path, layout: Layout, distilled: DistilledSet) -> bool:
+    """Return whether a folder holds a set in a format, to the bit.
+
+    Raises:
+        ArtifactError: it holds an export that is damaged.
+    """
+    if not (folder / MANIFEST).is_file():
+        return False
+    found, wanted = read_export(folder), distilled.tensors()
+    told = read_sealed(folder / MANIFEST, "layout")["layout"], json.dumps(describe(found))
+    tensors = found.tensors()
+    return (
+        told == (layout, json.dumps(describe(distilled)))
+        and tensors.keys() == wanted.keys()
+        and all(torch.equal(tensors[name], value) for name, value in wanted.items())
+    )
 
 
 def read_export(folder: Path) -> DistilledSet:

@@ -56,7 +56,7 @@ def push(folder: Path, name: str, *, public: bool) -> str:
     except Exception as error:  # of the hub's library, and of the one that it asks with
         raise ArtifactError(
             f"the hub does not take {folder} as {name} ({_line(error)}); the folder is whole: log in with "
-            "`hf auth login`, look at your rights there, and upload it with "
+            "`hf auth login`, look at your rights there, and give the same command again, or upload it with "
             f"`hf upload {name} {folder} . --repo-type dataset{'' if public else ' --private'}`"
         ) from error
     return str(address)

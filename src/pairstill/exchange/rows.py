@@ -11,6 +11,7 @@ from torch import Tensor
 from pairstill.core.errors import ArtifactError
 from pairstill.distilled import DistilledSet
 from pairstill.distilled.real import digests_of
+from pairstill.exchange.public import public
 
 TENSORS = ("pixels", "text_embedding", "mixture_weights")
 SIMILARITY = "similarity_"
@@ -88,7 +89,7 @@ def describe(distilled: DistilledSet) -> dict[str, Any]:
 
     A float32 constant survives as a JSON number: it is written with all its digits.
     """
-    description = distilled.description()
+    description = public(distilled.description())
     description["image_shape"] = list(distilled.phases[0].images.shape[1:])
     for entry, phase in zip(description["phases"], distilled.phases, strict=True):
         del entry["pairs"]

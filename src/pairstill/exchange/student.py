@@ -17,6 +17,7 @@ from pairstill.data.loader import normalise, read_images
 from pairstill.encoders.frozen import frozen_part
 from pairstill.encoders.image import ImageEncoder, build_image_encoder, is_dual
 from pairstill.encoders.text import TextEncoder, build_text_encoder
+from pairstill.exchange.public import public_name
 from pairstill.model.dual_encoder import DualEncoder, ModelFactory, Parameters
 from pairstill.storage import (
     load_tensors,
@@ -189,7 +190,8 @@ def _check(folder: Path, what: str, before: Mapping[str, Any], now: Mapping[str,
 
 def _card(about: Mapping[str, Any]) -> str:
     """Return what stands in the README."""
-    facts, image, text = about["facts"], about["image_encoder"]["name"], about["text_encoder"]["name"]
+    facts = about["facts"]
+    image, text = (public_name(about[f"{side}_encoder"]["name"]) for side in ("image", "text"))
     recall = f"{facts['retrieval_mean_recall']:.1f} %"
     return f"""# A student of distilled pairs
 

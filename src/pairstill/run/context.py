@@ -261,7 +261,14 @@ class RunContext:
             manifest = build_manifest(
                 self.config.data, self.cache_dir, need=need, verify=self.config.verify, emit=self.emit
             )
+        told = self.folder.is_distilled() and self.folder.data.is_file()
         self.folder.record_data({**describe_data(manifest), **manifest.about})
+        if not told:  # whoever uses finished pairs, to search or to export, has read it
+            self._tell_of(manifest)
+        return manifest
+
+    def _tell_of(self, manifest: Manifest) -> None:
+        """Tell what a user must know of the pairs before a long run, and of recalls on them."""
         for problem in manifest.dropped:
             self.emit(PairDropped(problem=problem))
         if manifest.dropped:
@@ -270,7 +277,6 @@ class RunContext:
             self.warn(sentence)
         if caution := few_test_images(len(manifest.split("test"))):
             self.warn(caution)
-        return manifest
 
     @property
     def image(self) -> ImageEncoder:

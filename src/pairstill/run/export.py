@@ -14,9 +14,10 @@ from pairstill.distilled import TENSORS, DistilledSet
 from pairstill.evaluate.measurement import measured_as, rates_are_chosen
 from pairstill.evaluate.results import made_title, summarise
 from pairstill.evaluate.retrieval import few_test_images
-from pairstill.exchange.card import CardFacts, card, public_name
-from pairstill.exchange.folder import open_set, write_export
+from pairstill.exchange.card import CardFacts, card
+from pairstill.exchange.folder import is_export_of, open_set, write_export
 from pairstill.exchange.png import PngCost, through_png
+from pairstill.exchange.public import public, public_encoder, public_name
 from pairstill.exchange.settings import WITH_PNG, Layout, Measure
 from pairstill.report.tables import markdown
 from pairstill.run.context import RunContext
@@ -47,12 +48,14 @@ class Export:
         out: the folder to make.
         licence: licence of the real pairs, if known.
         measure: whether students measure what PNG costs, in formats that have PNG.
+        again: whether an export of the same pairs that lies there is taken as it is.
     """
 
     layout: Layout
     out: Path
     licence: str | None = None
     measure: Measure = "auto"
+    again: bool = False
 
     @property
     def may_measure(self) -> bool:
@@ -69,6 +72,8 @@ def export(context: RunContext, asked: Export) -> None:
         MissingDependencyError: the format needs an optional package.
     """
     distilled = distilled_set(context)
+    if asked.again and is_export_of(asked.out, asked.layout, distilled):
+        return
     pixels = not distilled.photos and asked.layout in WITH_PNG
     png = _png_cost(context, distilled, asked.measure) if pixels else ""
     results = current_results(context)
@@ -143,7 +148,7 @@ def _png_cost(context: RunContext, distilled: DistilledSet, measure: Measure) ->
         if measure == "always":
             raise
         context.warn(f"What PNG costs is not measured: {error}")
-        return "the real pairs or the towers were not at hand"
+        return "the real pairs or the towers could not be used"
     for tower in context.towers:
         measure_missing(tower, ("distilled",))
     rounded = through_png(distilled)
@@ -199,12 +204,14 @@ def adopt(context: RunContext, path: Path) -> DistilledSet:
 def _differences(context: RunContext, given: DistilledSet) -> list[str]:
     now: dict[str, Any] = json.loads(json.dumps(encoders(context)))
     found = []
-    for part in ("image_encoder", "text_encoder", "heads"):
-        theirs = dict(getattr(given, part))
+    parts = {part: (dict(getattr(given, part)), now[part]) for part in ("image_encoder", "text_encoder", "heads")}
+    for part, (theirs, ours) in parts.items():
+        if part != "heads":  # exports do not say where encoders lie
+            theirs, ours = public_encoder(theirs), public_encoder(ours)
         found += [
-            f"{part} {key}: {theirs.get(key)!r} of the pairs, {now[part].get(key)!r} in the settings"
-            for key in now[part]
-            if key in theirs and theirs[key] != now[part][key]
+            f"{part} {key}: {theirs.get(key)!r} of the pairs, {ours.get(key)!r} in the settings"
+            for key in ours
+            if key in theirs and theirs[key] != ours[key]
         ]
     if given.loss == "infonce" and not rates_are_chosen(context.config) and given.info_nce != context.config.info_nce:
         # the learned rates belong to it
@@ -217,4 +224,6 @@ def _differences(context: RunContext, given: DistilledSet) -> list[str]:
 
 def _same(first: DistilledSet, second: DistilledSet) -> bool:
     left, right = first.tensors(), second.tensors()
-    return first.description() == second.description() and all(bool((left[n] == right[n]).all()) for n in left)
+    return public(first.description()) == public(second.description()) and all(
+        bool((left[n] == right[n]).all()) for n in left
+    )

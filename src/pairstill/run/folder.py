@@ -190,6 +190,11 @@ class RunFolder:
         return tuple(PhaseConfig(**phase) for phase in read_sealed(self.phases, "phases")["phases"])
 
     @property
+    def data(self) -> Path:
+        """The file that says which real pairs the run has."""
+        return self.path / "data.json"
+
+    @property
     def distillation(self) -> Path:
         """Folder of checkpoints and finished phases."""
         return self.path / "distillation"
@@ -225,7 +230,7 @@ class RunFolder:
         Raises:
             DataError: the run has begun with other pairs.
         """
-        path = self.path / "data.json"
+        path = self.data
         if path.is_file() and self._holds_work():
             before = read_sealed(path, "fingerprint")
             if before["fingerprint"] != data["fingerprint"]:
@@ -238,7 +243,7 @@ class RunFolder:
 
     def test_images(self) -> int | None:
         """Return how many images the test split has, or None if that was not written down."""
-        path = self.path / "data.json"
+        path = self.data
         images = read_sealed(path).get("images") if path.is_file() else None
         return images.get("test") if isinstance(images, dict) else None
 

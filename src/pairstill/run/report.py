@@ -87,7 +87,7 @@ def _if_at_hand(context: RunContext, what: str, get: Callable[[], Had]) -> Had |
     try:
         return get()
     except (PairstillError, OSError) as error:
-        reason = f"{what} needs the real pairs and the encoders, which are not at hand: {error}"
+        reason = f"{what} cannot be shown, which needs the run's real pairs and encoders: {error}"
         context.warn(reason)
         return reason
 
@@ -125,7 +125,7 @@ def _retrieval(context: RunContext, distilled: DistilledSet | None, *, asked: bo
     if not asked:
         return "The page was made with --retrieval false, which trains no student for examples."
     if not at_hand:
-        return "The real pairs are not at hand; see Pairs for the reason."
+        return "The real pairs cannot be used; see Pairs for the reason."
     first = context.towers[0]
     return _if_at_hand(context, "Retrieval", lambda: retrieval_examples(first, as_seen(first, distilled)))
 

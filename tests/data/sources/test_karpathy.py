@@ -100,10 +100,10 @@ def test_other_files_are_refused(tmp_path, content, message):
 def test_missing_file_and_folder(tmp_path):
     config = config_for(tmp_path, FLICKR)
     (tmp_path / "images").rmdir()
-    with pytest.raises(DataError, match="images is not a folder; set data.root and data.images"):
+    with pytest.raises(DataError, match="images is not a folder; set data.images"):
         read(config, tmp_path)
     (tmp_path / "dataset.json").unlink()
-    with pytest.raises(DataError, match="dataset.json is not a file; set data.root and data.annotations"):
+    with pytest.raises(DataError, match="dataset.json is not a file; set data.annotations"):
         read(config, tmp_path)
 
 

@@ -68,3 +68,16 @@ def test_what_cannot_be_looked_at_has_no_hint(tmp_path):
     (tmp_path / "d.json").symlink_to("d.json")
     for name in ("a.json", "b.json", "c.json", "d.json", "no.json", "no"):
         assert hint(tmp_path / name, "table") == ""
+
+
+@pytest.mark.parametrize("source", ["table", "karpathy", "coco", "blip", "llava_cc3m", "folder", "webdataset"])
+def test_a_root_that_is_no_folder_is_told_as_such(tmp_path, source):
+    (tmp_path / "file").touch()
+    where = (
+        {"splits": SplitsConfig("a", "b", "c")} if source == "webdataset"
+        else {} if source == "folder" else {"annotations": "a"}
+    )  # fmt: skip
+    for name, what in (("none", "does not exist"), ("file", "is a file")):
+        config = DataConfig(source=source, root=str(tmp_path / name), split="random 8:1:1", **where)
+        with pytest.raises(DataError, match=f"^data.root is .*/{name}, but .*/{name} {what}; set it to the folder"):
+            read_source(config, tmp_path)

@@ -116,15 +116,28 @@ def root_of(config: DataConfig) -> Path:
     return path_of(config.root, "data.root")
 
 
+def folder_of(config: DataConfig) -> Path:
+    """Return the dataset's folder, links followed.
+
+    Raises:
+        DataError: `data.root` is not set, or not a folder.
+    """
+    root = root_of(config)
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise DataError(f"data.root is {config.root}, but {root} {what}; set it to the folder of the dataset")
+    return root
+
+
 def image_root_of(config: DataConfig) -> Path:
     """Return the absolute folder of the image files.
 
     Raises:
         DataError: it is not a folder.
     """
-    folder = path_of(str(root_of(config) / config.images), "data.images")
+    folder = path_of(str(folder_of(config) / config.images), "data.images")
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; set data.root and data.images to the folder of the image files")
+        raise DataError(f"{folder} is not a folder; set data.images to the folder of the image files below data.root")
     return folder
 
 
@@ -140,10 +153,11 @@ def annotations_of(config: DataConfig) -> Path:
 
 
 def _listing_file(config: DataConfig, name: str, setting: str) -> Path:
-    path = path_of(str(root_of(config) / name), setting)
+    path = path_of(str(folder_of(config) / name), setting)
     if not path.is_file():
         raise DataError(
-            f"{path} is not a file{hint(path, config.source)}; set data.root and {setting} to the annotations file"
+            f"{path} is not a file{hint(path, config.source)}; set {setting} to the annotations file, relative to "
+            "data.root"
         )
     return path
 

@@ -13,7 +13,7 @@ from pairstill.data.captions import caption_lines
 from pairstill.data.inside import MAX_FILE_BYTES, find_inside
 from pairstill.data.sources.extraction import extract_once, write_once
 from pairstill.data.sources.patterns import expand_braces
-from pairstill.data.sources.raw import RawPair, RawPairs, parse_listing, root_of
+from pairstill.data.sources.raw import RawPair, RawPairs, folder_of, parse_listing
 from pairstill.data.sources.recognition import hint
 from pairstill.data.sources.shards import read_samples
 from pairstill.storage import digest
@@ -55,7 +55,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
 
 def _find_shards(config: DataConfig, split: Split, pattern: str) -> list[Path]:
     """Return the shards of a split in order; every name that braces stand for must be there."""
-    root = root_of(config)
+    root = folder_of(config)
     found: dict[Path, None] = {}
     try:
         for name in expand_braces(pattern):

@@ -81,6 +81,10 @@ class Queue:
         known = state.settings == task.digest and (state.stage != "done" or task.makes.is_file())
         return state if known else RowState()
 
+    def is_known_otherwise(self, task: Task) -> bool:
+        """Return whether what is written down of a row is about other settings than it has now."""
+        return RowState.load(self.folder_of(task)).settings not in ("", task.digest)
+
     def job(self, task: Task, cores: int) -> Job:
         """Return a row as its executor gets it, whose settings are written down."""
         folder, threads = self.folder_of(task).absolute(), task.threads or cores

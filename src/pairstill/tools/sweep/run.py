@@ -1,6 +1,6 @@
 """Run a sweep: its queue is drained, and the table is written after every row."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,10 +79,9 @@ def refuse_changed(configs: Iterable[tuple[str, RunConfig]]) -> None:
         ConfigError: the run of a row has other settings, which the message names.
     """
     for name, given in configs:
-        config = with_method(given)
-        if differing := RunFolder(config, writes=False).changed_settings(config):
+        if differing := _changed_settings(given):
             raise ConfigError(
-                f"{name} was run with other settings; give another --out, or delete {config.run_dir}:\n"
+                f"{name} was run with other settings; give another --out, or delete {given.run_dir}:\n"
                 + list_problems(differing)
             )
 
@@ -90,6 +89,23 @@ def refuse_changed(configs: Iterable[tuple[str, RunConfig]]) -> None:
 def queue_of(rows: Rows, out: Path, program: Sequence[str] = PROGRAM) -> Queue:
     """Return the queue of a sweep's rows below its folder."""
     return Queue(out / QUEUE, [row.task for row in rows.rows], program)
+
+
+def _changed_settings(given: RunConfig) -> list[str]:
+    config = with_method(given)
+    return RunFolder(config, writes=False).changed_settings(config)
+
+
+def listing_of(rows: Rows, queue: Queue) -> Iterator[tuple[str, ...]]:
+    """Yield name, seed, stage, since when, and why of each row; one whose run has other settings is `changed`."""
+    for row, state in states_of(rows, queue).items():
+        stage, why = state.stage, state.error[-1] if state.error else ""
+        if stage == "waiting" and (differing := _changed_settings(row.config)):
+            more = f", and {counted(len(differing) - 1, 'other')}" if differing[1:] else ""
+            stage, why = "changed", f"{differing[0]}{more}; give another --out, or delete {row.config.run_dir}"
+        elif stage == "waiting" and queue.is_known_otherwise(row.task):
+            why = "what is measured has changed since it was run; the next sitting measures that alone"
+        yield row.cell.name, str(row.seed), stage, state.since, why
 
 
 def states_of(rows: Rows, queue: Queue) -> dict[SweepRow, RowState]:
