@@ -14,7 +14,7 @@ from pairstill.model.dual_encoder import ModelFactory
 SIZE, TEXT_WIDTH, BATCH = 6, 7, 3
 TEACHER = TeacherConfig(epochs=3, batch_size=4, lr_image=0.2, lr_text=0.3)
 REFERENCES = ReferencesConfig(random_pairs=None, full_epochs=3)
-STRICT = EvaluateConfig(protocol="strict", rate_scales=(1.0,), references=REFERENCES)
+STRICT = EvaluateConfig(protocol="strict", rate_scales=(1.0,), scale_learned=False, references=REFERENCES)
 STUDENT = StudentConfig(epochs=4)
 
 

@@ -29,7 +29,9 @@ from pairstill.run.eta import ETA
 CONFIG = RunConfig(
     teacher=TeacherConfig(num_experts=2, epochs=8),
     distill=TrajectoryConfig(phases=(PhaseConfig(outer_steps=10), PhaseConfig(outer_steps=5))),
-    evaluate=EvaluateConfig(num_students=3, rate_scales=(0.1, 1.0), references=ReferencesConfig(full_epochs=4)),
+    evaluate=EvaluateConfig(
+        num_students=3, rate_scales=(0.1, 1.0), scale_learned=False, references=ReferencesConfig(full_epochs=4)
+    ),
 )
 FROZEN = replace(CONFIG, image=replace(CONFIG.image, trainable=False), heads=replace(CONFIG.heads, image=True, width=8))
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from pairstill.config.changed import changed
 from pairstill.config.checks import require, require_positive
 from pairstill.config.roles import setting
 from pairstill.config.scales import require_scales, trials_of
@@ -112,7 +113,7 @@ class EvaluateConfig:
             once for all students of a set, and 1 is always tried. It is the teachers' rates for real pairs (random,
             coresets, full data), and the learned ones of sides with another encoder.
         scale_learned: whether learned rates are scaled in the same way behind their own encoders, too; off trains
-            students at the rates that were learned.
+            students at the rates that were learned, as in the paper.
         jpeg_qualities: what `on_disk_jpeg` tries from the highest on, until the validation recall of a student is lower
             than from PNG; the last before counts, and where there is none, PNG stays.
         references: settings of the rows `random` and `full`.
@@ -128,7 +129,7 @@ class EvaluateConfig:
         "full",
     )
     rate_scales: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
-    scale_learned: bool = False
+    scale_learned: bool = changed(True, before=False)
     jpeg_qualities: tuple[int, ...] = (80, 85, 90, 95, 98, 100)
     references: ReferencesConfig = field(default_factory=ReferencesConfig)
     cross: CrossConfig = field(default_factory=CrossConfig)

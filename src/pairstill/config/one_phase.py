@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from pairstill.config.changed import changed
 from pairstill.config.checks import require, require_positive
 from pairstill.config.learned import LearnedConfig
 from pairstill.config.outer import OuterConfig
@@ -25,7 +26,7 @@ class OnePhaseConfig(LearnedConfig):
 
     # a setting in place of what other classes compute; nobody sets it after the settings are built
     num_pairs: int = 99  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
-    outer_steps: int = 120
+    outer_steps: int = changed(PhaseConfig.outer_steps, before=120)
 
     def __post_init__(self) -> None:
         super().__post_init__()

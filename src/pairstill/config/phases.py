@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pairstill.config.changed import changed
 from pairstill.config.checks import require, require_positive
 
 
@@ -18,7 +19,7 @@ class PhaseConfig:
     """
 
     num_pairs: int = 99
-    outer_steps: int = 120
+    outer_steps: int = changed(240, before=120)
     range_start: int = 0
     range_end: int = 2
     endpoint: int = 6
