@@ -51,7 +51,8 @@ def test_every_tower_has_rows_of_its_own_and_full_data_of_its_own(whole, results
         assert {line["method"] for line in own} == {"random", "ptm_st", "full"}
     assert len({line["encoders"] for line in lines}) == 2 and len(lines) == 6
     table = (whole / "results.md").read_text()
-    assert "| PTM-ST, nf_resnet_tiny (1) | 10 |" in table and "| Full data, nf_resnet_tiny (2) |" in table
+    assert "| PTM-ST, features first, nf_resnet_tiny (1) | 10 |" in table
+    assert "| Full data, nf_resnet_tiny (2) |" in table
     assert table.count("100 %") == 2
 
 
