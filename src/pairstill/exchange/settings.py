@@ -8,6 +8,10 @@ Layout = Literal["parquet", "webdataset", "imagefolder", "huggingface"]
 Measure = Literal["auto", "always", "never"]
 """Whether to measure what PNG costs: `auto` if the run's pairs are at hand."""
 
+Form = Literal["pairstill", "sentence_transformers"]
+"""How a student is saved: as a whole, or its text side for sentence-transformers."""
+
+FORMS: tuple[Form, ...] = get_args(Form)
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 WITH_PNG: tuple[Layout, ...] = ("webdataset", "imagefolder", "huggingface")

@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import assert_never
 
 from pairstill.core.errors import ConfigError
 from pairstill.evaluate.results import made_title
+from pairstill.exchange.sentence_transformers import save_text_side
+from pairstill.exchange.settings import Form
 from pairstill.exchange.student import Student, save_student
 from pairstill.run.context import RunContext
 from pairstill.run.evaluate import distilled_set, students_of
@@ -37,8 +40,14 @@ def trained_student(context: RunContext, number: int = 0) -> Student:
     )
 
 
-def keep_student(context: RunContext, out: Path, number: int) -> Student:
-    """Write a student of the run's pairs to a folder and return it; see `save_student`."""
+def keep_student(context: RunContext, out: Path, number: int, form: Form = "pairstill") -> Student:
+    """Write a student of the run's pairs to a folder and return it; see `save_student` and `save_text_side`."""
     student, config = trained_student(context, number), context.config
-    save_student(student, config.image, config.text, config.heads, out)
+    match form:
+        case "pairstill":
+            save_student(student, config.image, config.text, config.heads, out)
+        case "sentence_transformers":
+            save_text_side(student, config.text, config.heads, out)
+        case _:
+            assert_never(form)
     return student
