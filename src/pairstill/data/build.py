@@ -49,9 +49,10 @@ def build_manifest(
             are in one message.
         MissingDependencyError: the source needs an optional package.
     """
+    raw = read_source(config, cache_dir)  # first: where there is none, no folder is made
     place = cache_folder(cache_dir, "manifests")
     with temporary_folder(place / "building") as folder:
-        raw, scratch = read_source(config, cache_dir), Scratch(folder)
+        scratch = Scratch(folder)
         listings, assembly = listed(raw, scratch), Assembly(config, scratch)
         refuse_empty(listings.split_names, [split for split, least in (need or {}).items() if least], config)
         checking = Checking(cache_dir, config.max_pixels, config.background, verify)
