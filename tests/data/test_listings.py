@@ -34,6 +34,19 @@ def test_listings_of_an_image_stand_together_in_the_order_of_the_first_that_name
     assert found.problems[0] == "line 4: bad" and found.problems[1].startswith("line 5: image '/c.png' leaves")
 
 
+def test_listings_that_lie_far_apart_are_read_together(tmp_path, monkeypatch):
+    for module in ("storage.columns", "data.listings"):
+        monkeypatch.setattr(f"pairstill.{module}.BATCH_ROWS", 8)
+    order = [(7 * number) % 400 for number in range(400)]  # five captions of each image, 57 rows apart
+    rows = [(f"{number // 5}.png", (f"caption {number}",), "train", f"line {number}") for number in order]
+    found = listed(pairs(*rows), Scratch(tmp_path))
+    expected = {}
+    for image, captions, *_ in rows:
+        expected.setdefault(image, []).append(list(captions))
+    assert [(own[0].image, [one.captions for one in own]) for _, own in found.by_image()] == list(expected.items())
+    assert found.columns._batch.cache_info().misses <= 10 * 50, "ten times eight images, 50 batches"
+
+
 def test_no_listings(tmp_path):
     found = listed(pairs(), Scratch(tmp_path))
     assert list(found.by_image()) == [] and list(found.images) == []

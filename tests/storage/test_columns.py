@@ -36,6 +36,15 @@ def test_any_rows_are_read_in_any_order_by_any_process(tmp_path):
     assert columns.row(BATCH_ROWS + 1, "words", "name") == [[f"é{BATCH_ROWS + 1}"] * 2, f"row {BATCH_ROWS + 1}"]
 
 
+def test_rows_in_any_order_read_each_batch_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("pairstill.storage.columns.BATCH_ROWS", 4)
+    columns = write(tmp_path / "a.arrow", 4 * 40 + 1)
+    rows = [(8 * number) % len(columns) for number in range(2 * len(columns))]
+    assert columns.take("name", rows) == [f"row {row}" for row in rows]
+    assert columns._batch.cache_info().misses == 41
+    assert columns.take_rows(rows[:2], "words", "name") == [([], "row 0"), (["é8", "é8"], "row 8")]
+
+
 def test_whatever_reads_arrow_opens_them(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     columns = write(tmp_path / "a.arrow", 3, {"of": "pairs"})
@@ -58,3 +67,13 @@ def test_what_is_missing_cut_or_not_ours_is_refused(tmp_path):
         writer.write_table(table, max_chunksize=4)
     with pytest.raises(ArtifactError, match=r"its batches have \[4, 2\] rows"):
         Columns(path)
+
+
+def test_a_batch_of_another_size_in_between_is_found(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    path, of = tmp_path / "a.arrow", pyarrow.schema([("name", pyarrow.large_string())])
+    with pyarrow.ipc.new_file(str(path), of) as writer:
+        for count in (BATCH_ROWS, 1, BATCH_ROWS):
+            writer.write_batch(pyarrow.record_batch([pyarrow.array(["x"] * count, pyarrow.large_string())], schema=of))
+    with pytest.raises(ArtifactError, match=r"a\.arrow is damaged \(batch 1 has 1 rows\)"):
+        list(Columns(path).rows("name"))

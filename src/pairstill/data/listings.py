@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from pairstill.data.checks import clean_path
 from pairstill.data.keys import Links, Scratch, blocks, key_of, linked
 from pairstill.data.rows import Rows
 from pairstill.data.sources.raw import RawPair, RawPairs
-from pairstill.storage.columns import Columns, writing_columns
+from pairstill.storage.columns import BATCH_ROWS, Columns, writing_columns
 
 NO_SPLIT = len(SPLITS)
 """The number of what is no split."""
@@ -68,24 +69,29 @@ class Listings:
 
     def by_image(self) -> Iterator[tuple[int, list[Listing]]]:
         """Yield the number of each image with its listings, in the order of its first listing that names a split."""
+        begun = self._begun()
+        while some := list(islice(begun, BATCH_ROWS)):
+            # together: where the listings of an image lie far apart, each would have a batch of the file read for it
+            rows = sorted(other for _, own in some for other in own)
+            values = dict(zip(rows, self.columns.take_rows(rows, *_SCHEMA), strict=True))
+            for number, own in some:
+                yield number, [_listing(other, *values[other]) for other in own]
+
+    def _begun(self) -> Iterator[tuple[int, list[int]]]:
+        """Yield the number of each image with the rows of its listings, in the same order."""
         late: dict[int, tuple[int, list[int]]] = {}
         image = -1
-        for row, values in enumerate(self.columns.rows(*_SCHEMA)):
+        for row in range(len(self.columns)):
             if self.links.first[row] == row:
                 image += 1
-                number, rows = image, self.links.rows_of(row)
+                rows = self.links.rows_of(row)
                 begin = next((other for other in rows if self.splits[other] != NO_SPLIT), row)
-                if begin != row:
-                    late[begin] = number, rows
-                    continue
+                if begin == row:
+                    yield image, rows
+                else:
+                    late[begin] = image, rows
             elif row in late:
-                number, rows = late.pop(row)
-            else:
-                continue
-            yield (
-                number,
-                [_listing(other, *(values if other == row else self.columns.row(other, *_SCHEMA))) for other in rows],
-            )
+                yield late.pop(row)
 
 
 def _listing(row: int, image: str, written: str, captions: list[str], split: str, where: str) -> Listing:

@@ -121,6 +121,8 @@ class Columns:
             batch.validate(full=True)
         except (pyarrow.ArrowException, OSError) as error:
             raise _damaged(self.path, error) from error
+        if batch.num_rows != min(BATCH_ROWS, self._rows - number * BATCH_ROWS):
+            raise _damaged(self.path, f"batch {number} has {batch.num_rows} rows")
         return batch
 
     def batches(self, *names: str) -> Iterator[list[list[Any]]]:
@@ -144,16 +146,25 @@ class Columns:
         return [batch.column(name)[row % BATCH_ROWS].as_py() for name in names]
 
     def take(self, name: str, rows: "Sequence[int] | numpy.ndarray") -> list[Any]:
-        """Return the values of some rows of a column, in their order."""
+        """Return the values of some rows of a column, in their order; each batch is read once."""
+        return [value for (value,) in self.take_rows(rows, name)]
+
+    def take_rows(self, rows: "Sequence[int] | numpy.ndarray", *names: str) -> list[tuple[Any, ...]]:
+        """Return the values of some columns in some rows, in their order; each batch is read once."""
         import numpy
         import pyarrow
 
         rows = numpy.asarray(rows, dtype=numpy.int64)
-        of_batch = rows // BATCH_ROWS
-        values: list[Any] = []
-        for own in numpy.split(rows, numpy.flatnonzero(numpy.diff(of_batch)) + 1) if len(rows) else ():
-            column = self._batch(int(own[0]) // BATCH_ROWS).column(name)
-            values += column.take(pyarrow.array(own % BATCH_ROWS)).to_pylist()
+        order = numpy.argsort(rows, kind="stable")
+        in_order = rows[order]
+        values: list[Any] = [None] * len(rows)
+        for start in numpy.flatnonzero(numpy.diff(in_order // BATCH_ROWS, prepend=-1)).tolist():
+            number = int(in_order[start]) // BATCH_ROWS
+            end = int(numpy.searchsorted(in_order, (number + 1) * BATCH_ROWS))
+            within = pyarrow.array(in_order[start:end] % BATCH_ROWS)
+            columns = [self._batch(number).column(name).take(within).to_pylist() for name in names]
+            for place, row in zip(order[start:end].tolist(), zip(*columns, strict=True), strict=True):
+                values[place] = row
         return values
 
 
