@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import re
@@ -11,8 +12,10 @@ from safetensors.torch import save_file
 
 from pairstill.core.errors import ArtifactError, StorageError
 from pairstill.storage import (
+    Digest,
     append_json_line,
     digest,
+    digest_all,
     file_digest,
     files,
     load_tensors,
@@ -36,6 +39,18 @@ def test_digest_separates_parts():
     assert digest("abc") != digest("abc", "")
     assert digest("abc") == digest(b"abc")
     assert digest("b", "a") != digest("a", "b")
+
+
+@pytest.mark.parametrize("bytes_", [0, 1, 2**16 - 8, 2**16 - 1, 2**16, 2**17])
+def test_digest_is_that_of_all_parts_and_their_lengths_whatever_their_size(bytes_):
+    parts = [b"first", b"x" * bytes_, "é" * 3, *["short"] * 20_000, b"y" * bytes_]
+    data = [part.encode() if isinstance(part, str) else part for part in parts]
+    expected = hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in data)).hexdigest()
+    state = Digest()
+    state.add(*parts[:3])
+    state.hex()
+    state.add(*parts[3:])
+    assert digest(*parts) == digest_all(iter(parts)) == state.hex() == expected
 
 
 def test_file_digest_is_sha256(tmp_path):

@@ -13,7 +13,7 @@ from pairstill.core.formatting import did_you_mean, nearest
 from pairstill.core.rng import seeded_globally
 from pairstill.encoders.hub import without_waiting
 from pairstill.encoders.weights import check_finite, check_keys
-from pairstill.storage import digest, file_digest
+from pairstill.storage import digest, digest_all, file_digest
 
 _ENCODER_FILES = (".json", ".txt", ".model", ".safetensors")
 """What a folder of transformers keeps tokenizers, settings and weights in."""
@@ -112,7 +112,7 @@ def encoder_digest(source: str, model: Any) -> str:
         return digest(*(part for path in files for part in (path.name, file_digest(path))))
     # as bytes, because numpy knows no bfloat16
     tensors = (value.reshape(-1).view(torch.uint8) for _, value in sorted(model.state_dict().items()))
-    return digest(*(value.numpy().tobytes() for value in tensors))
+    return digest_all(value.numpy().tobytes() for value in tensors)
 
 
 def _near(name: str) -> str:

@@ -14,8 +14,8 @@ from pathlib import Path
 from pairstill.core.errors import StorageError
 from pairstill.storage.locks import exclusive, is_abandoned
 
-_PIECES = 256
-"""Pieces that are hashed at once; they may be captions, or whole files."""
+_AT_ONCE = 2**16
+"""Bytes of short parts that are hashed together; a longer part, which may be a whole file, is not copied."""
 
 
 class Digest:
@@ -30,19 +30,24 @@ class Digest:
 
     def __init__(self) -> None:
         """Begin without parts."""
-        self._state, self._pieces = hashlib.sha256(), list[bytes]()
+        self._state, self._pending = hashlib.sha256(), bytearray()
 
     def add(self, *parts: str | bytes) -> None:
         """Add parts to those from before."""
         for part in parts:
             data = part.encode() if isinstance(part, str) else part
-            self._pieces += (len(data).to_bytes(8, "big"), data)
-        if len(self._pieces) >= _PIECES:
-            self._hash()
+            self._pending += len(data).to_bytes(8, "big")
+            if len(data) >= _AT_ONCE:
+                self._hash()
+                self._state.update(data)
+                continue
+            self._pending += data
+            if len(self._pending) >= _AT_ONCE:
+                self._hash()
 
     def _hash(self) -> None:
-        self._state.update(b"".join(self._pieces))
-        self._pieces.clear()
+        self._state.update(self._pending)
+        self._pending.clear()
 
     def hex(self) -> str:
         """Return the digest of all parts so far."""
