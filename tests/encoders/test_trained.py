@@ -78,7 +78,38 @@ class _Twice(nn.Module):
         return self.norm(self.norm(self.conv(x))).mean((2, 3))
 
 
-@pytest.mark.parametrize("tower", [_Between(taken=True), _Between(taken=False), _Twice()])
+class _Checks(nn.Module):
+    """A tower that looks at what its convolution gave."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        super().__init__()
+        self.error, self.conv, self.norm = error, nn.Conv2d(3, 3, 1, bias=False), nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        between = self.conv(x)
+        if not isinstance(between, torch.Tensor):
+            raise self.error
+        return self.norm(between).mean((2, 3))
+
+
+class _Shared(nn.Module):
+    """A convolution that is called twice, each time with another batch norm behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.other = nn.Conv2d(3, 3, 1, bias=False), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.other(self.conv(self.norm(self.conv(x)))).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "tower",
+    [
+        *(_Between(taken=True), _Between(taken=False), _Twice(), _Shared()),
+        *(_Checks(AssertionError), _Checks(ValueError)),
+    ],
+)
 def test_a_tower_that_cannot_be_folded_stays_as_it_is(tower: nn.Module) -> None:
     assert trained_tower(_randomised(tower), (3, 8, 8)) is tower
 
@@ -90,6 +121,8 @@ def test_a_tower_that_cannot_be_folded_stays_as_it_is(tower: nn.Module) -> None:
         [nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4, track_running_stats=False)],
         [nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4, affine=False)],
         [nn.Conv2d(3, 4, 3, bias=False, padding=1, padding_mode="circular"), nn.BatchNorm2d(4)],
+        [nn.Conv2d(3, 4, 3, bias=False, padding="same"), nn.BatchNorm2d(4)],
+        [nn.Conv2d(3, 4, 3, bias=False, padding="valid"), nn.BatchNorm2d(4)],
         [nn.Conv2d(3, 4, 1, bias=False), BatchNormAct2d(4, drop_layer=nn.Dropout)],
         [nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1, bias=False)],
     ],
