@@ -6,6 +6,7 @@ import json
 import struct
 import tarfile
 import zlib
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -14,7 +15,7 @@ from pairstill.config import ColumnsConfig, DataConfig, SplitsConfig
 from pairstill.core.errors import DataError, shown
 from pairstill.data import captions
 from pairstill.data.build import build_manifest
-from pairstill.data.sources import webdataset
+from pairstill.data.sources import folder, webdataset
 
 PLAIN = {"filename": "a.png", "split": "train", "sentences": [{"raw": "a caption"}]}
 
@@ -176,7 +177,23 @@ def test_links_devices_and_paths_in_a_shard_lead_nowhere(shards, tmp_path):
     assert not list(tmp_path.parent.glob("out.*")) and not list(tmp_path.glob("out.*"))
 
 
-@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "~nobody-of-this-name/x", "loop"])
+def test_names_that_are_no_utf8_are_said_as_python_writes_them(shards, tmp_path):
+    config = shards([(tarfile.TarInfo("a.jpg"), b"1"), (tarfile.TarInfo("a.x\udcff"), b"x")])
+    (tmp_path / "a.tar.gz").rename(tmp_path / "a\udcff.tar.gz")
+    splits = SplitsConfig(**dict.fromkeys(("train", "val", "test"), "a*.tar.gz"))
+    raw = webdataset.read(replace(config, splits=splits), tmp_path / "cache")
+    assert raw.unreadable[0].startswith(r"'a\udcff.tar.gz': a: members jpg, 'x\udcff'; it needs an image")
+
+
+def test_a_suffix_that_is_no_utf8_is_said_as_python_writes_it(make_image, tmp_path):
+    make_image(tmp_path / "train" / "a.png")
+    (tmp_path / "train" / "a.txt").write_text("one")
+    (tmp_path / "train" / "b.q\udcff").write_text("x")
+    raw = folder.read(DataConfig(source="folder", root=str(tmp_path), images="."), tmp_path / "cache")
+    assert raw.notes[0].endswith(r"left out: 1 '.q\udcff'")
+
+
+@pytest.mark.parametrize("name", ["a\udcffb", "a\0b", "x" * 300, "~nobody-of-this-name/x", "loop"])
 @pytest.mark.parametrize(
     ("source", "setting"),
     [

@@ -81,3 +81,13 @@ def shown(value: object) -> str:
     """
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"
+
+
+def printable(name: str) -> str:
+    r"""Return the name of a file as it is, or as Python writes it if it cannot be printed, or is no text in UTF-8.
+
+    Example:
+        >>> printable("a.tar"), printable("a\udcff.tar")
+        ('a.tar', "'a\\udcff.tar'")
+    """
+    return name if name.isprintable() else shown(name)

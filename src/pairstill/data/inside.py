@@ -22,11 +22,12 @@ def path_of(name: str, setting: str) -> Path:
         setting: the setting's name, for the message.
 
     Raises:
-        DataError: there can be nothing of that name: it holds a NUL, is too long, or is a link to itself.
+        DataError: there can be nothing of that name: it holds a NUL, is too long or no UTF-8, or is a link to itself.
     """
     try:
         path = Path(name).expanduser().resolve()
         path.exists()
+        str(path).encode()
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no such home, a loop of links
         raise DataError(f"{setting} is {shown(name)}, which is not a path ({error}); give another") from error
     return path

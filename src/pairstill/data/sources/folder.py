@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from pairstill.config import DataConfig
-from pairstill.core.errors import DataError, shown
+from pairstill.core.errors import DataError, printable, shown
 from pairstill.core.formatting import counted
 from pairstill.core.schema import SPLITS, Split
 from pairstill.data.captions import caption_lines
@@ -57,7 +57,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     raw = RawPairs(root, Lazily(lambda: chain(links, _parse(root, found, folders, otherwise))))
     if not others:
         return raw
-    kinds = ", ".join(f"{count} {kind or 'without suffix'}" for kind, count in others.most_common(5))
+    kinds = ", ".join(f"{count} {printable(kind) or 'without suffix'}" for kind, count in others.most_common(5))
     what = "is neither picture nor text" if others.total() == 1 else "are neither pictures nor texts"
     return replace(raw, notes=(f"{counted(others.total(), 'file')} in {root} {what} and left out: {kinds}",))
 

@@ -1,13 +1,14 @@
 """Tar shards in the WebDataset layout: the members of a sample share a name and differ in extension."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from pairstill.config import DataConfig
-from pairstill.core.errors import DataError, shown
+from pairstill.core.errors import DataError, printable
 from pairstill.core.schema import Split
 from pairstill.data.captions import caption_lines
 from pairstill.data.inside import MAX_FILE_BYTES, find_inside
@@ -42,12 +43,12 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     shards: dict[Split, list[Path]] = {
         split: _find_shards(config, split, pattern) for split, pattern in config.splits.named.items()
     }
-    facts = [str(_VERSION), config.columns.image, config.columns.caption]
+    facts: list[str | bytes] = [str(_VERSION), config.columns.image, config.columns.caption]
     for split, paths in shards.items():
         for path in paths:
             # Size and time instead of content: reading terabytes again only to name a folder would be absurd.
             status = path.stat()
-            facts += [split, str(path), str(status.st_size), str(status.st_mtime_ns)]
+            facts += [split, os.fsencode(path), str(status.st_size), str(status.st_mtime_ns)]
     key = f"webdataset-{digest(*facts)[:16]}"
     parts = [partial(_write, split=split, shard=path, config=config) for split in shards for path in shards[split]]
     return extract_once(cache_dir, key, parts)
@@ -81,12 +82,12 @@ def _write(folder: Path, split: Split, shard: Path, config: DataConfig) -> Itera
     wanted = {**dict.fromkeys(extensions, MAX_MEMBER_BYTES), text: MAX_TEXT_BYTES}
     for sample in read_samples(shard, wanted):
         if isinstance(sample, str):
-            yield f"{shard.name}: {sample}"
+            yield f"{printable(shard.name)}: {sample}"
             continue
-        where = f"{shard.name}: {sample.key if sample.key.isprintable() else shown(sample.key)}"
+        where = f"{printable(shard.name)}: {printable(sample.key)}"
         extension = next((e for e in extensions if e in sample.contents), None)
         if extension is None or text not in sample.contents:
-            members = ", ".join(sorted([*sample.contents, *sample.others]))
+            members = ", ".join(map(printable, sorted([*sample.contents, *sample.others])))
             yield (
                 f"{where}: members {members}; it needs an image ({' or '.join(extensions)}) and {text}. "
                 "Set data.columns.image and data.columns.caption"
