@@ -4,6 +4,7 @@ from functools import partial
 import pytest
 import torch
 
+from pairstill.core.errors import ArtifactError
 from pairstill.encoders.cache import CachedRows
 from pairstill.encoders.cache import cached_rows as cached_rows_of
 
@@ -44,6 +45,12 @@ def test_only_the_missing_shard_is_computed(tmp_path, compute):
     compute.calls.clear()
     assert torch.equal(cached_rows(tmp_path, 11, compute, about={}).all(), TABLE)
     assert compute.calls == [(4, 8)]
+
+
+def test_files_of_other_sizes_are_not_taken_for_these(tmp_path, compute):
+    cached_rows(tmp_path, 11, compute, about={}, shard_rows=6)
+    with pytest.raises(ArtifactError, match=r"holds 14 rows in files of other sizes, not 11; delete it"):
+        cached_rows(tmp_path, 11, compute, about={})
 
 
 def test_a_killed_computation_goes_on(tmp_path, compute):

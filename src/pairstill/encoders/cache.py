@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pairstill.core.errors import ArtifactError
 from pairstill.core.world import World
 from pairstill.events import Emit, RowsComputed, silent
 from pairstill.storage import load_tensors, save_tensors, write_json
@@ -88,6 +89,7 @@ def cached_rows(
         world: the ranks, which all call this.
 
     Raises:
+        ArtifactError: the files that are there hold other numbers of rows.
         RankError: another rank stopped.
     """
     step = shard_rows or SHARD_ROWS
@@ -104,7 +106,13 @@ def cached_rows(
         save_tensors(paths[number], {"rows": torch.cat(chunks)})
     if missing:
         world.barrier()
-    return CachedRows([load_tensors(path)["rows"] for path in paths])
+    rows = CachedRows([load_tensors(path)["rows"] for path in paths])
+    if len(rows) != num_rows:
+        raise ArtifactError(
+            f"{folder} holds {len(rows)} rows in files of other sizes, not {num_rows}; delete it, and the same command "
+            "computes them anew"
+        )
+    return rows
 
 
 def _missing(folder: Path, paths: Sequence[Path], about: dict[str, object]) -> list[int]:
