@@ -13,8 +13,11 @@ import traceback
 
 import pairstill.run.pipeline  # noqa: F401 - what every command needs
 from pairstill.cli import main
+from pairstill.core.errors import NumericalError
 from pairstill.distill import loop
+from pairstill.distill.bilevel.solvers.base import FiniteSteps
 from pairstill.encoders import cache
+from pairstill.run import distill
 
 WORLD = 2
 
@@ -29,6 +32,8 @@ def rank(number, port, job):
         cache.SHARD_ROWS = job["shard_rows"]
     if job["killed_at_shard"] is not None and number == 1:
         kill_at_shard(job["killed_at_shard"])
+    if job["diverging"]:
+        diverge_once(number)
     status = 1
     try:
         status = main(job["command"])
@@ -63,6 +68,20 @@ def kill_at_shard(count):
         save(path, tensors)
 
     cache.save_tensors = killed
+
+
+def diverge_once(number):
+    """Let the second process' first inner loop diverge, and the main one's first student that validation looks at."""
+    owner, name = ((distill, "_validation"), (FiniteSteps, "check"))[number]
+    real, called = getattr(owner, name), []
+
+    def diverging(*arguments):
+        called.append(arguments)
+        if len(called) == 1:
+            raise NumericalError("not finite")
+        return real(*arguments)
+
+    setattr(owner, name, diverging)
 
 
 def free_port():

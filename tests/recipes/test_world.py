@@ -32,8 +32,8 @@ def world():
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
 
-        def do(command, killed_after=None, shard_rows=None, killed_at_shard=None):
-            job = {"command": command, "killed_after": killed_after}
+        def do(command, killed_after=None, shard_rows=None, killed_at_shard=None, diverging=False):
+            job = {"command": command, "killed_after": killed_after, "diverging": diverging}
             job |= {"shard_rows": shard_rows, "killed_at_shard": killed_at_shard}
             process.stdin.write(json.dumps(job) + "\n")
             process.stdin.flush()
@@ -114,6 +114,16 @@ def test_a_killed_process_ends_the_run_which_goes_on_to_the_same_bits(
     assert found.status == [0, 0], found.err
     assert events(tmp_path / "run", "distill_step")[before]["step"] == 3, "the last checkpoint was after step 2"
     assert same_set(tmp_path / "run", shared["trainable"][0])
+
+
+def test_a_trial_of_rates_that_diverges_on_one_process_has_no_recall_on_any(world, tiny, options_of, tmp_path):
+    trials = ("--distill.rate_trials={steps: 2, scales: [0.5]}", "--distill.validate_every=0")
+    folder, quick = tmp_path / "run", ("--ranks_timeout_minutes=0.5",)
+    found = world(tiny("distill", folder, *options_of["frozen"], *SHARED, *trials, *quick), diverging=True)
+    assert found.status == [0, 0], found.err
+    kept = json.loads((folder / "distillation" / "phases.rates.json").read_text())["trials"]
+    # the second process' inner loop, then the main one's student
+    assert [trial["validation_mean_recall"] is None for trial in kept] == [True, True, False]
 
 
 def encoded(cache_dir):

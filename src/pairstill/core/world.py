@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pairstill.core.errors import ConfigError, RankError
+from pairstill.core.errors import ConfigError, NumericalError, RankError
 
 if TYPE_CHECKING:
     import torch
@@ -176,6 +176,28 @@ class World:
         with _lost_rank_is_an_error():
             distributed.gather_object(value, gathered if self.is_main else None)
         return gathered
+
+    def agree(self, wrong: NumericalError | None) -> None:
+        """Raise on every rank if a value of any is not finite; otherwise a rank would wait for one that gave up.
+
+        Args:
+            wrong: what this rank found, or None.
+
+        Raises:
+            NumericalError: `wrong`, or on other ranks that one of them found something.
+            RankError: another rank stopped.
+        """
+        if not self._alone:
+            import torch
+            from torch import distributed
+
+            found = torch.tensor([float(wrong is not None)])
+            with _lost_rank_is_an_error():
+                distributed.all_reduce(found)
+            if wrong is None and found.item() > 0:
+                raise NumericalError("a value on another rank is not finite; see its own message")
+        if wrong is not None:
+            raise wrong
 
     def barrier(self) -> None:
         """Wait until every rank is here.

@@ -4,7 +4,7 @@ All randomness of a step derives from the seed, the phase and the step's number,
 and a killed run goes on to the same bits.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -172,7 +172,7 @@ def _advance(state: PhaseState, problem: PhaseProblem, variables: Mapping[str, V
     """Do one outer step in place."""
     settings = problem.settings
     moves, notes = [], {}
-    for move in problem.objective.step(state.learned, state.step):
+    for move in _on_all_ranks(problem.objective.step(state.learned, state.step), problem.world):
         moves.append(_move(state, problem, variables, move))
         notes |= move.notes
     state.step += 1
@@ -196,6 +196,21 @@ def _advance(state: PhaseState, problem: PhaseProblem, variables: Mapping[str, V
         notes=notes,
         rates=rates,
     )
+
+
+def _on_all_ranks(moves: Iterable[Step], world: World) -> Iterator[Step]:
+    """Yield moves, which each rank computes from its share; a value that is not finite on one ends them on all."""
+    moves = iter(moves)
+    while True:
+        move, wrong = None, None
+        try:
+            move = next(moves, None)
+        except NumericalError as error:
+            wrong = error
+        world.agree(wrong)
+        if move is None:
+            return
+        yield move
 
 
 def _move(state: PhaseState, problem: PhaseProblem, variables: Mapping[str, Variable], move: Step) -> dict[str, Tensor]:

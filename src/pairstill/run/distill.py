@@ -77,7 +77,7 @@ def _at_best_rates(context: RunContext, whole: Distillation, experts: list[list[
         rated, loop = at_scales(context, scales)
         return replace(whole, config=loop, recipe=_recipe(rated, experts))
 
-    choice = chosen_rates(context, at, whole.validate)
+    choice = chosen_rates(context, at, partial(_validation, context))
     if not choice.trials:
         return whole
     provenance = {**whole.describe["provenance"], "rates": choice.to_json()}

@@ -49,7 +49,7 @@ def chosen_rates(
     Args:
         context: the run, whose phases are known.
         at: returns the whole distillation at scaled rates.
-        validate: returns the validation recall of pairs, in percent.
+        validate: returns the validation recall of pairs, in percent; the main rank alone calls it.
 
     Raises:
         NumericalError: every trial diverged.
@@ -92,6 +92,14 @@ def chosen_rates(
 def _tried(short: Distillation, validate: Callable[[DistilledSet], float], folder: Path) -> float | None:
     """Return the validation recall of the pairs of a short distillation, or None where it, or its student, diverges."""
     try:
-        return validate(short.run(folder))
+        made = short.run(folder)  # which diverges on all ranks, or on none
     except NumericalError:
         return None
+
+    def recall() -> float | None:
+        try:
+            return validate(made)
+        except NumericalError:
+            return None
+
+    return short.world.from_main(recall)
