@@ -27,7 +27,9 @@ def test_students_with_other_encoders_count_once_and_on_the_pairs_that_are_there
     about = {"image": "a", "text": "x", "seeds": {"run": 0, "student": 0}, "pairs": "now"}
     other_text, other_pairs = {**about, "text": "y"}, {**about, "pairs": "before"}
     anew = {**about, "measured_as": "other rates"}
-    assert crossed([about, other_text, anew, other_pairs], "now") == [anew, other_text]
+    assert crossed([about, other_text, anew, other_pairs], "now") == [other_text, anew]
+    second = {**about, "seeds": {"run": 0, "student": 1}}
+    assert crossed([about, second, anew], "now") == [anew], "students that were measured in two ways have no mean"
     assert crossed([other_pairs], None) == [other_pairs], "a folder without pairs contradicts nothing"
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pairstill.evaluate.results import RECALL_KEYS, Row, summarise
 from pairstill.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, Chart, draw
-from pairstill.report.costs import cost_charts, on_disk
+from pairstill.report.costs import by_encoder, cost_charts, on_disk
 
 
 def _result(method: str, recall: float, disk: int | None, protocol: str = "strict") -> dict[str, Any]:
@@ -65,3 +65,9 @@ def test_long_names_of_encoders_are_written_smaller_so_that_they_stand_side_by_s
     assert chart("a", "b").name_size == 11.0
     long = chart(*(f"tf_efficientnet_lite{n}" for n in range(4)))
     assert long.name_size < 8 and long.name_size * 0.6 * 4 * 21 <= WIDTH - LEFT - RIGHT + 20
+
+
+def test_encoders_of_one_name_are_not_one_encoder():
+    small = {"image": "a (w.safetensors, 64 px)", "text": "x (8)", "mean_recall": 10.0}
+    large, other = {**small, "image": "a (w.safetensors, 96 px)", "mean_recall": 30.0}, {**small, "image": "b"}
+    assert by_encoder([small, large, other]) == {"x": {small["image"]: 10.0, large["image"]: 30.0, "b": 10.0}}

@@ -117,14 +117,17 @@ def current(config: RunConfig, results: Iterable[dict[str, Any]], pairs: str | N
 def crossed(results: Iterable[dict[str, Any]], pairs: str | None) -> list[dict[str, Any]]:
     """Return the results of students with other encoders on the pairs that a run has now.
 
-    Of several of one student with the same encoders the last counts.
+    Of one pair of encoders those count that were measured as the last one was, so that no mean is of students that read
+    the pairs in several ways, or had rates by several rules.
 
     Args:
-        results: one mapping per student.
+        results: one mapping per student, in the order in which they were measured.
         pairs: which pairs the run's folder holds, as `stored_pairs` gives it; None where it holds none.
     """
+    these = [result for result in results if pairs is None or result.get("pairs") in (None, pairs)]
+    last = {(result["image"], result["text"]): result.get("measured_as") for result in these}
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for result in results:
-        if pairs is None or result.get("pairs") in (None, pairs):
+    for result in these:
+        if result.get("measured_as") == last[result["image"], result["text"]]:
             found[result["image"], result["text"], json.dumps(result["seeds"], sort_keys=True)] = result
     return list(found.values())

@@ -1,5 +1,6 @@
 """Recall by what pairs take on disk, and by the students' encoders: charts of results."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
@@ -19,14 +20,25 @@ def on_disk(rows: Iterable[Row]) -> list[Row]:
 def by_encoder(results: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Return the mean recall over students by text encoder, and by image tower.
 
+    Encoders go by their names alone, unless several have one name, such as one tower at two sizes.
+
     Args:
         results: of students with other encoders, one mapping for each.
     """
+    results = list(results)
+    texts, images = (_names(result[side] for result in results) for side in ("text", "image"))
     found: dict[str, dict[str, list[float]]] = {}
     for result in results:
-        of_text = found.setdefault(short(result["text"]), {})
-        of_text.setdefault(short(result["image"]), []).append(result["mean_recall"])
+        of_text = found.setdefault(texts[result["text"]], {})
+        of_text.setdefault(images[result["image"]], []).append(result["mean_recall"])
     return {text: {image: mean(recalls) for image, recalls in of.items()} for text, of in found.items()}
+
+
+def _names(encoders: Iterable[str]) -> dict[str, str]:
+    """Return what each encoder is called: its short name if no other one has that, too."""
+    different = dict.fromkeys(encoders)
+    of_name = Counter(map(short, different))
+    return {encoder: short(encoder) if of_name[short(encoder)] == 1 else encoder for encoder in different}
 
 
 def short(encoder: str) -> str:
