@@ -47,6 +47,14 @@ def test_a_coreset_has_as_many_photos_with_captions_as_take_the_bytes_of_a_run(d
     assert chosen.num_pairs >= 2
 
 
+def test_photos_that_are_kept_have_no_quality(finished, monkeypatch):
+    context = RunContext.open(settings_of_run(finished), writes=False)
+    monkeypatch.setattr(Evaluator, "validate", lambda *_: pytest.fail("there is nothing to choose"))
+    made = DistilledSet.load(finished / "distilled")
+    kept = replace(made, phases=tuple(replace(phase, photos=(b"file",) * phase.num_pairs) for phase in made.phases))
+    assert jpeg_quality(context, kept) is None
+
+
 @pytest.mark.parametrize(("recalls", "chosen"), [((5, 6, 5, 4, 9), 90), ((5, 4, 9, 9, 9), None), ((5, 5, 5, 5, 5), 70)])
 def test_the_quality_goes_down_until_validation_recall_falls(finished, monkeypatch, recalls, chosen):
     config = settings_of_run(finished)

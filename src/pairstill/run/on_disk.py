@@ -46,8 +46,10 @@ def jpeg_quality(context: RunContext, distilled: DistilledSet) -> int | None:
         distilled: its pairs.
 
     Returns:
-        The quality; None where none is good enough, and PNG stays.
+        The quality; None where none is good enough, and PNG stays, and where all pictures are photos' own files.
     """
+    if context.method.rule is not None or all(phase.photos for phase in distilled.phases):
+        return None
     qualities = tuple(sorted(set(context.config.evaluate.jpeg_qualities), reverse=True))
     key = ("jpeg quality", file_digest(context.folder.distilled / TENSORS), qualities)
 
