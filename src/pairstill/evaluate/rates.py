@@ -147,6 +147,11 @@ def choose_scales(
 
 
 def trial_of(stored: Mapping[str, Any], kind: type[F]) -> Trial[F]:
-    """Return a trial as `Chosen.to_json` states it, with scales of a kind."""
-    factors = {name: value for name, value in stored.items() if name != "validation_mean_recall"}
-    return Trial(kind(**factors), stored["validation_mean_recall"])
+    """Return a trial as `Chosen.to_json` states it, with scales of a kind.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none.
+    """
+    factors = {name: float(value) for name, value in stored.items() if name != "validation_mean_recall"}
+    recall = stored["validation_mean_recall"]
+    return Trial(kind(**factors), None if recall is None else float(recall))

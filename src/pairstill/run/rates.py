@@ -66,5 +66,5 @@ def stored_trials(path: Path, kind: type[F]) -> list[Trial[F]]:
         return []
     try:
         return [trial_of(stored, kind) for stored in read_object(path, "trials")["trials"]]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(f"{path} is damaged; delete it, and the rates are chosen anew") from error
