@@ -175,6 +175,12 @@ def test_other_settings_are_refused_and_named(config):
     assert yaml.safe_load((RunFolder(config).path / "config.yaml").read_text())["seed"] == 0
 
 
+def test_trials_of_rates_bind_a_run_too_before_anything_is_measured(config):
+    RunFolder(config).rates.mkdir()
+    with pytest.raises(ConfigError, match="teacher.lr_image: 0.1 before, 0.2 now"):
+        RunFolder(replace(config, teacher=replace(config.teacher, lr_image=0.2)))
+
+
 @pytest.mark.parametrize(("old", "captions"), [("true", "plain"), ("false", "as_they_are")])
 def test_a_run_from_when_captions_were_normalised_or_not_goes_on(config, old, captions):
     now = replace(config, data=DataConfig(captions=captions))

@@ -137,8 +137,8 @@ class RunFolder:
 
     def _holds_work(self) -> bool:
         """Return whether anything is there that depends on the settings."""
-        made = (self.own_trajectories, self.phases, self.distillation, self.distilled, self.ledger("retrieval").path)
-        return any(path.exists() for path in made)
+        made = (self.own_trajectories, self.phases, self.distillation, self.distilled, self.rates)
+        return any(path.exists() for path in (*made, self.ledger("retrieval").path))
 
     @property
     def trajectories(self) -> Path:
@@ -212,6 +212,11 @@ class RunFolder:
     def ranks(self) -> Path:
         """Folder of the students' ranks of test queries."""
         return self.path / "ranks"
+
+    @property
+    def rates(self) -> Path:
+        """Folder of the trials by which the students' rates are chosen."""
+        return self.path / "rates"
 
     def ledger(self, kind: Kind) -> Ledger:
         """Return the records of what is measured of a kind."""

@@ -35,7 +35,7 @@ def choose_rates(context: RunContext, course: Course, key: Key) -> RateChoice:
         ArtifactError: what was kept is damaged.
     """
     name = replace(key, protocol="strict", student=None).file_name
-    path = context.folder.path / "rates" / f"{name}.json"
+    path = context.folder.rates / f"{name}.json"
     known = {trial.scales: trial for trial in stored_trials(path, Scales)}
     before = len(known)
 
