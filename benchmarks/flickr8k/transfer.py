@@ -61,7 +61,7 @@ def sentence(recalls: Recalls) -> str:
     text = (
         "A set made with one image tower teaches others, too, and one made with two teaches others better. 199 real "
         "photos that are kept, with texts, similarities and rates that were learned with MobileNet, give MobileNet "
-        f"{own} % of what it learns from all pairs, and EfficientNet-Lite0 and -Lite1, which had no part in it, "
+        f"{own} % of what it learns from all pairs, and EfficientNet-Lite0 and -Lite1, which it was not made with, "
         f"{others} %"
     )
     for kind, made in (("kept_both", "Learned with MobileNet and Lite0, they"), ("pixels_both", "199 pairs of pixels")):
@@ -72,21 +72,40 @@ def sentence(recalls: Recalls) -> str:
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
-def put(path: Path, content: str) -> None:
-    """Put content between the marks of a page."""
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the results of a file.
+
+    Raises:
+        SystemExit: they are not of one commit.
+    """
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    if len(commits := {line["commit"] for line in lines}) != 1:
+        raise SystemExit(f"{path} holds results of {len(commits)} commits; a table is of one: measure all rows at one")
+    return lines
+
+
+def pages(lines: list[dict[str, Any]]) -> dict[Path, str]:
+    """Return TRANSFER.md and the README as they are with these results."""
+    recalls = recalls_of(lines, TEXTS[0])
+    return {
+        PAGE: _between(PAGE, "\n".join(transfer_tables(lines))),
+        README: _between(README, sentence(recalls)),
+    }
+
+
+def _between(path: Path, content: str) -> str:
+    """Return a page with other content between its marks."""
     before, _, after = path.read_text(encoding="utf-8").split(MARK)
-    path.write_text(f"{before}{MARK}\n{content}\n{MARK}{after}", encoding="utf-8")
+    return f"{before}{MARK}\n{content}\n{MARK}{after}"
 
 
 def main() -> None:
     """Render everything."""
-    if len(sys.argv) > 1:
-        RESULTS.write_text(Path(sys.argv[1]).read_text(encoding="utf-8"), encoding="utf-8")
-    lines: list[dict[str, Any]] = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
-    recalls = recalls_of(lines, TEXTS[0])
-    put(PAGE, "\n".join(transfer_tables(lines)))
-    put(README, sentence(recalls))
-    draw(recalls)
+    lines = read(Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS)
+    RESULTS.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    for page, text in pages(lines).items():
+        page.write_text(text, encoding="utf-8")
+    draw(recalls_of(lines, TEXTS[0]))
 
 
 if __name__ == "__main__":

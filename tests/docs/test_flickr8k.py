@@ -12,12 +12,21 @@ FLICKR8K = Path(__file__).parents[2] / "benchmarks" / "flickr8k"
 pytestmark = pytest.mark.skipif(not FLICKR8K.is_dir(), reason="benchmarks are in the repository, not in the package")
 
 
-@pytest.fixture(scope="module")
-def render():
-    spec = importlib.util.spec_from_file_location("flickr8k_render", FLICKR8K / "render.py")
+def script(name):
+    spec = importlib.util.spec_from_file_location(f"flickr8k_{name}", FLICKR8K / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def render():
+    return script("render")
+
+
+@pytest.fixture(scope="module")
+def transfer():
+    return script("transfer")
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +77,27 @@ def test_the_sentence_has_shares_of_full_data(render):
     assert "99 and 199 distilled pairs of Flickr8k (PTM-ST, auto phases)" in said
     assert "90 and 95 % of what 30,000 real ones do; 100 and 200 random pairs teach 25 and 40 %" in said
     assert said.endswith("(commits aaaaaaa and bbbbbbb).")
+
+
+def test_shares_of_full_data_by_an_older_choice_of_rates_are_told_beside_those_of_todays(render):
+    old = [student("auto_100", "ptm_st", 99, 9.0), student("frozen_100", "full", 30000, 10.0)]
+    transfer = [
+        {"row": "full/mobilenetv1_075/minilm", "mean_recall": 12.0},
+        {"row": "kept_both/99", "mean_recall": 1.0},
+    ]
+    said = " ".join(render.caveat(old, transfer).split())
+    assert "full data has 12.0 in place of 10.0, of which the distilled pairs, as they were measured, have 75 %" in said
+    assert render.caveat(old, []) == ""
+    assert render.caveat([old[0], student("frozen_100", "full", 30000, 10.0, rates={"trials": []})], transfer) == ""
+
+
+def test_what_is_said_of_other_encoders_is_what_one_commit_measured(transfer, tmp_path):
+    for path, text in transfer.pages(transfer.read(transfer.RESULTS)).items():
+        assert path.read_text(encoding="utf-8") == text, "python benchmarks/flickr8k/transfer.py writes it"
+    other = tmp_path / "results.jsonl"
+    other.write_text('{"commit": "a"}\n{"commit": "b"}\n')
+    with pytest.raises(SystemExit, match="holds results of 2 commits; a table is of one"):
+        transfer.read(other)
 
 
 def test_new_rows_take_the_place_of_old_ones_if_one_commit_measured_them(render):
