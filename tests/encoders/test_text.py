@@ -79,6 +79,15 @@ def test_hashed_ngrams_do_not_depend_on_other_captions():
     assert HashedNgrams(32).encode([]).shape == (0, 32)
 
 
+def test_hashed_ngrams_of_many_captions_are_not_all_remembered(monkeypatch):
+    captions = [f"a dog {number}" for number in range(50)]
+    expected = HashedNgrams(8).encode(captions)
+    monkeypatch.setattr(HashedNgrams, "MOST_KNOWN", 7)
+    few = HashedNgrams(8)
+    assert torch.equal(few.encode(captions), expected)
+    assert len(few._known) <= 7
+
+
 def test_hashed_ngrams_by_name():
     spec = build_text_encoder(TextConfig(width=16)).spec
     assert (spec.name, spec.width) == ("hashed_ngrams", 16)

@@ -109,6 +109,7 @@ class HashedNgrams:
 
     SCHEME = "words+0.5*pairs, blake2b, signed, 4 buckets"
     BUCKETS = 4
+    MOST_KNOWN = 2**16
 
     def __init__(self, width: int) -> None:
         """Make an encoder with embeddings of this width."""
@@ -123,6 +124,8 @@ class HashedNgrams:
     def _slots(self, gram: str) -> tuple[list[int], list[float]]:
         """Return the buckets and signs of one n-gram; several buckets make collisions harmless."""
         if gram not in self._known:
+            if len(self._known) >= self.MOST_KNOWN:  # of millions of captions there are millions of n-grams
+                self._known.clear()
             raw = hashlib.blake2b(gram.encode(), digest_size=4 * self.BUCKETS).digest()
             words = [int.from_bytes(raw[4 * i : 4 * i + 4], "big") for i in range(self.BUCKETS)]
             self._known[gram] = ([w // 2 % self._spec.width for w in words], [1.0 if w % 2 else -1.0 for w in words])
