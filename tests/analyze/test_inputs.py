@@ -45,6 +45,7 @@ def test_features_are_learned_at_their_own_rate(trainable: bool, rate: float) ->
         splits=SimpleNamespace(train=train),
         factory=SimpleNamespace(device=device),
         device=device,
+        tower=None if trainable else object(),
     )
     phase = PhaseConfig(2, 1, range_start=0, range_end=1, endpoint=2)
     problem = problems.matching_problem(parts, [], torch.arange(2), phase, shortcut=True, seed=0)

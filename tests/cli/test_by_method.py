@@ -74,12 +74,12 @@ def test_a_file_of_a_benchmark_says_to_each_method_what_means_something_to_it():
     file = {"distill": {"phases": [{"num_pairs": 9}, {"num_pairs": 5}], "ema_decay": 0.9, "ema": True}, "seed": 1}
     assert for_method(file, find_method("ptm_st")) == (file, ())
     assert for_method(file, find_method("lors")) == (file, ("distill.ema",))
-    apm = {"distill": {"num_pairs": 14, "outer_steps": 240}, "seed": 1}
+    apm = {"distill": {"num_pairs": 14, "outer_steps": 480}, "seed": 1}
     assert for_method(file, find_method("apm")) == (apm, ("distill.ema_decay", "distill.ema"))
     # and the other way round: as many pairs and steps
     back, vain = for_method(apm | {"distill": {**apm["distill"], "projector": {}}}, find_method("lors"))
     (phase,) = back["distill"]["phases"]
-    assert (phase["num_pairs"], phase["outer_steps"], vain) == (14, 240, ("distill.projector",))
+    assert (phase["num_pairs"], phase["outer_steps"], vain) == (14, 480, ("distill.projector",))
     # what no method has is left to be found
     wrong = {"distill": {"inner_stepz": 3}}
     assert all(for_method(wrong, method) == (wrong, ()) for method in METHODS)

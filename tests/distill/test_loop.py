@@ -517,6 +517,9 @@ def test_ranks_share_the_segments_and_their_mean_is_that_of_all(make_problem, di
             parts.append(dict(tensors))
             return dict(tensors)
 
+        def agree(self, wrong):
+            assert wrong is None
+
     for rank in (0, 1, 2, None):
         world = Alone() if rank is None else Alone(rank, 3)
         problem = counted(replace(make_problem(**settings), world=world))
@@ -542,6 +545,9 @@ def test_the_main_rank_alone_writes_checkpoints(make_problem, distil, tmp_path):
 
         def mean(self, tensors):
             return dict(tensors)
+
+        def agree(self, wrong):
+            assert wrong is None
 
     for rank in (0, 1):
         problem = replace(make_problem(trajectories_per_step=2), world=Alone(rank, 2))
