@@ -142,6 +142,28 @@ def test_later_settings_win(capsys, tmp_path):
     assert (settings["student"]["epochs"], settings["student"]["batch_size"]) == (8, 9)
 
 
+@pytest.mark.parametrize("place", range(4))
+def test_options_override_files_wherever_they_stand(capsys, tmp_path, place):
+    (tmp_path / "a.yaml").write_text("method: ptm_st\nseed: 1\n")
+    (tmp_path / "b.yaml").write_text("device: cpu\nseed: 2\n")
+    options = ["--method", "lors", "--seed=5"]
+    files = [f"--config={tmp_path / 'a.yaml'}", "--config", str(tmp_path / "b.yaml")]
+    arguments = [
+        [*files, *options],
+        [*options, *files],
+        [*options[:2], *files, "--seed=5"],
+        [files[0], *options, *files[1:]],
+    ]
+    settings = settings_of(capsys, "run", *arguments[place])
+    assert (settings["method"], settings["device"], settings["seed"]) == ("lors", "cpu", 5)
+
+
+def test_files_of_settings_stay_behind_the_name_of_the_command_below(capsys, tmp_path):
+    (tmp_path / "a.yaml").write_text("seed: 1\n")
+    arguments = ["gradients", "--seed", "5", "--config", str(tmp_path / "a.yaml")]
+    assert settings_of(capsys, "analyze", *arguments)["seed"] == 5
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_unknown_option(capsys, name):
     assert "no_such_key" in refused(capsys, name, "--teacher.no_such_key", "1")

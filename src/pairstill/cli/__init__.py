@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
+from itertools import islice
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -227,7 +228,22 @@ def _underscored(arguments: Sequence[str]) -> list[str]:
 
 def _implied(command: Command, arguments: list[str]) -> list[str]:
     """Return a command's arguments with what they imply."""
-    return arguments if command.expand is None else command.expand(arguments)
+    below = 1 if command.nest is not None else 0  # the name of the command below this one stays in front
+    asked = arguments if command.expand is None else command.expand(arguments)
+    return [*asked[:below], *_files_first(asked[below:])]
+
+
+def _files_first(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--config FILE` before all else: wherever an option stands, it overrides files."""
+    files: list[str] = []
+    rest: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        if argument == "--config":
+            files += [argument, *islice(left, 1)]
+        else:
+            (files if argument.startswith("--config=") else rest).append(argument)
+    return [*files, *rest]
 
 
 def _expanded(parsers: Mapping[str, ArgumentParser], arguments: list[str]) -> list[str]:
