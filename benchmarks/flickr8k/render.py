@@ -164,7 +164,8 @@ def sentence(results: Sequence[dict[str, Any]]) -> str:
     pairs = [listed([f"{point.pairs:,}" for point in points]) for points in (auto, random)]
     commits = sorted({commit for point in (*auto, *random, full) for commit in point.commits})
     said = (
-        f"Behind frozen towers, {pairs[0]} distilled pairs of Flickr8k ({AUTO_PHASES.title}) teach a retrieval model "
+        f"With the frozen towers that they were made with, {pairs[0]} distilled pairs "
+        f"of Flickr8k ({AUTO_PHASES.title}) teach a retrieval model "
         f"{shares[0]} % of what {full.pairs:,} real ones do; {pairs[1]} random pairs teach {shares[1]} % "
         f"({'commit' if len(commits) == 1 else 'commits'} {listed(commits)})."
     )

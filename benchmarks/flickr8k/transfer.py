@@ -1,6 +1,6 @@
 """Render `transfer.jsonl`, the results of `pairstill reproduce transfer`, into the tables of TRANSFER.md and a figure.
 
-python benchmarks/flickr8k/transfer.py           # also the sentence of the README
+python benchmarks/flickr8k/transfer.py           # also the table of the README
 python benchmarks/flickr8k/transfer.py RESULTS   # first takes a results.jsonl of that command in its place
 """
 
@@ -51,25 +51,24 @@ def draw(recalls: Recalls) -> None:
     save_figure(figure, HERE / "figures" / "transfer", data)
 
 
-def sentence(recalls: Recalls) -> str:
-    """Return what a set that was made with one tower, or two, gives users of others, for the README."""
-
-    def of(row: str, *towers: str) -> str:
-        return " and ".join(f"{share(recalls, row, tower):.0f}" for tower in towers)
-
-    own, others = of("kept_mobilenet/199", MOBILENET), of("kept_mobilenet/199", LITE0, LITE1)
+def table(recalls: Recalls) -> str:
+    """Return what sets of 199 pairs give users of their own towers, and of another, for the README."""
+    lines = [
+        "What 199 pairs give a student, in percent of what all pairs teach the same student:",
+        "",
+        "| set, and the towers that it was made with | MobileNet | EfficientNet-Lite0 | EfficientNet-Lite1 |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for kind in KINDS:
+        if ((row := f"{kind.name}/199"), MOBILENET) in recalls:
+            cells = " | ".join(f"{share(recalls, row, tower):.0f} %" for tower in (MOBILENET, LITE0, LITE1))
+            lines.append(f"| {kind.title} | {cells} |")
     text = (
-        "A set made with one image tower teaches others, too, and one made with two teaches others better. 199 real "
-        "photos that are kept, with texts, similarities and rates that were learned with MobileNet, give MobileNet "
-        f"{own} % of what it learns from all pairs, and EfficientNet-Lite0 and -Lite1, which it was not made with, "
-        f"{others} %"
+        "So take learned pixels for the towers that a set is made with (`--towers` names more than one), and kept "
+        "photos (`--method ptm_st_kept`: real photos with learned texts) for users of others. "
+        "[Measured](benchmarks/flickr8k/TRANSFER.md), with what other text encoders get."
     )
-    for kind, made in (("kept_both", "Learned with MobileNet and Lite0, they"), ("pixels_both", "199 pairs of pixels")):
-        if (f"{kind}/199", MOBILENET) in recalls:
-            both, unseen = of(f"{kind}/199", MOBILENET, LITE0), of(f"{kind}/199", LITE1)
-            text += f". {made} give these {both} %, and Lite1 {unseen} %"
-    text += " ([measured](benchmarks/flickr8k/TRANSFER.md))."
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*lines, "", textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)])
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -89,7 +88,7 @@ def pages(lines: list[dict[str, Any]]) -> dict[Path, str]:
     recalls = recalls_of(lines, TEXTS[0])
     return {
         PAGE: _between(PAGE, "\n".join(transfer_tables(lines))),
-        README: _between(README, sentence(recalls)),
+        README: _between(README, table(recalls)),
     }
 
 
