@@ -167,6 +167,12 @@ def test_runs_of_several_seeds_that_measured_the_same_random_count_it_once(make_
     assert found.distillations == (3, 2) and found.difference.recall.value == pytest.approx(35)
 
 
+def test_what_two_folders_hold_alike_counts_once(make_run):
+    runs = [make_run(name, {("ptm_st", "strict"): (40, 50)}) for name in "ab"]
+    (row,) = compared(*runs).rows
+    assert row.students == 2
+
+
 def test_settings_beside_the_pairs_that_differ_are_named(make_run, tmp_path):
     runs = [
         make_run("a", {("ptm_st", "strict"): (40,)}),

@@ -188,9 +188,8 @@ def _distinct_results(groups: Sequence[Group]) -> list[dict[str, Any]]:
             for result in run.results:
                 made = result["method"] == run.made
                 named = {**result, "method": group.title, "title": group.title} if made else result
-                of_run = str(run.path) if made else ""
-                parts = (named[key] for key in ("method", "num_pairs", "protocol", "seeds", "mean_recall"))
-                found.setdefault(repr((of_run, *parts)), named)
+                parts = [named[key] for key in ("method", "num_pairs", "protocol", "seeds", "mean_recall")]
+                found.setdefault(repr(parts), named)
     return list(found.values())
 
 
