@@ -77,6 +77,8 @@ def test_what_cannot_be_searched_for(folder, capsys, asked, said):
 def test_a_folder_without_photos(tmp_path):
     with pytest.raises(DataError, match="holds no photos"):
         photos_below(tmp_path)
+    with pytest.raises(DataError, match="nowhere is no folder"):
+        photos_below(tmp_path / "nowhere")
 
 
 def test_photos_are_the_files_that_sources_of_pairs_take(tmp_path):

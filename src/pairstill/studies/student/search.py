@@ -27,8 +27,10 @@ def photos_below(folder: Path) -> list[Path]:
     """Return all photos in a folder and the folders in it, by name.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or no such folder.
     """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; give one that holds photos")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
     if not found:
         raise DataError(f"{folder} holds no photos ({', '.join(PICTURES)}); give another folder")
