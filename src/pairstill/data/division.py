@@ -11,7 +11,7 @@ from pairstill.core.errors import DataError
 from pairstill.core.formatting import counted
 from pairstill.core.schema import SPLITS, Split
 from pairstill.data.assembly import Kept
-from pairstill.data.keys import blocks
+from pairstill.data.keys import blocks, key_order
 from pairstill.storage import digest
 
 _TRAIN = SPLITS.index("train")
@@ -65,7 +65,7 @@ def _ranks(kept: Kept, images: NDArray[numpy.int64], seed: int) -> NDArray[numpy
     """Return the place of each of the images among them all."""
     keys = numpy.frombuffer(b"".join(_hashes(kept, images, seed)), ">u8").reshape(-1, 2)
     ranks = numpy.empty(len(images), numpy.int64)
-    ranks[numpy.lexsort((keys[:, 1], keys[:, 0]))] = numpy.arange(len(images))
+    ranks[key_order(keys)] = numpy.arange(len(images))
     return ranks
 
 

@@ -80,6 +80,11 @@ class Scratch:
         return numpy.asarray(numpy.memmap(path, kind, "r")) if path.stat().st_size else numpy.zeros(0, kind)
 
 
+def key_order(keys: NDArray[numpy.unsignedinteger]) -> NDArray[numpy.int64]:
+    """Return the rows of keys (rows, 2) from the smallest on; equal ones stay in their order."""
+    return numpy.lexsort((keys[:, 1], keys[:, 0]))
+
+
 @dataclass(frozen=True)
 class Links:
     """Which rows are equal.
@@ -131,7 +136,7 @@ def linked(keys: NDArray[numpy.uint64], scratch: Scratch, name: str, most: int =
 def _link(rows: NDArray[numpy.int64], keys: NDArray[numpy.uint64], links: Links) -> None:
     """Fill in the links of rows that equal no other ones."""
     own = keys[rows]
-    order = numpy.lexsort((own[:, 1], own[:, 0]))  # which leaves equal ones in their order
+    order = key_order(own)
     own, rows = own[order], rows[order]
     begins = numpy.ones(len(rows), bool)
     begins[1:] = (own[1:] != own[:-1]).any(1)

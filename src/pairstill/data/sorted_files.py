@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy
 from numpy.typing import NDArray
 
+from pairstill.data.keys import key_order
 from pairstill.storage.files import write_atomic
 
 ROW = numpy.dtype(
@@ -85,7 +86,7 @@ def write_sorted(folder: Path, rows: NDArray[numpy.void]) -> None:
         StorageError: it cannot be written.
     """
     name = f"{time.time_ns():020d}-{secrets.token_hex(4)}{_SUFFIX}"
-    _write(folder / name, iter([rows[numpy.lexsort((rows["key"][:, 1], rows["key"][:, 0]))]]))
+    _write(folder / name, iter([rows[key_order(rows["key"])]]))
 
 
 def merge(folder: Path) -> list[Sorted]:
@@ -115,7 +116,7 @@ def _merged(files: Sequence[Sorted]) -> Iterator[NDArray[numpy.void]]:
             high = len(file.heads) if above is None else int(numpy.searchsorted(file.heads, above))
             taken.append(file.rows[low:high])
         rows = numpy.concatenate(taken)
-        rows = rows[numpy.lexsort((rows["key"][:, 1], rows["key"][:, 0]))]  # which leaves equal ones oldest first
+        rows = rows[key_order(rows["key"])]  # equal ones oldest first
         newest = numpy.ones(len(rows), bool)
         newest[:-1] = (rows["key"][1:] != rows["key"][:-1]).any(1)
         yield rows[newest & (rows["size"] >= 0)]
