@@ -7,7 +7,6 @@ from pairstill.config import DataConfig
 from pairstill.core.errors import DataError, shown
 from pairstill.data.sources.cells import caption_columns, together
 from pairstill.data.sources.raw import RawPair, RawPairs, SplitFile, image_root_of, parse_listing, split_files
-from pairstill.data.sources.recognition import refuse_other
 
 
 def read(config: DataConfig, cache_dir: Path) -> RawPairs:
@@ -24,7 +23,6 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     """
     parsed: list[RawPair | str] = []
     for file in split_files(config):
-        refuse_other(config, file.content, file.name)
         if not isinstance(file.content, list):
             raise DataError(f"{file.name} is not a list at its top; write it as [{{'image': ..., 'caption': ...}}]")
         parsed += _parse(config, file)

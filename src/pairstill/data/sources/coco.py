@@ -9,7 +9,6 @@ from typing import Any
 from pairstill.config import DataConfig
 from pairstill.core.errors import DataError, shown
 from pairstill.data.sources.raw import RawPair, RawPairs, image_root_of, parse_listing, split_files
-from pairstill.data.sources.recognition import refuse_other
 
 
 def read(config: DataConfig, cache_dir: Path) -> RawPairs:
@@ -27,7 +26,6 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     """
     parsed: list[RawPair | str] = []
     for file in split_files(config):
-        refuse_other(config, file.content, file.name)
         parsed += _parse(file.content, file.name, file.split, file.place)
     root = image_root_of(config)
     return RawPairs(root, tuple(_placed(root, parsed)))

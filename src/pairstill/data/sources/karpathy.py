@@ -15,7 +15,6 @@ from pairstill.data.sources.raw import (
     parse_listing,
     read_annotations_json,
 )
-from pairstill.data.sources.recognition import refuse_other
 
 
 def read(config: DataConfig, cache_dir: Path) -> RawPairs:
@@ -31,7 +30,6 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
         DataError: the file is missing or not of this format.
     """
     content = read_annotations_json(config)
-    refuse_other(config, content, str(config.annotations))
     entries = content.get("images") if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise DataError(

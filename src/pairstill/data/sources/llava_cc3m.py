@@ -16,7 +16,6 @@ from pairstill.data.sources.raw import (
     parse_listing,
     read_annotations_json,
 )
-from pairstill.data.sources.recognition import refuse_other
 from pairstill.storage import digest
 
 
@@ -33,8 +32,7 @@ def read(config: DataConfig, cache_dir: Path) -> RawPairs:
     Raises:
         DataError: the file is missing or not of this format.
     """
-    entries = read_annotations_json(config)
-    refuse_other(config, entries, str(config.annotations), "blip")
+    entries = read_annotations_json(config, "blip")
     if not isinstance(entries, list):
         raise DataError(
             f"{config.annotations} is not a list at its top; set data.annotations to the metadata.json or chat.json "

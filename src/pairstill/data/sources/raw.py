@@ -11,7 +11,7 @@ from pairstill.core.errors import DataError, shown
 from pairstill.core.schema import Split
 from pairstill.data.inside import path_of
 from pairstill.data.sources.cells import all_captions
-from pairstill.data.sources.recognition import hint
+from pairstill.data.sources.recognition import hint, refuse_other
 
 MAX_LISTING_BYTES = 2**31
 """A listing of JSON is held in memory, several times over."""
@@ -202,33 +202,39 @@ def split_files(config: DataConfig) -> Iterator[SplitFile]:
     """Yield the files of the splits, or the one for all, one after the other: they may be large.
 
     Raises:
-        DataError: a file is missing or is not JSON.
+        DataError: a file is missing, is not JSON, or is what another source reads.
     """
     for split, name in config.splits.named.items():
         path = _listing_file(config, name, f"data.splits.{split}")
-        yield SplitFile(name, split, f"{name}: ", _json_of(path, config.source))
+        yield SplitFile(name, split, f"{name}: ", _json_of(path, config, name))
     if not config.splits.named:
         yield SplitFile(str(config.annotations), "train", "", read_annotations_json(config))
 
 
-def read_annotations_json(config: DataConfig) -> Any:
+def read_annotations_json(config: DataConfig, *also: str) -> Any:
     """Return the content of a JSON annotations file.
 
+    Args:
+        config: the data settings.
+        also: other sources whose files this one reads as well.
+
     Raises:
-        DataError: the file is missing or is not JSON.
+        DataError: the file is missing, is not JSON, or is what another source reads.
     """
-    return _json_of(annotations_of(config), config.source)
+    return _json_of(annotations_of(config), config, str(config.annotations), *also)
 
 
-def _json_of(path: Path, source: str) -> Any:
+def _json_of(path: Path, config: DataConfig, name: str, *also: str) -> Any:
     if (size := path.stat().st_size) > MAX_LISTING_BYTES:
         raise DataError(
             f"{path} has {size} bytes, more than the {MAX_LISTING_BYTES} of JSON that fit into memory; write the pairs "
             "as a table or as tar shards, which are read piece by piece"
         )
     try:
-        return parse_data_json(path.read_text(encoding="utf-8-sig"))
+        content = parse_data_json(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # not JSON, numbers of thousands of digits, brackets without end
         raise DataError(
-            f"{path} is not valid JSON ({error}){hint(path, source) or '; fetch or export it again'}"
+            f"{path} is not valid JSON ({error}){hint(path, config.source) or '; fetch or export it again'}"
         ) from error
+    refuse_other(config, content, name, *also)
+    return content
