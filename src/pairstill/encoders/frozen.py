@@ -9,6 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from pairstill.core.errors import ConfigError
 from pairstill.core.rng import make_generator
+from pairstill.encoders.copies import agree
 from pairstill.encoders.image import ImageEncoder
 from pairstill.encoders.trained import FOLDING_TOLERANCE
 
@@ -108,6 +109,6 @@ def frozen_tower(encoder: ImageEncoder, device: torch.device) -> nn.Module:
     with torch.no_grad():
         expected, found = original(probe), folded(probe)
     # some towers (RepViT) register a convolution before a batch norm that sees more than its output: not foldable
-    exact = bool((found - expected).norm() <= FOLDING_TOLERANCE * expected.norm())
+    exact = agree(found, expected, FOLDING_TOLERANCE)
     tower = lean_activations(folded if exact else copy.deepcopy(original))
     return tower.requires_grad_(False).to(device).to(memory_format=torch.channels_last)

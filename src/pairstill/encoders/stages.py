@@ -1,6 +1,5 @@
 """A tower in two parts, a frozen stem and the last stages, which train."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from pairstill.core.errors import ConfigError
 from pairstill.core.rng import make_generator
+from pairstill.encoders.copies import agree, sharing_copy
 
 TOLERANCE = 1e-4
 """Of the features' norm: above what the order of sums changes, below any other function."""
@@ -73,8 +73,7 @@ def stem_of(tower: nn.Module, cut: Cut) -> nn.Module:
 
 def rest_of(tower: nn.Module, cut: Cut) -> nn.Module:
     """Return the tower behind the cut, which takes what the stem gives; it shares parameters, under their names."""
-    shared: Any = {id(value): value for value in (*tower.parameters(), *tower.buffers())}
-    rest = copy.deepcopy(tower, shared)
+    rest = sharing_copy(tower)
     for name in _names_until(rest, cut.module):
         rest.set_submodule(name, _Given() if name == cut.module else nn.Identity())
     return rest
@@ -121,5 +120,5 @@ def _shape_at(tower: nn.Module, module: str, size: int) -> tuple[int, ...] | Non
         return None
     expected = tower(probe)
     whole = isinstance(between, Tensor) and isinstance(found, Tensor) and found.shape == expected.shape
-    same = whole and bool((found - expected).norm() <= TOLERANCE * expected.norm())
+    same = whole and agree(found, expected, TOLERANCE)
     return tuple(between.shape[1:]) if same else None

@@ -5,10 +5,8 @@ Parameters keep their names and their meaning: the weights are folded anew whene
 go through that.
 """
 
-import copy
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 
 from pairstill.core.rng import make_generator
 from pairstill.encoders.convolution import Geometry
+from pairstill.encoders.copies import agree, sharing_copy
 from pairstill.encoders.folded import FREE, Bounds, Folding, folded_convolution
 
 FOLDING_TOLERANCE = 1e-3  # of the features' norm: far above float32 rounding, far below a wrong fold
@@ -95,8 +94,7 @@ def trained_tower(tower: nn.Module, shape: tuple[int, ...]) -> nn.Module:
         tower: the tower in evaluation mode, or its last stages.
         shape: of an image as it takes it, (channels, height, width).
     """
-    shared: Any = {id(value): value for value in (*tower.parameters(), *tower.buffers())}
-    folded = _fold(copy.deepcopy(tower, shared))
+    folded = _fold(sharing_copy(tower))
     if not any(isinstance(layer, _Folded) for layer in folded.modules()):
         return tower
     return folded if _same(tower, folded, shape) else tower
@@ -136,5 +134,4 @@ def _same(tower: nn.Module, folded: nn.Module, shape: tuple[int, ...]) -> bool:
         found = folded(probe)
     except Exception:  # something else took the convolution that waits; each tower says so in its own way
         return False
-    expected = tower(probe)
-    return bool((found - expected).norm() <= FOLDING_TOLERANCE * expected.norm())
+    return agree(found, tower(probe), FOLDING_TOLERANCE)
