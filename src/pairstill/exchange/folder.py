@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 import torch
 
-from pairstill.core.errors import ArtifactError, ConfigError
+from pairstill.core.errors import ArtifactError
 from pairstill.distilled import MANIFEST as DISTILLED
 from pairstill.distilled import DistilledSet
 from pairstill.exchange.columns import HUB, PLAIN, read_hub, read_plain, write_hub, write_plain
@@ -19,6 +19,7 @@ from pairstill.exchange.rows import PairRow, describe, set_of
 from pairstill.exchange.settings import LAYOUTS, SETTINGS, Layout
 from pairstill.exchange.shards import SHARDS, read_shards, write_shards
 from pairstill.storage import file_digest, read_sealed, temporary_folder, write_sealed, write_text_atomic, writing
+from pairstill.storage.owned import refuse_used
 
 FORMAT = "pairstill.export"
 VERSION = 1
@@ -66,9 +67,7 @@ def write_export(distilled: DistilledSet, layout: Layout, out: Path, card: str, 
         MissingDependencyError: the format needs an optional package.
         StorageError: it cannot be written; nothing of it is left.
     """
-    with writing(out):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(f"{out} exists already; choose another folder for the export, or delete it")
+    refuse_used(out, "the export")
     with temporary_folder(out) as beside, writing(out):
         temporary = beside / out.name
         temporary.mkdir()

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pairstill.data.loader import normalise
 from pairstill.distilled import DistilledSet
-from pairstill.exchange.png import to_bytes
+from pairstill.exchange.png import through_files, to_bytes
 
 
 def jpeg(image: Tensor, encoder: Mapping[str, Any], quality: int) -> bytes:
@@ -32,16 +30,8 @@ def jpeg(image: Tensor, encoder: Mapping[str, Any], quality: int) -> bytes:
 def through_jpeg(distilled: DistilledSet, quality: int) -> DistilledSet:
     """Return the set with the images that a reader of its JPEG files gets; photos that are kept are as they were."""
     encoder = distilled.image_encoder
-
-    def read(images: Tensor) -> Tensor:
-        pixels = torch.stack([_read(jpeg(image, encoder, quality)) for image in images])
-        return normalise(pixels, encoder["mean"], encoder["std"])
-
-    return replace(
-        distilled,
-        phases=tuple(
-            phase if phase.photos else replace(phase, images=read(phase.images)) for phase in distilled.phases
-        ),
+    return through_files(
+        distilled, lambda images: torch.stack([_read(jpeg(image, encoder, quality)) for image in images])
     )
 
 

@@ -1,7 +1,7 @@
 """Distilled images as PNG, which clips them to [0, 1] and rounds them to 8 bits, and what that costs."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from statistics import mean, stdev
 from typing import Any
@@ -85,16 +85,22 @@ def picture_file(row: PairRow, encoder: Mapping[str, Any]) -> bytes:
 
 def through_png(distilled: DistilledSet) -> DistilledSet:
     """Return the set with the images that a reader of its PNG files gets; all else is as it was."""
+    return through_files(distilled, lambda images: to_bytes(images, distilled.image_encoder))
+
+
+def through_files(distilled: DistilledSet, read: Callable[[Tensor], Tensor]) -> DistilledSet:
+    """Return the set with the images that a reader of its files gets; photos that are kept are as they were.
+
+    Args:
+        distilled: the set.
+        read: what files of images (images, 3, height, width) hold, as uint8 of the same shape.
+    """
     encoder = distilled.image_encoder
-    return replace(
-        distilled,
-        phases=tuple(
-            phase
-            if phase.photos
-            else replace(phase, images=normalise(to_bytes(phase.images, encoder), encoder["mean"], encoder["std"]))
-            for phase in distilled.phases
-        ),
+    phases = tuple(
+        phase if phase.photos else replace(phase, images=normalise(read(phase.images), encoder["mean"], encoder["std"]))
+        for phase in distilled.phases
     )
+    return replace(distilled, phases=phases)
 
 
 def clipped_share(distilled: DistilledSet) -> float:

@@ -10,6 +10,7 @@ from pairstill.encoders.text import SOURCELESS, text_source
 from pairstill.exchange.public import public_name
 from pairstill.exchange.student import Student
 from pairstill.storage import save_tensors, temporary_folder, write_json, write_text_atomic, writing
+from pairstill.storage.owned import refuse_used
 
 _POOLINGS = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}
 """Poolings that both know alike, by the name that sentence-transformers has for each."""
@@ -38,9 +39,7 @@ def save_text_side(student: Student, text: TextConfig, heads: HeadsConfig, out: 
         StorageError: it cannot be written; nothing of it is left.
     """
     _check(student, text, heads)
-    with writing(out):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(f"{out} exists already; choose another folder for the student, or delete it")
+    refuse_used(out, "the student")
     weight = student.parameters["text_head.project.weight"].cpu()
     width, width_in = weight.shape
     tokenizer, model = load_encoder(text.name, text_source(text))

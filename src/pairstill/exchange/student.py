@@ -28,6 +28,7 @@ from pairstill.storage import (
     write_text_atomic,
     writing,
 )
+from pairstill.storage.owned import refuse_used
 
 FORMAT, VERSION = "pairstill.student", 1
 ABOUT, WEIGHTS, CARD = "student.json", "student.safetensors", "README.md"
@@ -116,9 +117,7 @@ def save_student(student: Student, image: ImageConfig, text: TextConfig, heads: 
             "text.name is precomputed: a student without a text tower embeds no new caption; name the tower that made "
             f"{text.file} in a run of its own"
         )
-    with writing(out):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(f"{out} exists already; choose another folder for the student, or delete it")
+    refuse_used(out, "the student")
     spec = student.image.spec
     own = replace(image, weights=None, pretrained=False, features=None, size=spec.size, mean=spec.mean, std=spec.std)
     tensors = {f"{_HEADS}{name}": value for name, value in student.parameters.items()}

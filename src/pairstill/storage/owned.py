@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pairstill.core.errors import ConfigError
+from pairstill.storage.files import writing
 from pairstill.storage.locks import LOCK
 
 SHOWN_NAMES = 3
@@ -47,6 +48,22 @@ def refuse_others(folder: Path, what: str, setting: str, is_own: Callable[[Path]
             f"{setting} is {str(folder)!r}, which is not empty and does not hold {what} ({named(names)}): nothing of "
             f"yours is written over; choose another {setting}, or an empty folder"
         )
+
+
+def refuse_used(out: Path, what: str) -> None:
+    """Refuse a folder that is to be made if there is something already.
+
+    Args:
+        out: the folder; it may be there if it is empty.
+        what: what it is for, in words, such as `the export`.
+
+    Raises:
+        ConfigError: it holds something, or is a file.
+        StorageError: it cannot be looked at.
+    """
+    with writing(out):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError(f"{out} exists already; choose another folder for {what}, or delete it")
 
 
 def named(names: list[str]) -> str:
