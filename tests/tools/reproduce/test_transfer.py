@@ -1,6 +1,7 @@
 """The benchmark of pairs behind other encoders: its rows, its queue and its tables."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -140,6 +141,7 @@ def test_of_a_student_that_was_measured_twice_the_last_counts_and_other_settings
     for line in lines:
         del line["row"]
     (folder / "cross.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shutil.copytree(folder, folder.with_name("seed0 before"))  # set aside: no seed
     measured = transfer_results([row], settings, tmp_path, lambda arguments: RunConfig())
     assert [line["mean_recall"] for line in lines_of(measured)] == [20.0]
     assert "config" not in lines_of(measured)[0]

@@ -1,14 +1,14 @@
 """What counts as measured: results of rows as their settings are now, all on the same test data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pairstill.config import DataConfig
+from pairstill.config import DataConfig, RunConfig
 from pairstill.core.errors import ConfigError
 from pairstill.distilled import stored_pairs
-from pairstill.evaluate.ledger import FILES, Ledger
+from pairstill.evaluate.ledger import FILES, Kind, Ledger
 from pairstill.evaluate.measurement import current
 from pairstill.methods import with_method
 from pairstill.run.folder import other_settings
@@ -49,28 +49,57 @@ def results_of(rows: Sequence[Row], settings: Reproduction, out: Path, load: Loa
     left_out: list[str] = []
     tested: dict[DataConfig, tuple[str, Path]] = {}
     for row in rows:
-        paths = sorted((out / row.folder).glob(f"seed*/{FILES['retrieval']}"))
-        if not paths:
-            continue  # nor need its settings be there
-        loaded = row.load(load)
-        for path in paths:
-            name = path.parent.name.removeprefix("seed")
-            if not name.isdecimal():  # a copy that somebody set aside
-                continue
-            seed = int(name)
-            config = with_method(placed(loaded, row, seed, settings, out))
-            differing = other_settings(path.with_name("config.yaml"), config)
-            if differing:
-                left_out.append(f"{row.name}, seed {seed}: {path.parent} has other settings, {'; '.join(differing)}")
-                continue
-            results = current(
-                config,
-                [record.facts for record in Ledger("retrieval", path.parent).records()],
-                stored_pairs(path.with_name("distilled")),
-            )
-            _check_test_data(results, tested, config.data, path.parent)
+        for run in measured_runs(row, "retrieval", settings, out, load, left_out):
+            results = current(run.config, run.facts, run.pairs)
+            _check_test_data(results, tested, run.config.data, run.folder)
             found.setdefault(row.name, []).extend(results)
     return Measured(found, tuple(left_out))
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """A run of a row that was measured, with the settings that the row has now.
+
+    Attributes:
+        folder: the run's.
+        config: its settings.
+        facts: of each measurement.
+        pairs: the digest of its pairs, if it has any.
+    """
+
+    folder: Path
+    config: RunConfig
+    facts: list[dict[str, Any]]
+    pairs: str | None
+
+
+def measured_runs(
+    row: Row, kind: Kind, settings: Reproduction, out: Path, load: Load, left_out: list[str]
+) -> Iterator[MeasuredRun]:
+    """Yield the runs of a row in which measurements of a kind lie, seed by seed.
+
+    Args:
+        row: the row.
+        kind: of the measurements.
+        settings: what depends on the machine.
+        out: folder that holds the runs.
+        load: makes a run's settings from command-line options.
+        left_out: gets a sentence for each run that has other settings.
+    """
+    paths = sorted((out / row.folder).glob(f"seed*/{FILES[kind]}"))
+    if not paths:
+        return  # nor need its settings be there
+    loaded = row.load(load)
+    for path in paths:
+        name, folder = path.parent.name.removeprefix("seed"), path.parent
+        if not name.isdecimal():  # a copy that somebody set aside
+            continue
+        config = with_method(placed(loaded, row, int(name), settings, out))
+        if differing := other_settings(folder / "config.yaml", config):
+            left_out.append(f"{row.name}, seed {int(name)}: {folder} has other settings, {'; '.join(differing)}")
+            continue
+        facts = [record.facts for record in Ledger(kind, folder).records()]
+        yield MeasuredRun(folder, config, facts, stored_pairs(folder / "distilled"))
 
 
 def _check_test_data(

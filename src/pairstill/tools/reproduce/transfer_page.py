@@ -7,17 +7,14 @@ from statistics import mean, stdev
 from typing import Any
 
 from pairstill.core.formatting import with_spread
-from pairstill.distilled import stored_pairs
-from pairstill.evaluate.ledger import FILES, Ledger
+from pairstill.evaluate.ledger import FILES
 from pairstill.evaluate.measurement import crossed
-from pairstill.methods import with_method
 from pairstill.report.costs import short
 from pairstill.report.tables import SIZE_HEADER, markdown_table, size_cells
-from pairstill.run.folder import other_settings
 from pairstill.storage import write_text_atomic
-from pairstill.tools.reproduce.measured import Measured, results_of
+from pairstill.tools.reproduce.measured import Measured, measured_runs, results_of
 from pairstill.tools.reproduce.pages import left_out_lines
-from pairstill.tools.reproduce.rows import Load, Row, placed
+from pairstill.tools.reproduce.rows import Load, Row
 from pairstill.tools.reproduce.settings import Reproduction
 from pairstill.tools.reproduce.transfer import FULL, KINDS, SIZES, TEXTS, TOWERS
 
@@ -34,19 +31,10 @@ def transfer_results(rows: Sequence[Row], settings: Reproduction, out: Path, loa
     """
     full = results_of([row for row in rows if row.students is None], settings, out, load)
     found, left_out = dict(full.results), list(full.left_out)
-    for row in rows:
-        for path in sorted((out / row.folder).glob(f"seed*/{FILES['cross']}")) if row.students else ():
-            config = with_method(placed(row.load(load), row, _seed(path), settings, out))
-            if differing := other_settings(path.with_name("config.yaml"), config):
-                left_out.append(f"{row.name}: {path.parent} has other settings, {'; '.join(differing)}")
-                continue
-            facts = [record.facts for record in Ledger("cross", path.parent).records()]
-            found.setdefault(row.name, []).extend(crossed(facts, stored_pairs(path.with_name("distilled"))))
+    for row in (row for row in rows if row.students is not None):
+        for run in measured_runs(row, "cross", settings, out, load, left_out):
+            found.setdefault(row.name, []).extend(crossed(run.facts, run.pairs))
     return Measured(found, tuple(left_out))
-
-
-def _seed(path: Path) -> int:
-    return int(path.parent.name.removeprefix("seed"))
 
 
 def lines_of(measured: Measured) -> list[dict[str, Any]]:
