@@ -24,6 +24,19 @@ from pairstill.storage import load_tensors, save_tensors
 MODES = [{"trainable": True}, {"trainable": False}]
 
 
+class Alone(World):
+    """A rank whose others are not there: what they would give is its own."""
+
+    def from_main(self, compute):
+        return compute()
+
+    def mean(self, tensors):
+        return dict(tensors)
+
+    def agree(self, wrong):
+        assert wrong is None
+
+
 def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
@@ -509,19 +522,13 @@ def test_ranks_share_the_segments_and_their_mean_is_that_of_all(make_problem, di
     settings = {**mode, "trajectories_per_step": 6, "phase": {"outer_steps": 1}}
     parts, reports, computed = [], [], []
 
-    class Alone(World):
-        def from_main(self, compute):
-            return compute()
-
+    class Heard(Alone):
         def mean(self, tensors):
             parts.append(dict(tensors))
-            return dict(tensors)
-
-        def agree(self, wrong):
-            assert wrong is None
+            return super().mean(tensors)
 
     for rank in (0, 1, 2, None):
-        world = Alone() if rank is None else Alone(rank, 3)
+        world = Heard() if rank is None else Heard(rank, 3)
         problem = counted(replace(make_problem(**settings), world=world))
         distil(problem, on_step=reports.append)
         computed.append(len(problem.found))
@@ -539,16 +546,6 @@ def test_ranks_share_the_segments_and_their_mean_is_that_of_all(make_problem, di
 
 
 def test_the_main_rank_alone_writes_checkpoints(make_problem, distil, tmp_path):
-    class Alone(World):
-        def from_main(self, compute):
-            return compute()
-
-        def mean(self, tensors):
-            return dict(tensors)
-
-        def agree(self, wrong):
-            assert wrong is None
-
     for rank in (0, 1):
         problem = replace(make_problem(trajectories_per_step=2), world=Alone(rank, 2))
         distil(problem, checkpoint=tmp_path / f"{rank}.safetensors")

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
-from itertools import islice
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -33,7 +32,7 @@ from pairstill.cli import (
 )
 from pairstill.cli.command import Command
 from pairstill.cli.runs import error_line
-from pairstill.cli.usage import Parser, positionals_first, refuse_unknown
+from pairstill.cli.usage import Parser, files_first, positionals_first, refuse_unknown
 from pairstill.core.errors import ConfigError, PairstillError, shown
 
 COMMANDS: tuple[Command, ...] = (
@@ -230,20 +229,7 @@ def _implied(command: Command, arguments: list[str]) -> list[str]:
     """Return a command's arguments with what they imply."""
     below = 1 if command.nest is not None else 0  # the name of the command below this one stays in front
     asked = arguments if command.expand is None else command.expand(arguments)
-    return [*asked[:below], *_files_first(asked[below:])]
-
-
-def _files_first(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with `--config FILE` before all else: wherever an option stands, it overrides files."""
-    files: list[str] = []
-    rest: list[str] = []
-    left = iter(arguments)
-    for argument in left:
-        if argument == "--config":
-            files += [argument, *islice(left, 1)]
-        else:
-            (files if argument.startswith("--config=") else rest).append(argument)
-    return [*files, *rest]
+    return [*asked[:below], *files_first(asked[below:])]
 
 
 def _expanded(parsers: Mapping[str, ArgumentParser], arguments: list[str]) -> list[str]:

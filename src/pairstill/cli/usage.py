@@ -125,6 +125,19 @@ def positionals_first(parser: ArgumentParser, arguments: Sequence[str]) -> list[
     return [*alone, *others]
 
 
+def files_first(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--config FILE` before all else: wherever an option stands, it overrides files."""
+    files: list[str] = []
+    rest: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        if argument == "--config":
+            files += [argument, *islice(left, 1)]
+        else:
+            (files if argument.startswith("--config=") else rest).append(argument)
+    return [*files, *rest]
+
+
 def refuse_unknown(parser: ArgumentParser, arguments: Sequence[str]) -> None:
     """Refuse options that there are not, all in one error, before anything else that may be wrong.
 
